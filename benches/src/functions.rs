@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_functions::{
-    CallOwner, ClientCall, Environment, EnvironmentSpec, Functions, FunctionsOptions, Invocation,
-    Isolation, Limits, ResultKind, ReuseScope, SpawnCommand, Telemetry, ZygoteOptions,
+    CallOwner, Environment, EnvironmentSpec, Functions, FunctionsOptions, Invocation, Isolation,
+    LambdaCallParts, Limits, ResultKind, ReuseScope, SpawnCommand, Telemetry, ZygoteOptions,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -344,7 +344,7 @@ pub fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
         label: "f".to_owned(),
         quota: None,
         lake: None,
-        client: ClientCall::default(),
+        client: LambdaCallParts::default(),
         reuse: ReuseScope::Never,
         starts_runtime: false,
         share: CallOwner::default(),

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::lake::{Lake, any_key, expect, invoke};
+use super::lake::{LakeServer, any_key, expect, invoke};
 use super::ministack::MiniStack;
 use super::signing::UnsignedRequest;
 use crate::Outcome;
@@ -40,7 +40,7 @@ struct SerialSyncRate {
 }
 
 impl SerialSyncRate {
-    fn measure(lake: &Lake<'_>) -> Outcome<Self> {
+    fn measure(lake: &LakeServer<'_>) -> Outcome<Self> {
         wait_until_quiet()?;
         let mut probe = SyncProbe::new(lake.folder)?;
         let began = Instant::now();
@@ -83,7 +83,7 @@ struct AcceptRate {
 }
 
 /// Measures the accepted calls, events and messages per second, and adds the rates to the report.
-pub(super) fn rate(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -> Outcome<()> {
+pub(super) fn rate(report: &mut Report, lake: &LakeServer<'_>, stack: &MiniStack) -> Outcome<()> {
     let serial = SerialSyncRate::measure(lake)?;
     messages(report, lake, &serial)?;
     deploy_waiting(lake)?;
@@ -109,7 +109,7 @@ pub(super) fn rate(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -> O
 }
 
 /// Returns a request with new events.
-fn batch(lake: &Lake<'_>, function: &str, counter: &AtomicU64) -> Vec<u8> {
+fn batch(lake: &LakeServer<'_>, function: &str, counter: &AtomicU64) -> Vec<u8> {
     let first = counter.fetch_add(BATCH_EVENTS, Ordering::Relaxed);
     let mut body = String::with_capacity(BATCH_EVENTS as usize * 200);
     for number in first..first + BATCH_EVENTS {
@@ -135,7 +135,7 @@ fn batch(lake: &Lake<'_>, function: &str, counter: &AtomicU64) -> Vec<u8> {
 
 /// Deploys the function `waiting`, which is not called because its concurrency is 0. Its events
 /// stay in the queue, so that no calls affect the measurement.
-fn deploy_waiting(lake: &Lake<'_>) -> Outcome<()> {
+fn deploy_waiting(lake: &LakeServer<'_>) -> Outcome<()> {
     let folder = lake.folder.join("waiting");
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("app.py"), "def handler(event, context):\n    return True\n")?;
@@ -155,7 +155,7 @@ fn deploy_waiting(lake: &Lake<'_>) -> Outcome<()> {
 }
 
 /// Measures the messages per second that a queue accepts from `SendMessageBatch`.
-fn messages(report: &mut Report, lake: &Lake<'_>, serial: &SerialSyncRate) -> Outcome<()> {
+fn messages(report: &mut Report, lake: &LakeServer<'_>, serial: &SerialSyncRate) -> Outcome<()> {
     let create = sqs(lake, "CreateQueue", r#"{"QueueName":"bench"}"#);
     expect(200, &mut lake.server.connect()?, &create)?;
     let entry =
@@ -172,7 +172,7 @@ fn messages(report: &mut Report, lake: &Lake<'_>, serial: &SerialSyncRate) -> Ou
     Ok(())
 }
 
-fn sqs(lake: &Lake<'_>, operation: &str, body: &str) -> Vec<u8> {
+fn sqs(lake: &LakeServer<'_>, operation: &str, body: &str) -> Vec<u8> {
     let headers = format!(
         "content-type: application/x-amz-json-1.0\r\nx-amz-target: AmazonSQS.{operation}\r\n"
     );

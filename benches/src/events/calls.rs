@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::lake::{Lake, any_key, expect, invoke};
+use super::lake::{LakeServer, any_key, expect, invoke};
 use super::ministack::MiniStack;
 use crate::Outcome;
 use crate::call_throughput::{CALLERS, RATE_MIN, run};
@@ -20,7 +20,11 @@ const REFERENCE_CALLS: usize = 100;
 const REFERENCE_CALLERS: [usize; 2] = [1, 16];
 
 /// Measures sequential calls on one connection, and adds the latency to the report.
-pub(super) fn latency(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -> Outcome<()> {
+pub(super) fn latency(
+    report: &mut Report,
+    lake: &LakeServer<'_>,
+    stack: &MiniStack,
+) -> Outcome<()> {
     let request = lake.invoke("nothing", "");
     let mut connection = lake.server.connect()?;
     for _ in 0..20 {
@@ -45,7 +49,7 @@ pub(super) fn latency(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -
 }
 
 /// Measures concurrent callers, and adds the calls per second to the report.
-pub(super) fn rates(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -> Outcome<()> {
+pub(super) fn rates(report: &mut Report, lake: &LakeServer<'_>, stack: &MiniStack) -> Outcome<()> {
     let request = lake.invoke("nothing", "");
     let other = any_key().sign(stack.address(), &invoke("nothing", ""));
     for callers in CALLERS {

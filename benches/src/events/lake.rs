@@ -67,7 +67,7 @@ pub fn measure(report: &mut Report, files: usize, wanted: impl Fn(&str) -> bool)
     let folder = tempfile::tempdir()?;
     let stack_folder = tempfile::tempdir()?;
     let stack = MiniStack::start(stack_folder.path())?;
-    let lake = Lake::create(folder.path())?;
+    let lake = LakeServer::create(folder.path())?;
     // The first call creates the environment.
     lake.warm_up()?;
     if wanted("invoke") {
@@ -93,20 +93,20 @@ pub fn measure(report: &mut Report, files: usize, wanted: impl Fn(&str) -> bool)
 }
 
 /// A server with the project, and an access key.
-pub(super) struct Lake<'a> {
+pub(super) struct LakeServer<'a> {
     pub(super) server: Server,
     pub(super) folder: &'a Path,
     pub(super) key: Key,
     pub(super) s3: String,
 }
 
-impl<'a> Lake<'a> {
+impl<'a> LakeServer<'a> {
     fn create(folder: &'a Path) -> Outcome<Self> {
         let files = [("headwater.toml", PROJECT), ("app.py", HANDLERS)];
         let server = Server::create_with(folder, &files, &["--s3", "127.0.0.1:0"])?;
         let s3 = server.s3().ok_or("the server has no S3 endpoint")?.to_owned();
         let key = create_key(folder)?;
-        let lake = Lake { server, folder, key, s3 };
+        let lake = LakeServer { server, folder, key, s3 };
         let bucket = UnsignedRequest {
             service: "s3",
             method: "PUT",

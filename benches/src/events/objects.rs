@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::lake::{BUCKET, Lake, any_key, expect};
+use super::lake::{BUCKET, LakeServer, any_key, expect};
 use super::ministack::MiniStack;
 use super::signing::{Key, UnsignedRequest};
 use crate::Outcome;
@@ -22,7 +22,11 @@ const REFERENCE_FILES_MAX: usize = 1_000;
 const STALLED: Duration = Duration::from_secs(120);
 
 /// Measures the time from the start of a put to the first line of the handler.
-pub(super) fn latency(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -> Outcome<()> {
+pub(super) fn latency(
+    report: &mut Report,
+    lake: &LakeServer<'_>,
+    stack: &MiniStack,
+) -> Outcome<()> {
     wait_until_quiet()?;
     let mut probe = SyncProbe::new(lake.folder)?;
     let mut connection = Connection::open(&lake.s3, "")?;
@@ -58,7 +62,7 @@ pub(super) fn latency(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -
 /// Measures the time of a burst: from the first put until the table has the rows of all objects.
 pub(super) fn burst(
     report: &mut Report,
-    lake: &Lake<'_>,
+    lake: &LakeServer<'_>,
     stack: &MiniStack,
     files: usize,
 ) -> Outcome<()> {
@@ -93,7 +97,7 @@ pub(super) fn burst(
 }
 
 /// Puts one object, and waits until its rows are in the table.
-pub(super) fn put_and_wait(lake: &Lake<'_>, name: &str) -> Outcome<()> {
+pub(super) fn put_and_wait(lake: &LakeServer<'_>, name: &str) -> Outcome<()> {
     let mut connection = Connection::open(&lake.s3, "")?;
     expect(200, &mut connection, &put(&lake.key, &lake.s3, name, 0))?;
     wait_for(1, || rows(lake))
@@ -161,13 +165,13 @@ pub(super) fn wait_for(wanted: usize, count: impl Fn() -> Outcome<usize>) -> Out
     }
 }
 
-fn rows(lake: &Lake<'_>) -> Outcome<usize> {
+fn rows(lake: &LakeServer<'_>) -> Outcome<usize> {
     let counted = lake.query("SELECT count(*) AS n FROM readings")?;
     Ok(usize::try_from(counted[0]["n"].as_u64().unwrap_or(0))?)
 }
 
 /// Returns the times at which the handler was called for the objects of [`latency`], in order.
-fn lake_times(lake: &Lake<'_>) -> Outcome<Vec<u64>> {
+fn lake_times(lake: &LakeServer<'_>) -> Outcome<Vec<u64>> {
     let sql = "SELECT started FROM readings WHERE key LIKE 'latency-%' ORDER BY key";
     let read = || -> Outcome<Vec<u64>> {
         let listed = lake.query(sql)?;

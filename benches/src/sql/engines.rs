@@ -22,7 +22,7 @@ const MEMORY_BYTES: u64 = 12 << 30;
 const SPILL_BYTES_MAX: u64 = 32 << 30;
 
 /// An engine that Headwater is compared with.
-pub struct Reference {
+pub struct ComparedEngine {
     pub name: &'static str,
     engine: ReferenceEngine,
 }
@@ -32,7 +32,7 @@ enum ReferenceEngine {
     Python { engine: PythonEngine, _server: Option<RestServer> },
 }
 
-impl Reference {
+impl ComparedEngine {
     /// Runs a query. Returns its time and the number of its rows.
     pub async fn run(&mut self, sql: &str) -> Outcome<(Duration, usize)> {
         let context = match &mut self.engine {
@@ -61,7 +61,7 @@ impl Reference {
 /// Headwater and its references with the tables of one lake.
 pub struct Engines {
     pub headwater: Headwater,
-    pub references: Vec<Reference>,
+    pub references: Vec<ComparedEngine>,
 }
 
 impl Engines {
@@ -80,7 +80,7 @@ impl Engines {
         let mut duckdb = PythonEngine::duckdb(folder, DuckDbRelease::V2_0_1, threads)?;
         duckdb.open(&files)?;
         let references = vec![
-            Reference {
+            ComparedEngine {
                 name: "DataFusion, same files",
                 engine: ReferenceEngine::DataFusion(Box::new(context)),
             },
@@ -111,8 +111,8 @@ impl Engines {
     }
 }
 
-fn python(name: &'static str, engine: PythonEngine, server: Option<RestServer>) -> Reference {
-    Reference { name, engine: ReferenceEngine::Python { engine, _server: server } }
+fn python(name: &'static str, engine: PythonEngine, server: Option<RestServer>) -> ComparedEngine {
+    ComparedEngine { name, engine: ReferenceEngine::Python { engine, _server: server } }
 }
 
 /// Headwater's engine with a memory limit.

@@ -9,8 +9,8 @@ use headwater_model::{Clock, Principal, Timestamp};
 use headwater_store::{Append, Batch, RefChange, RefPrecondition, Store};
 use parking_lot::{Mutex, RwLock};
 
+use crate::access_state::AccessState;
 use crate::audit::AuditLog;
-use crate::directory::Directory;
 use crate::password::Passwords;
 use crate::record::VERSION;
 use crate::{Error, Result};
@@ -20,17 +20,17 @@ const ATTEMPTS: usize = 5;
 
 /// Users, roles, grants and credentials of a lake. Cheap to clone.
 #[derive(Clone)]
-pub struct Access(pub(crate) Arc<Shared>);
+pub struct Access(pub(crate) Arc<AccessInner>);
 
 /// State shared by the clones of an [`Access`] handle.
-pub(crate) struct Shared {
+pub(crate) struct AccessInner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) passwords: Passwords,
     /// The time of the last recorded use of each token or access key in this process, by its id.
     pub(crate) used: Mutex<HashMap<String, Timestamp>>,
     pub(crate) audit: AuditLog,
-    directory: RwLock<Arc<Directory>>,
+    directory: RwLock<Arc<AccessState>>,
     /// The lock that is held while a change is applied, so that changes do not conflict.
     changing: tokio::sync::Mutex<()>,
 }
@@ -57,8 +57,8 @@ pub(crate) struct RightsChange<T> {
 impl Access {
     /// Opens the access records in a store, and reads them into memory.
     pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self> {
-        let directory = Directory::load(&*store).await?;
-        Ok(Access(Arc::new(Shared {
+        let directory = AccessState::load(&*store).await?;
+        Ok(Access(Arc::new(AccessInner {
             audit: AuditLog::new(store.clone(), clock.clone()),
             store,
             clock,
@@ -86,7 +86,7 @@ impl Access {
         self.refresh_locked().await.map(drop)
     }
 
-    async fn refresh_locked(&self) -> Result<Arc<Directory>> {
+    async fn refresh_locked(&self) -> Result<Arc<AccessState>> {
         let known = self.directory();
         if self.0.store.reference(VERSION).await? == known.version {
             return Ok(known);
@@ -94,14 +94,14 @@ impl Access {
         self.reload().await
     }
 
-    async fn reload(&self) -> Result<Arc<Directory>> {
-        let directory = Arc::new(Directory::load(&*self.0.store).await?);
+    async fn reload(&self) -> Result<Arc<AccessState>> {
+        let directory = Arc::new(AccessState::load(&*self.0.store).await?);
         *self.0.directory.write() = directory.clone();
         Ok(directory)
     }
 
     /// Returns the records in memory, as of the last change.
-    pub(crate) fn directory(&self) -> Arc<Directory> {
+    pub(crate) fn directory(&self) -> Arc<AccessState> {
         self.0.directory.read().clone()
     }
 
@@ -110,7 +110,7 @@ impl Access {
     pub(crate) async fn change<T>(
         &self,
         by: &Principal,
-        edit: impl Fn(&Directory) -> Result<RightsChange<T>>,
+        edit: impl Fn(&AccessState) -> Result<RightsChange<T>>,
     ) -> Result<T> {
         let _changing = self.0.changing.lock().await;
         for _ in 1..ATTEMPTS {
@@ -126,7 +126,7 @@ impl Access {
     async fn try_change<T>(
         &self,
         by: &Principal,
-        edit: &impl Fn(&Directory) -> Result<RightsChange<T>>,
+        edit: &impl Fn(&AccessState) -> Result<RightsChange<T>>,
     ) -> Result<T> {
         let directory = self.refresh_locked().await?;
         let RightsChange { mut entries, action, object, detail, result } = edit(&directory)?;
@@ -143,7 +143,7 @@ impl Access {
 
 /// Returns a ref change that increments the version of the records. The batch with this ref change
 /// fails if another process has changed the version meanwhile.
-fn next_version(directory: &Directory) -> Result<RefChange> {
+fn next_version(directory: &AccessState) -> Result<RefChange> {
     let corrupt = || Error::Corrupt { key: VERSION.to_owned() };
     let number = match &directory.version {
         None => 0_u64,

@@ -16,7 +16,7 @@ use moka::sync::Cache;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use crate::login_limit::network;
+use crate::login_limiter::network;
 use crate::{Error, Result};
 
 /// Name of the journal that holds the audit events.

@@ -11,12 +11,12 @@ use crate::{Error, Result};
 const KEEP_SECONDS_MIN: u64 = 86_400;
 
 /// The audit retention setting of a lake.
-pub struct AuditRetentions<'a>(&'a crate::Access);
+pub struct AuditRetentionSetting<'a>(&'a crate::Access);
 
-impl<'a> AuditRetentions<'a> {
+impl<'a> AuditRetentionSetting<'a> {
     /// Creates a handle to the setting.
     pub fn of(access: &'a crate::Access) -> Self {
-        AuditRetentions(access)
+        AuditRetentionSetting(access)
     }
 
     /// Returns the setting; a year by default.

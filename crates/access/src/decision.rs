@@ -4,7 +4,7 @@ use headwater_model::{
     Action, Grant, Identity, Object, ObjectKind, ObjectOwner, Permission, Principal,
 };
 
-use crate::directory::Directory;
+use crate::access_state::AccessState;
 use crate::{Access, Result};
 
 /// The result of an access check.
@@ -114,7 +114,7 @@ impl Access {
 }
 
 /// Decides for a user: allows access by ownership, or by a grant that contains the action.
-fn decide(directory: &Directory, user: &str, action: Action, object: &Object) -> Decision {
+fn decide(directory: &AccessState, user: &str, action: Action, object: &Object) -> Decision {
     if is_owner(directory, user, action, object) {
         return Decision::Allowed(DecisionReason::Ownership);
     }
@@ -128,7 +128,7 @@ fn decide(directory: &Directory, user: &str, action: Action, object: &Object) ->
 /// new object. The owner of a table, view, SQL function or namespace is stored with the object, and
 /// may not create another object of its name. The records of the directory contain the owners of
 /// other objects.
-fn is_owner(directory: &Directory, user: &str, action: Action, object: &Object) -> bool {
+fn is_owner(directory: &AccessState, user: &str, action: Action, object: &Object) -> bool {
     let is_user = |owner: &ObjectOwner| {
         let account = directory.users.get(user);
         owner.user == user && account.is_some_and(|account| account.created == owner.created)

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use headwater_model::{AuthMethod, AuthenticatedUser, Principal, Timestamp, UserKind};
 
 use crate::access::RightsChange;
-use crate::directory::Directory;
+use crate::access_state::AccessState;
 use crate::record::{UserRecord, check_name, put, user_key};
 use crate::{Access, Error, Result};
 
@@ -41,7 +41,7 @@ impl ExternalLogin {
         let Some(user) = self.changed(&access.directory(), now) else {
             return Err(Self::refused(access, Some(&self.user), address));
         };
-        let change = |directory: &Directory| {
+        let change = |directory: &AccessState| {
             let user = self.changed(directory, now).ok_or(Error::InvalidCredential)?;
             let is_known = directory.users.get(&user.name).is_some_and(|known| *known == user);
             let entries =
@@ -90,7 +90,7 @@ impl ExternalLogin {
     }
 
     /// Returns the user's record after this login; `None` if the person may not log in.
-    fn changed(&self, directory: &Directory, now: Timestamp) -> Option<UserRecord> {
+    fn changed(&self, directory: &AccessState, now: Timestamp) -> Option<UserRecord> {
         let mut user = match directory.users.get(&self.user) {
             Some(user) => user.clone(),
             None if self.creates_user && can_create(directory, &self.user) => UserRecord {
@@ -122,6 +122,6 @@ impl ExternalLogin {
     }
 }
 
-fn can_create(directory: &Directory, name: &str) -> bool {
+fn can_create(directory: &AccessState, name: &str) -> bool {
     check_name(name).is_ok() && !directory.has(name)
 }

@@ -4,7 +4,7 @@ use headwater_model::{Action, Grant, ObjectPattern, Permission, Principal};
 use headwater_store::Append;
 
 use crate::access::RightsChange;
-use crate::directory::Directory;
+use crate::access_state::AccessState;
 use crate::record::{grant_key, put, remove};
 use crate::{Access, Error, Result};
 
@@ -83,14 +83,18 @@ impl Access {
     }
 }
 
-fn check_grantee(directory: &Directory, grantee: &str) -> Result<()> {
+fn check_grantee(directory: &AccessState, grantee: &str) -> Result<()> {
     if directory.has(grantee) {
         return Ok(());
     }
     Err(Error::NoGrantee { name: grantee.to_owned() })
 }
 
-fn find<'a>(directory: &'a Directory, grantee: &str, object: &ObjectPattern) -> Option<&'a Grant> {
+fn find<'a>(
+    directory: &'a AccessState,
+    grantee: &str,
+    object: &ObjectPattern,
+) -> Option<&'a Grant> {
     directory.grants.get(grantee)?.iter().find(|grant| grant.permission.object == *object)
 }
 

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use headwater_model::{AccessKey, AuthMethod, AuthenticatedUser, NewToken, Principal, Timestamp};
 use headwater_store::KeyRange;
 
-use crate::access::{RightsChange, Shared};
+use crate::access::{AccessInner, RightsChange};
 use crate::credential_secret::{CredentialSecret, random};
 use crate::record::{KeyRecord, USED_JOURNAL, key_key, put};
 use crate::token::{check_new, checked};
@@ -25,23 +25,23 @@ const ID_BYTES: usize = 16;
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 /// The id and the secret of a new access key.
-pub struct KeyPair {
+pub struct AccessKeyPair {
     /// The id, which is part of each request.
     pub id: String,
     /// The secret, with which requests are signed.
     pub secret: String,
 }
 
-impl KeyPair {
+impl AccessKeyPair {
     /// Creates a random pair.
     pub fn generate() -> Result<Self> {
         let random = random::<ID_BYTES>()?.map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
         let id = random.iter().fold(PREFIX.to_owned(), |id, letter| format!("{id}{letter}"));
-        Ok(KeyPair { id, secret: CredentialSecret::of_key()?.into_text() })
+        Ok(AccessKeyPair { id, secret: CredentialSecret::of_key()?.into_text() })
     }
 }
 
-impl fmt::Debug for KeyPair {
+impl fmt::Debug for AccessKeyPair {
     /// Omits the secret, which must not be logged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyPair").field("id", &self.id).finish_non_exhaustive()
@@ -50,7 +50,7 @@ impl fmt::Debug for KeyPair {
 
 /// An access key to store.
 #[derive(Debug)]
-pub struct NewKey {
+pub struct NewAccessKey {
     /// The id of the key.
     pub id: String,
     /// The encrypted secret.
@@ -72,7 +72,7 @@ impl AccessKeys {
     }
 
     /// Stores a new access key.
-    pub async fn create(&self, by: &Principal, new: NewKey) -> Result<AccessKey> {
+    pub async fn create(&self, by: &Principal, new: NewAccessKey) -> Result<AccessKey> {
         let created = self.shared().clock.now();
         check_new(&new.properties, created)?;
         let NewToken { label, scopes, expires } = new.properties;
@@ -154,7 +154,7 @@ impl AccessKeys {
         self.0.directory().expiry(id)
     }
 
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &AccessInner {
         &self.0.0
     }
 

@@ -7,19 +7,19 @@
 //! passwords as Argon2id hashes, and the secrets of access keys encrypted.
 
 mod access;
+mod access_state;
 mod audit;
 mod audit_retention;
 mod authentication;
 mod credential_secret;
 mod decision;
-mod directory;
 mod error;
 mod external_login;
 mod grant;
 mod grant_index;
 mod key;
 mod limit;
-mod login_limit;
+mod login_limiter;
 mod ownership;
 mod password;
 mod record;
@@ -30,14 +30,14 @@ mod user;
 
 pub use access::Access;
 pub use audit::{AuditFilter, AuditLog, AuditPage};
-pub use audit_retention::AuditRetentions;
+pub use audit_retention::AuditRetentionSetting;
 pub use authentication::{Credential, CredentialDigest};
 pub use decision::{Decision, DecisionReason, DenialReason};
 pub use error::{Error, Result};
 pub use external_login::ExternalLogin;
-pub use key::{AccessKeys, KeyPair, NewKey};
+pub use key::{AccessKeyPair, AccessKeys, NewAccessKey};
 pub use limit::UserLimits;
-pub use login_limit::{LOGIN_RETRY_AFTER, LoginAttempt, LoginLimit};
+pub use login_limiter::{LOGIN_RETRY_AFTER, LoginAttempt, LoginLimiter};
 pub use ownership::record_owner;
 pub use restriction::TableRestrictions;
 pub use user::NewUser;

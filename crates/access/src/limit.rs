@@ -3,7 +3,7 @@
 use headwater_model::{Limit, Limits, Principal};
 
 use crate::access::RightsChange;
-use crate::directory::Directory;
+use crate::access_state::AccessState;
 use crate::record::{limit_key, put, remove};
 use crate::{Access, Error, Result};
 
@@ -112,7 +112,7 @@ fn check(limits: &Limits) -> Result<()> {
 }
 
 /// Returns the name of a user or role with its kind, such as `user:ana`, for the audit log.
-fn object(directory: &Directory, name: &str) -> String {
+fn object(directory: &AccessState, name: &str) -> String {
     let kind = if directory.users.contains_key(name) { "user" } else { "role" };
     format!("{kind}:{name}")
 }

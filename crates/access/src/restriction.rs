@@ -9,7 +9,7 @@ use headwater_model::{Action, Identity, Object, Principal, Restriction, Restrict
 use headwater_store::Append;
 
 use crate::access::RightsChange;
-use crate::directory::Directory;
+use crate::access_state::AccessState;
 use crate::record::{check_name, put, remove, restriction_key};
 use crate::{Access, Error, Result};
 
@@ -143,7 +143,7 @@ impl TableRestrictions {
     fn applying<'a>(
         &self,
         principal: &Principal,
-        directory: &Directory,
+        directory: &AccessState,
         all: impl Iterator<Item = &'a Restriction>,
     ) -> Option<Restrictions> {
         if self.0.decide(principal, Action::Administer, &Object::lake()).is_allowed() {
@@ -159,7 +159,7 @@ impl TableRestrictions {
 
 /// Selects from `all` the restrictions that apply to a user that is not an administrator.
 fn select<'a>(
-    directory: &Directory,
+    directory: &AccessState,
     user: &str,
     all: impl Iterator<Item = &'a Restriction>,
 ) -> Restrictions {
@@ -171,7 +171,7 @@ fn select<'a>(
 }
 
 /// Returns an error if a new mask is for a column that already has another mask.
-fn check_column(directory: &Directory, new: &Restriction) -> Result<()> {
+fn check_column(directory: &AccessState, new: &Restriction) -> Result<()> {
     let Some(column) = &new.column else { return Ok(()) };
     let is_same = |one: &&Restriction| {
         let masks = one.column.as_ref().is_some_and(|it| it.eq_ignore_ascii_case(column));
@@ -185,7 +185,7 @@ fn check_column(directory: &Directory, new: &Restriction) -> Result<()> {
 
 /// Returns an error if a restriction names the user or role to remove, because the restriction
 /// would then lose its effect.
-pub(crate) fn check_unused(directory: &Directory, name: &str) -> Result<()> {
+pub(crate) fn check_unused(directory: &AccessState, name: &str) -> Result<()> {
     let names = |one: &&Restriction| one.to.iter().any(|to| to == name);
     match directory.restrictions.values().find(names) {
         None => Ok(()),

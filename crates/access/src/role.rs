@@ -4,7 +4,7 @@ use headwater_model::{Principal, Role};
 use headwater_store::Append;
 
 use crate::access::RightsChange;
-use crate::directory::Directory;
+use crate::access_state::AccessState;
 use crate::record::{check_name, limit_key, put, remove, role_key, user_key};
 use crate::restriction::check_unused;
 use crate::user::grants_of;
@@ -83,7 +83,7 @@ impl Access {
 /// Returns the journal entry that adds a role to a grantee, or removes it; `None` if nothing
 /// changes.
 fn membership(
-    directory: &Directory,
+    directory: &AccessState,
     grantee: &str,
     role: &str,
     is_member: bool,

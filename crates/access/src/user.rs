@@ -6,7 +6,7 @@ use headwater_model::{ObjectPattern, Principal, Timestamp, User, UserKind};
 use headwater_store::Append;
 
 use crate::access::RightsChange;
-use crate::directory::Directory;
+use crate::access_state::AccessState;
 use crate::record::{
     UserRecord, check_name, grant_key, key_key, limit_key, owner_key, put, remove, token_key,
     user_key,
@@ -139,7 +139,7 @@ impl Access {
 
     /// Returns true if the account of an authenticated principal still exists and is enabled. An
     /// account with the same name but another creation time is a different account.
-    pub(crate) fn is_account(directory: &Directory, name: &str, created: Timestamp) -> bool {
+    pub(crate) fn is_account(directory: &AccessState, name: &str, created: Timestamp) -> bool {
         directory.users.get(name).is_some_and(|user| !user.disabled && user.created == created)
     }
 }
@@ -154,7 +154,7 @@ fn user_change(
 }
 
 /// Returns the journal entries that remove the grants of a user or role.
-pub(crate) fn grants_of(directory: &Directory, grantee: &str) -> Vec<Append> {
+pub(crate) fn grants_of(directory: &AccessState, grantee: &str) -> Vec<Append> {
     let grants = directory.grants.get(grantee).into_iter().flatten();
     grants.map(|grant| remove(grant_key(grant))).collect()
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_access::{
-    Access, AccessKeys, AuditRetentions, Credential, Decision, DecisionReason, DenialReason, Error,
-    KeyPair, NewKey, NewUser, UserLimits, record_owner,
+    Access, AccessKeyPair, AccessKeys, AuditRetentionSetting, Credential, Decision, DecisionReason,
+    DenialReason, Error, NewAccessKey, NewUser, UserLimits, record_owner,
 };
 use headwater_model::{
     Action, AuditOutcome, AuditRetention, AuthMethod, Clock, FixedClock, Limits, NewToken, Object,
@@ -380,9 +380,9 @@ impl Fixture {
 
     /// Stores an access key and returns its id.
     async fn key(&self, user: Option<&str>, properties: NewToken) -> String {
-        let KeyPair { id, .. } = KeyPair::generate().expect("random bytes");
+        let AccessKeyPair { id, .. } = AccessKeyPair::generate().expect("random bytes");
         let (sealed, user) = ("encrypted".to_owned(), user.map(str::to_owned));
-        let new = NewKey { id: id.clone(), sealed, user, properties };
+        let new = NewAccessKey { id: id.clone(), sealed, user, properties };
         self.keys().create(&self.owner, new).await.expect("a key");
         id
     }
@@ -487,14 +487,14 @@ async fn own_limits_precede_the_highest_of_the_roles_and_end_with_the_user() {
 #[tokio::test]
 async fn audit_events_are_kept_for_the_retention_time_of_the_lake() {
     let f = fixture().await;
-    let retentions = AuditRetentions::of(&f.access);
+    let retentions = AuditRetentionSetting::of(&f.access);
     assert_eq!(retentions.get().keep_seconds, 365 * 86_400);
     let day = AuditRetention { keep_seconds: 86_400 };
     retentions.set(&f.owner, day).await.expect("a day");
     let short = AuditRetention { keep_seconds: 3_600 };
     assert!(matches!(retentions.set(&f.owner, short).await, Err(Error::Retention)));
     let again = Access::open(f.store.clone(), f.clock.clone()).await.expect("the same records");
-    assert_eq!(AuditRetentions::of(&again).get(), day);
+    assert_eq!(AuditRetentionSetting::of(&again).get(), day);
     let events = f.access.audit().list(10).await.expect("events");
     assert_eq!(events[0].action, "set_audit_retention");
 }

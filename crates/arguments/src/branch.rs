@@ -68,7 +68,7 @@ pub struct CreateRef {
 
 /// A tag to remove.
 #[derive(Debug, Args)]
-pub struct RemoveRef {
+pub struct TagRm {
     /// The tag
     pub name: String,
     /// Succeed if it does not exist

@@ -159,12 +159,12 @@ pub struct FunctionDeploy {
     /// A setting to reset to its default. Can be repeated; other settings that are not given are
     /// unchanged
     #[arg(long, value_enum, value_name = "SETTING")]
-    pub reset: Vec<SettingArgument>,
+    pub reset: Vec<ResetArgument>,
 }
 
 /// `--reset`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SettingArgument {
+pub enum ResetArgument {
     /// The handler
     Handler,
     /// The description
@@ -187,19 +187,19 @@ pub enum SettingArgument {
     ReservedConcurrency,
 }
 
-impl From<SettingArgument> for FunctionSetting {
-    fn from(argument: SettingArgument) -> Self {
+impl From<ResetArgument> for FunctionSetting {
+    fn from(argument: ResetArgument) -> Self {
         match argument {
-            SettingArgument::Handler => FunctionSetting::Handler,
-            SettingArgument::Description => FunctionSetting::Description,
-            SettingArgument::Memory => FunctionSetting::Memory,
-            SettingArgument::Timeout => FunctionSetting::Timeout,
-            SettingArgument::Env => FunctionSetting::Env,
-            SettingArgument::Secrets => FunctionSetting::Secrets,
-            SettingArgument::Network => FunctionSetting::Network,
-            SettingArgument::System => FunctionSetting::System,
-            SettingArgument::Layers => FunctionSetting::Layers,
-            SettingArgument::ReservedConcurrency => FunctionSetting::ReservedConcurrency,
+            ResetArgument::Handler => FunctionSetting::Handler,
+            ResetArgument::Description => FunctionSetting::Description,
+            ResetArgument::Memory => FunctionSetting::Memory,
+            ResetArgument::Timeout => FunctionSetting::Timeout,
+            ResetArgument::Env => FunctionSetting::Env,
+            ResetArgument::Secrets => FunctionSetting::Secrets,
+            ResetArgument::Network => FunctionSetting::Network,
+            ResetArgument::System => FunctionSetting::System,
+            ResetArgument::Layers => FunctionSetting::Layers,
+            ResetArgument::ReservedConcurrency => FunctionSetting::ReservedConcurrency,
         }
     }
 }

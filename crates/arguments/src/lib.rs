@@ -52,7 +52,7 @@ pub use self::audit::Audit;
 pub use self::backfill::Backfill;
 pub use self::branch::{
     Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, ConflictOptions,
-    ConflictResolution, CreateRef, RemoveRef, RenameRef,
+    ConflictResolution, CreateRef, RenameRef, TagRm,
 };
 pub use self::checkout::Checkout;
 pub use self::command::{Arguments, Command};
@@ -64,8 +64,7 @@ pub use self::diff::{BranchDiff, CompareArgument, CompareOptions, TableDiff};
 pub use self::environment::{Environment, EnvironmentPrune, EnvironmentRebuild};
 pub use self::event::{Event, EventId, EventLs, EventSend};
 pub use self::function::{
-    Function, FunctionDeploy, FunctionInvoke, FunctionLogs, FunctionName, FunctionRm,
-    SettingArgument,
+    Function, FunctionDeploy, FunctionInvoke, FunctionLogs, FunctionName, FunctionRm, ResetArgument,
 };
 pub use self::function_alias::{
     AliasVersion, FunctionAlias, FunctionAliasCreate, FunctionAliasRm, FunctionAliasUpdate,

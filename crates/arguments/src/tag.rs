@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{CreateRef, RemoveRef, RenameRef};
+use super::{CreateRef, RenameRef, TagRm};
 
 /// `headwater tag`
 #[derive(Debug, Subcommand)]
@@ -15,7 +15,7 @@ pub enum Tag {
     Create(CreateRef),
     /// Delete a tag
     #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater tag rm v1.0")]
-    Rm(RemoveRef),
+    Rm(TagRm),
     /// Rename a tag
     #[command(after_help = "Example:\n  headwater tag rename v1.0 first")]
     Rename(RenameRef),

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_engine::system::{batch, schema, timestamp_column, timestamp_type};
-use headwater_engine::{SystemTable, TableAccess};
+use headwater_engine::{SessionRights, SystemTable};
 use headwater_lake::CommitView;
 use headwater_model::{Problem, ResultExt, TableName, Timestamp};
 use headwater_sql_aggregates::{ColumnProfile, RowProfile};
@@ -61,7 +61,7 @@ impl SystemTable for ProfilesTable {
     async fn visible_batches(
         &self,
         view: &CommitView,
-        access: Option<&dyn TableAccess>,
+        access: Option<&dyn SessionRights>,
     ) -> Result<Vec<RecordBatch>, Problem> {
         let rows = rows(view, access).await?;
         let text = |value: fn(&ProfileRow) -> Option<&str>| -> ArrayRef {
@@ -96,7 +96,7 @@ impl SystemTable for ProfilesTable {
 /// Returns the profiles of the tables at a ref that a reader may see.
 async fn rows(
     view: &CommitView,
-    access: Option<&dyn TableAccess>,
+    access: Option<&dyn SessionRights>,
 ) -> Result<Vec<ProfileRow>, Problem> {
     let mut listed = view.list(None).await.or_problem()?;
     listed.retain(|(name, entry)| {

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_engine::system::{batch, schema, timestamp_column, timestamp_type};
-use headwater_engine::{Engine, SystemTable, TableAccess};
+use headwater_engine::{Engine, SessionRights, SystemTable};
 use headwater_lake::{CommitView, PROPERTY_PROJECT};
 use headwater_model::{Action, Object, Problem, ResultExt, TableName, Timestamp};
 use headwater_tables::{SqlView, Table};
@@ -61,7 +61,7 @@ impl SystemTable for ModelsTable {
     async fn visible_batches(
         &self,
         view: &CommitView,
-        access: Option<&dyn TableAccess>,
+        access: Option<&dyn SessionRights>,
     ) -> Result<Vec<RecordBatch>, Problem> {
         let built = built_tables(view, access).await?;
         let mut rows = Vec::new();
@@ -125,7 +125,7 @@ impl SystemTable for LineageTable {
     async fn visible_batches(
         &self,
         view: &CommitView,
-        access: Option<&dyn TableAccess>,
+        access: Option<&dyn SessionRights>,
     ) -> Result<Vec<RecordBatch>, Problem> {
         let mut rows: BTreeSet<LineageRow> = BTreeSet::new();
         let mut readable = view.state().entries(None).await.or_problem()?;
@@ -164,14 +164,14 @@ struct LineageRow {
 }
 
 /// A column of a model, and an input column from which it is, or may be, computed.
-struct ColumnPair<'a> {
+struct LineageEdge<'a> {
     column: &'a str,
     source: &'a str,
     exact: bool,
 }
 
 impl LineageRow {
-    fn of(model: &ModelRecord, input: &InputName, pair: Option<&ColumnPair<'_>>) -> Self {
+    fn of(model: &ModelRecord, input: &InputName, pair: Option<&LineageEdge<'_>>) -> Self {
         let names = [
             Some(model.namespace.clone()),
             Some(model.name.clone()),
@@ -197,7 +197,7 @@ fn add_rows(
     for (column, source, exact) in model.column_sources() {
         let input = model.inputs.get(source.input).filter(|input| is_visible(input));
         if let Some(input) = input {
-            let pair = ColumnPair { column, source: &source.column, exact };
+            let pair = LineageEdge { column, source: &source.column, exact };
             rows.insert(LineageRow::of(model, input, Some(&pair)));
         }
     }
@@ -215,7 +215,7 @@ struct BuiltTable {
 /// Returns the tables at a ref that models wrote and that a reader may read.
 async fn built_tables(
     view: &CommitView,
-    access: Option<&dyn TableAccess>,
+    access: Option<&dyn SessionRights>,
 ) -> Result<Vec<BuiltTable>, Problem> {
     let listed = view.list(None).await.or_problem()?;
     let visible =
@@ -269,10 +269,10 @@ fn is_intermediate(record: &BuildRecord, input: &InputName) -> bool {
 }
 
 /// Returns true if a grant allows a reader to read the table or view with a name.
-fn may_read(access: Option<&dyn TableAccess>, name: &TableName) -> bool {
+fn may_read(access: Option<&dyn SessionRights>, name: &TableName) -> bool {
     may_read_object(access, &Object::table(name)) || may_read_object(access, &Object::view(name))
 }
 
-pub(crate) fn may_read_object(access: Option<&dyn TableAccess>, object: &Object) -> bool {
+pub(crate) fn may_read_object(access: Option<&dyn SessionRights>, object: &Object) -> bool {
     access.is_none_or(|access| access.allows(Action::Select, object))
 }

@@ -39,7 +39,7 @@ pub use merge::{CommitSequence, DivergedTable, MergeCommit, MergePlan, MergeSour
 pub use merge_base::{AmbiguousBase, BaseValue};
 pub use reachability::{ReachableState, ReachableStates};
 pub use reference::{RefResolution, is_commit_in};
-pub use required_checks::RequiredChecks;
+pub use required_checks::RequiredCheckStatus;
 pub use table_history::TableState;
 pub use tag::Tags;
 pub use three_way_diff::RenamedTable;

@@ -19,12 +19,12 @@ use headwater_store::Batch;
 
 use crate::codec::{BranchRecord, CommitObject, Namespaces};
 use crate::commit::{BranchUpdate, NewCommit};
-use crate::merge_base::{MergedValue, ReadValue, side};
+use crate::merge_base::{MergedSide, ReadValue, side};
 use crate::objects::PendingObjects;
 use crate::three_way_diff::{RenamedTable, ThreeWayDiff};
 use crate::trie::{self, Changes};
 use crate::{
-    BaseValue, Catalog, Error, RequiredChecks, Result, TableChange, TableEntry, merge_record,
+    BaseValue, Catalog, Error, RequiredCheckStatus, Result, TableChange, TableEntry, merge_record,
 };
 
 /// The source of a merge: the ref as written, and its commit.
@@ -176,13 +176,13 @@ impl<'a> Merges<'a> {
     /// Plans the merge of a ref into a branch.
     ///
     /// Fails with `branch_protected` if the source is in quarantine. With
-    /// [`RequiredChecks::Waived`], the target inherits the quarantine, unless it is `main` or
+    /// [`RequiredCheckStatus::Waived`], the target inherits the quarantine, unless it is `main` or
     /// protected.
     pub async fn plan(
         self,
         target: &str,
         source: &RefSpec,
-        checks: RequiredChecks,
+        checks: RequiredCheckStatus,
     ) -> Result<MergePlan> {
         let (mut record, bytes) = self.catalog.branch_record(target).await?;
         let head = record.commit;
@@ -250,7 +250,7 @@ impl<'a> Merges<'a> {
         self,
         sequence: &mut CommitSequence,
         source: &MergeSource<'_>,
-        checks: RequiredChecks,
+        checks: RequiredCheckStatus,
     ) -> Result<()> {
         self.check_quarantine(&sequence.target, &mut sequence.record, source, checks).await
     }
@@ -260,13 +260,13 @@ impl<'a> Merges<'a> {
         target: &str,
         record: &mut BranchRecord,
         source: &MergeSource<'_>,
-        checks: RequiredChecks,
+        checks: RequiredCheckStatus,
     ) -> Result<()> {
-        if record.quarantine.is_some() || checks == RequiredChecks::Passed {
+        if record.quarantine.is_some() || checks == RequiredCheckStatus::Passed {
             return Ok(());
         }
         match self.catalog.quarantine_of(source.reference, source.commit).await? {
-            Some(run) if checks == RequiredChecks::Required => {
+            Some(run) if checks == RequiredCheckStatus::Required => {
                 return Err(Error::Quarantined { reference: source.reference.to_string(), run });
             }
             run if target != MAIN_BRANCH && !record.protected => record.quarantine = run,
@@ -324,9 +324,9 @@ impl<'a> Merges<'a> {
         {
             let base = self.base_of_table(bases, &table).await?;
             match side(&base, &ours, &theirs) {
-                MergedValue::Ours => {}
-                MergedValue::Theirs => taken.push(TableChange { table, from: ours, to: theirs }),
-                MergedValue::Neither => {
+                MergedSide::Ours => {}
+                MergedSide::Theirs => taken.push(TableChange { table, from: ours, to: theirs }),
+                MergedSide::Neither => {
                     contested.push(DivergedTable { table, base, ours, theirs, renamed: None });
                 }
             }
@@ -419,9 +419,9 @@ impl<'a> Merges<'a> {
             }
             let base = self.base_of_namespace(&plan.bases, name).await?;
             let chosen = match side(&base, &one, &other) {
-                MergedValue::Ours => one.clone(),
-                MergedValue::Theirs => other.clone(),
-                MergedValue::Neither => one.clone().or_else(|| other.clone()),
+                MergedSide::Ours => one.clone(),
+                MergedSide::Theirs => other.clone(),
+                MergedSide::Neither => one.clone().or_else(|| other.clone()),
             };
             let needed = chosen.is_none() && self.is_used(name, target, changes).await?;
             match if needed { one.or(other) } else { chosen } {

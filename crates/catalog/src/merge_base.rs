@@ -99,7 +99,7 @@ impl<T: Clone + PartialEq> BaseValue<T> {
 
 /// The result of a three-way merge of values that cannot be merged in part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MergedValue {
+pub(crate) enum MergedSide {
     Ours,
     Theirs,
     /// Both sides changed the value differently.
@@ -107,12 +107,12 @@ pub(crate) enum MergedValue {
 }
 
 /// Returns the side whose value is the merged value.
-pub(crate) fn side<T: PartialEq>(base: &BaseValue<T>, ours: &T, theirs: &T) -> MergedValue {
+pub(crate) fn side<T: PartialEq>(base: &BaseValue<T>, ours: &T, theirs: &T) -> MergedSide {
     match base {
-        _ if ours == theirs => MergedValue::Ours,
-        BaseValue::Known(base) if base == theirs => MergedValue::Ours,
-        BaseValue::Known(base) if base == ours => MergedValue::Theirs,
-        _ => MergedValue::Neither,
+        _ if ours == theirs => MergedSide::Ours,
+        BaseValue::Known(base) if base == theirs => MergedSide::Ours,
+        BaseValue::Known(base) if base == ours => MergedSide::Theirs,
+        _ => MergedSide::Neither,
     }
 }
 

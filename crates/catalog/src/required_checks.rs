@@ -2,7 +2,7 @@
 
 /// The state of the checks that a merge requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequiredChecks {
+pub enum RequiredCheckStatus {
     /// The checks must have passed before the merge.
     Required,
     /// The user skips the checks (`--unchecked`).
@@ -11,9 +11,9 @@ pub enum RequiredChecks {
     Passed,
 }
 
-impl RequiredChecks {
+impl RequiredCheckStatus {
     /// Returns `Waived` if `unchecked` is set, otherwise `Required`.
     pub fn required_unless(unchecked: bool) -> Self {
-        if unchecked { RequiredChecks::Waived } else { RequiredChecks::Required }
+        if unchecked { RequiredCheckStatus::Waived } else { RequiredCheckStatus::Required }
     }
 }

@@ -21,22 +21,22 @@ pub const JOB_HEADER: &str = "x-headwater-job";
 const PART_BYTES: usize = 256 << 10;
 
 /// A client of one lake's server.
-pub struct Api {
+pub struct ApiClient {
     endpoint: Endpoint,
     author: String,
     /// The in-process server, if any. It runs as long as this client exists.
     inner: Option<headwater_server::ServerHandle>,
 }
 
-impl Api {
+impl ApiClient {
     /// Creates a client of a server.
     pub fn new(endpoint: Endpoint, author: &str) -> Self {
-        Api { endpoint, author: author.to_owned(), inner: None }
+        ApiClient { endpoint, author: author.to_owned(), inner: None }
     }
 
     /// Attaches an in-process server to the client.
     pub fn with_server(self, server: headwater_server::ServerHandle) -> Self {
-        Api { inner: Some(server), ..self }
+        ApiClient { inner: Some(server), ..self }
     }
 
     /// Shuts an in-process server down. Does nothing for a background server.

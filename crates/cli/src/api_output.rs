@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::Api;
+use crate::api::ApiClient;
 use crate::arguments::OutputFormat;
 use crate::context::Context;
 use crate::error::Result;
@@ -12,7 +12,7 @@ use crate::output;
 /// Gets a value from the API. With the JSON output format, prints the value and returns `None`.
 pub async fn fetch<T: Serialize + DeserializeOwned>(
     context: &Context,
-    api: &Api,
+    api: &ApiClient,
     path: impl Into<String>,
 ) -> Result<Option<T>> {
     let value = api.get(path).await?;

@@ -12,7 +12,7 @@ use headwater_model::{ErrorCode, Health, Problem};
 use headwater_server::{HttpListener, Isolation, Server, ServerConfig, ServerHandle, SpawnCommand};
 use serde::Deserialize;
 
-use crate::api::{Api, ApiRequest};
+use crate::api::{ApiClient, ApiRequest};
 use crate::context::Context;
 use crate::endpoint::{Endpoint, UrlEndpoint};
 use crate::error::{self, Result};
@@ -84,7 +84,7 @@ impl ServerRecord {
 }
 
 /// Connects to the context's lake. Starts or replaces the server if needed.
-pub async fn connect(context: &Context) -> Result<Api> {
+pub async fn connect(context: &Context) -> Result<ApiClient> {
     let lake = match context.lake()? {
         Lake::Folder(lake) => lake,
         Lake::Remote(remote) => return remote_api(context, &remote),
@@ -101,7 +101,7 @@ pub async fn connect(context: &Context) -> Result<Api> {
 
 /// Connects again after the server has stopped. Starts a server on this machine, or waits until the
 /// server of a profile answers. Fails with `Unavailable` at the time limit.
-pub async fn reconnect(context: &Context) -> Result<Api> {
+pub async fn reconnect(context: &Context) -> Result<ApiClient> {
     let deadline = Instant::now() + RECONNECT_PATIENCE;
     let mut pause = Duration::from_millis(50);
     loop {
@@ -122,14 +122,17 @@ pub async fn reconnect(context: &Context) -> Result<Api> {
 }
 
 /// Returns a client of the server of a profile.
-pub fn remote_api(context: &Context, lake: &RemoteLake) -> Result<Api> {
+pub fn remote_api(context: &Context, lake: &RemoteLake) -> Result<ApiClient> {
     let endpoint = UrlEndpoint::new(&lake.profile)?;
-    Ok(Api::new(Endpoint::Url(Box::new(endpoint)), &context.author))
+    Ok(ApiClient::new(Endpoint::Url(Box::new(endpoint)), &context.author))
 }
 
 /// Connects to a running server of this version, if there is one. A background server of another
 /// version is drained so that it can be replaced.
-async fn running(context: &Context, lake: &LakeFolder) -> Result<Option<(Api, ServerRecord)>> {
+async fn running(
+    context: &Context,
+    lake: &LakeFolder,
+) -> Result<Option<(ApiClient, ServerRecord)>> {
     let Some((api, record)) = connect_if_running(context, lake).await else { return Ok(None) };
     let own = env!("CARGO_PKG_VERSION");
     if record.version == own {
@@ -151,16 +154,16 @@ async fn running(context: &Context, lake: &LakeFolder) -> Result<Option<(Api, Se
 pub async fn connect_if_running(
     context: &Context,
     lake: &LakeFolder,
-) -> Option<(Api, ServerRecord)> {
+) -> Option<(ApiClient, ServerRecord)> {
     let text = std::fs::read(lake.path.join("server.json")).ok()?;
     let record: ServerRecord = serde_json::from_slice(&text).ok()?;
     let socket = record.socket.clone()?;
     headwater_server::connect_socket(&socket).await.ok()?;
-    Some((Api::new(Endpoint::Socket(socket), &context.author), record))
+    Some((ApiClient::new(Endpoint::Socket(socket), &context.author), record))
 }
 
 /// Shuts a server down and waits until it has exited.
-pub async fn stop_server(api: &Api, lake: &LakeFolder) -> Result<()> {
+pub async fn stop_server(api: &ApiClient, lake: &LakeFolder) -> Result<()> {
     api.send(ApiRequest::get("/v1/shutdown").method(hyper::Method::POST)).await?;
     let deadline = Instant::now() + DRAIN_PATIENCE;
     let record = lake.path.join("server.json");
@@ -201,7 +204,7 @@ fn start_background(context: &Context, lake: &LakeFolder) -> Result<Child> {
 /// Waits until a server of the lake answers: the started server, or one that another command
 /// started and that got the lake's lock first. In the second case, the started server exits because
 /// the lock is held. A server is then started again, in case the holder of the lock is killed.
-async fn await_start(context: &Context, lake: &LakeFolder, mut server: Child) -> Result<Api> {
+async fn await_start(context: &Context, lake: &LakeFolder, mut server: Child) -> Result<ApiClient> {
     let deadline = Instant::now() + START_PATIENCE;
     let mut restarts = 0;
     loop {
@@ -256,12 +259,12 @@ fn failed_start(lake: &LakeFolder) -> Option<Problem> {
     serde_json::from_slice(&text).ok()
 }
 
-async fn start_inside(context: &Context, lake: &LakeFolder) -> Result<Api> {
+async fn start_inside(context: &Context, lake: &LakeFolder) -> Result<ApiClient> {
     let socket = lake.path.join(format!("inside-{}.sock", std::process::id()));
     let mut config = config(context, lake)?;
     config.socket = Some(socket.clone());
     let server = start(config, None).await?;
-    Ok(Api::new(Endpoint::Socket(socket), &context.author).with_server(server))
+    Ok(ApiClient::new(Endpoint::Socket(socket), &context.author).with_server(server))
 }
 
 /// Returns the configuration of a background server, which listens only on the Unix socket and
@@ -325,6 +328,6 @@ fn machine_memory_bytes() -> u64 {
 }
 
 /// Gets the server's health.
-pub async fn health(api: &Api) -> Result<Health> {
+pub async fn health(api: &ApiClient) -> Result<Health> {
     api.get("/health").await
 }

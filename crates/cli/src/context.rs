@@ -11,7 +11,7 @@ use crate::error::{self, Result};
 use crate::lake::{Lake, RemoteLake};
 use crate::lake_folder::{self, LakeFolder};
 use crate::profiles::{self, ProfileFile};
-use crate::terminal::{Appearance, Style};
+use crate::terminal::{Appearance, OutputStyle};
 
 /// The inputs of a command other than its own arguments.
 #[derive(Clone)]
@@ -31,9 +31,9 @@ pub struct Context {
     /// True to run the server inside the command.
     pub in_process: bool,
     /// The style of messages on standard error.
-    pub style: Style,
+    pub style: OutputStyle,
     /// The style of results on standard output.
-    pub answer_style: Style,
+    pub answer_style: OutputStyle,
     /// The author of commits and jobs.
     pub author: String,
     /// The possible cache folders of this user.

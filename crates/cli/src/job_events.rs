@@ -13,14 +13,14 @@ use headwater_model::{
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::api::{self, Api, ApiRequest, segment};
+use crate::api::{self, ApiClient, ApiRequest, segment};
 use crate::arguments::OutputFormat;
 use crate::connect;
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output::{self, Cell};
 use crate::progress::{Progress, ProgressLine, TICK};
-use crate::terminal::{Style, Tone};
+use crate::terminal::{OutputStyle, Tone};
 
 /// Number of terminal lines that the tree of a run leaves free for other output.
 const HEIGHT_LEFT: usize = 5;
@@ -31,14 +31,14 @@ const RECONNECTS_MAX: u32 = 20;
 
 /// Prints a job's events until it ends; returns the job or its problem. If the server stops,
 /// connects again: a queued job continues with the next server.
-pub async fn follow(context: &Context, api: &Api, job: &Job) -> Result<Job> {
+pub async fn follow(context: &Context, api: &ApiClient, job: &Job) -> Result<Job> {
     follow_with(context, api, job, EventPrinter::new(context.style)).await
 }
 
 /// Like [`follow`], but prints with the given printer.
 pub async fn follow_with(
     context: &Context,
-    api: &Api,
+    api: &ApiClient,
     job: &Job,
     mut printer: EventPrinter,
 ) -> Result<Job> {
@@ -60,11 +60,11 @@ pub async fn follow_with(
 /// server.
 async fn follow_to_end(
     context: &Context,
-    api: &Api,
+    api: &ApiClient,
     id: &str,
     printer: &mut EventPrinter,
 ) -> Result<Job> {
-    let mut newest: Option<Api> = None;
+    let mut newest: Option<ApiClient> = None;
     let mut stops = 0;
     loop {
         let api = newest.as_ref().unwrap_or(api);
@@ -89,7 +89,7 @@ async fn follow_to_end(
 }
 
 /// Prints the events of a job until their stream ends, and returns the job.
-async fn events_and_job(api: &Api, id: &str, printer: &mut EventPrinter) -> Result<Job> {
+async fn events_and_job(api: &ApiClient, id: &str, printer: &mut EventPrinter) -> Result<Job> {
     print_events(api, id, true, printer).await?;
     api.job(id).await
 }
@@ -120,7 +120,7 @@ fn into_result(job: Job) -> Result<Job> {
     }
 }
 
-async fn stop(api: &Api, id: &str) -> Result<()> {
+async fn stop(api: &ApiClient, id: &str) -> Result<()> {
     let path = format!("/v1/jobs/{}/stop", segment(id));
     let _: Job = api.post(path, &serde_json::json!({})).await?;
     let mut silent = EventPrinter::silent();
@@ -134,7 +134,7 @@ async fn stop(api: &Api, id: &str) -> Result<()> {
 
 /// Prints a job's events so far. With `follow`, continues until the job ends.
 pub async fn print_events(
-    api: &Api,
+    api: &ApiClient,
     id: &str,
     follow: bool,
     printer: &mut EventPrinter,
@@ -154,7 +154,7 @@ pub async fn print_events(
 
 /// Opens the event stream of a job: the events so far, one a line. With `follow`, the stream
 /// continues until the job ends.
-pub async fn open(api: &Api, id: &str, follow: bool) -> Result<ResponseLines> {
+pub async fn open(api: &ApiClient, id: &str, follow: bool) -> Result<ResponseLines> {
     let path = format!("/v1/jobs/{}/events?follow={follow}", segment(id));
     let response = api.send(ApiRequest::get(path).accept("application/x-ndjson")).await?;
     Ok(ResponseLines::new(response.into_body()))
@@ -199,7 +199,7 @@ impl ResponseLines {
 
 /// Prints events as text.
 pub struct EventPrinter {
-    style: Style,
+    style: OutputStyle,
     silent: bool,
     line: ProgressLine,
     /// The running steps with their start times.
@@ -210,7 +210,7 @@ pub struct EventPrinter {
     /// True to print events as JSON lines on standard output.
     json_lines: bool,
     /// The style of standard output, if the events are printed there.
-    answer_style: Option<Style>,
+    answer_style: Option<OutputStyle>,
     /// Time of the newest event.
     newest: Option<Timestamp>,
     /// Time of the newest event that was received before the last reconnect. Events up to this time
@@ -220,7 +220,7 @@ pub struct EventPrinter {
 
 impl EventPrinter {
     /// Creates a printer to standard error.
-    pub fn new(style: Style) -> Self {
+    pub fn new(style: OutputStyle) -> Self {
         let progress = Progress { text: "waiting".to_owned(), ..Progress::default() };
         let line = ProgressLine::new(style);
         let steps = Vec::new();
@@ -242,7 +242,7 @@ impl EventPrinter {
     /// of text on standard error.
     pub fn of(context: &Context) -> Self {
         let json_lines = context.output == OutputFormat::Ndjson;
-        let style = if json_lines { Style::plain() } else { context.style };
+        let style = if json_lines { OutputStyle::plain() } else { context.style };
         EventPrinter { json_lines, ..EventPrinter::new(style) }
     }
 
@@ -268,7 +268,7 @@ impl EventPrinter {
     }
 
     fn silent() -> Self {
-        EventPrinter { silent: true, ..EventPrinter::new(Style::plain()) }
+        EventPrinter { silent: true, ..EventPrinter::new(OutputStyle::plain()) }
     }
 
     /// Removes the progress line. Leaves the tree of a run in its last state.
@@ -365,7 +365,7 @@ impl EventPrinter {
     }
 
     /// Returns the style of the stream on which the events are printed.
-    fn text_style(&self) -> Style {
+    fn text_style(&self) -> OutputStyle {
         self.answer_style.unwrap_or(self.style)
     }
 

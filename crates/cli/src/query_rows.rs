@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::cell::clean;
 use crate::error::{self, Result};
 use crate::output::Grid;
-use crate::terminal::Style;
+use crate::terminal::OutputStyle;
 
 /// An incremental decoder of an Arrow IPC stream.
 #[derive(Default)]
@@ -77,7 +77,12 @@ pub fn changed_nothing(schema: &SchemaRef, batches: &[RecordBatch]) -> bool {
 }
 
 /// Creates a text table that shows at most `limit` rows.
-pub fn grid(style: Style, schema: &SchemaRef, batches: &[RecordBatch], limit: u64) -> Result<Grid> {
+pub fn grid(
+    style: OutputStyle,
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    limit: u64,
+) -> Result<Grid> {
     let headings: Vec<String> = schema
         .fields()
         .iter()

@@ -13,7 +13,7 @@ pub type ConnectionKey = (i32, i32);
 
 /// The properties of a client that connects.
 #[derive(Debug, Clone)]
-pub struct NewConnection {
+pub struct ClientProperties {
     /// The ref of the connection, which clients see as the database.
     pub database: String,
     /// The name of the client program; empty if the client sent none.
@@ -42,7 +42,7 @@ pub struct ConnectionState {
     /// The identity of the client.
     pub principal: Principal,
     /// The properties of the client.
-    pub client: NewConnection,
+    pub client: ClientProperties,
     /// The time of the login.
     pub started: Timestamp,
     /// The start of the transaction, or of the running statement outside of a transaction.
@@ -60,7 +60,7 @@ pub struct ConnectionState {
 }
 
 impl ConnectionState {
-    pub(crate) fn new(process: i32, principal: Principal, client: NewConnection) -> Self {
+    pub(crate) fn new(process: i32, principal: Principal, client: ClientProperties) -> Self {
         let now = SystemClock.now();
         ConnectionState {
             process,

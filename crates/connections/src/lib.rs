@@ -8,5 +8,5 @@
 mod connection;
 mod registry;
 
-pub use connection::{ConnectionKey, ConnectionState, NewConnection, TransactionState};
+pub use connection::{ClientProperties, ConnectionKey, ConnectionState, TransactionState};
 pub use registry::{ConnectionHandle, Connections};

@@ -7,7 +7,7 @@ use headwater_model::{Clock, Principal, SystemClock};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{ConnectionKey, ConnectionState, NewConnection, TransactionState};
+use crate::connection::{ClientProperties, ConnectionKey, ConnectionState, TransactionState};
 
 /// The open connections. Clones share one list.
 #[derive(Clone, Default)]
@@ -38,7 +38,7 @@ impl OpenConnection {
 
 impl Connections {
     /// Adds a connection, which is removed when the returned handle is dropped.
-    pub fn open(&self, principal: Principal, client: NewConnection) -> ConnectionHandle {
+    pub fn open(&self, principal: Principal, client: ClientProperties) -> ConnectionHandle {
         let random = uuid::Uuid::new_v4().into_bytes();
         let secret = i32::from_be_bytes([random[0], random[1], random[2], random[3]]);
         let ended = CancellationToken::new();
@@ -170,7 +170,7 @@ mod tests {
 
     fn open(connections: &Connections) -> ConnectionHandle {
         let client =
-            NewConnection { database: "main".into(), application: "psql".into(), address: None };
+            ClientProperties { database: "main".into(), application: "psql".into(), address: None };
         connections.open(Principal::owner(), client)
     }
 

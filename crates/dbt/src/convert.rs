@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::materialization::Materialization;
 use crate::properties::{AllProperties, DeclaredTest, Properties};
 use crate::settings::{ProjectFile, Settings, texts};
-use crate::template::{RenderedTemplate, TableNames, Templates};
+use crate::template::{RenderedTemplate, TableNames, TemplateRenderer};
 use crate::test_conversion::{self, ConvertedTest, ExpectationFunction, identifier};
 
 /// Name of dbt's project file.
@@ -16,7 +16,7 @@ const PROJECT_FILE: &str = "dbt_project.yml";
 
 /// A converted project.
 #[derive(Debug, Default)]
-pub struct Conversion {
+pub struct ConvertedProject {
     /// The project's name.
     pub name: String,
     /// Content of the files, by path.
@@ -60,7 +60,7 @@ impl Seed {
     }
 }
 
-impl Conversion {
+impl ConvertedProject {
     /// Returns the summary of the conversion as JSON.
     pub fn to_json(&self) -> Value {
         let note =
@@ -90,7 +90,7 @@ impl std::fmt::Display for ConvertError {
 impl std::error::Error for ConvertError {}
 
 /// Converts the text files of a dbt project, by path.
-pub fn convert(files: &BTreeMap<String, String>) -> Result<Conversion, ConvertError> {
+pub fn convert(files: &BTreeMap<String, String>) -> Result<ConvertedProject, ConvertError> {
     let Some(text) = files.get(PROJECT_FILE) else {
         return Err(ConvertError { message: format!("the folder has no `{PROJECT_FILE}`") });
     };
@@ -144,7 +144,7 @@ struct ProjectConversion<'f> {
     files: &'f BTreeMap<String, String>,
     project: ProjectFile,
     properties: AllProperties,
-    templates: Templates,
+    templates: TemplateRenderer,
     /// Tables to which rows are only appended: sources, seeds and `append` models.
     appended: BTreeSet<String>,
     /// Tables of models that are not stored.
@@ -152,7 +152,7 @@ struct ProjectConversion<'f> {
     /// Names of the converted models in dbt.
     sql_models: BTreeSet<String>,
     functions: Vec<ExpectationFunction>,
-    result: Conversion,
+    result: ConvertedProject,
 }
 
 impl<'f> ProjectConversion<'f> {
@@ -169,8 +169,8 @@ impl<'f> ProjectConversion<'f> {
         let appended = properties.sources.values().cloned().collect();
         let sources = properties.sources.clone();
         let tables = Arc::new(TableNames { sources, aliases: BTreeMap::new() });
-        let templates = Templates { vars: project.vars.clone(), tables, macros };
-        let result = Conversion { name: project.name.clone(), ..Conversion::default() };
+        let templates = TemplateRenderer { vars: project.vars.clone(), tables, macros };
+        let result = ConvertedProject { name: project.name.clone(), ..ConvertedProject::default() };
         ProjectConversion {
             files,
             project,
@@ -409,7 +409,7 @@ impl<'f> ProjectConversion<'f> {
         }
     }
 
-    fn finish(mut self) -> Conversion {
+    fn finish(mut self) -> ConvertedProject {
         let mut code = "import headwater\nfrom headwater import expectations\n".to_owned();
         let mut names = BTreeSet::new();
         for function in &self.functions {

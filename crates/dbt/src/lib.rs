@@ -12,5 +12,5 @@ mod settings;
 mod template;
 mod test_conversion;
 
-pub use convert::{Conversion, ConversionNote, ConvertError, Seed, convert};
+pub use convert::{ConversionNote, ConvertError, ConvertedProject, Seed, convert};
 pub use project_folder::read;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::convert::Conversion;
+use crate::convert::ConvertedProject;
 
 /// Folders of a dbt project that are not part of its source.
 const SKIPPED: [&str; 4] = ["target", "logs", "dbt_packages", "dbt_modules"];
@@ -39,7 +39,7 @@ fn add(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) -> io::
     Ok(())
 }
 
-impl Conversion {
+impl ConvertedProject {
     /// Writes the missing files below a folder; returns the new paths, files before folders.
     pub fn write(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
         let (mut written, mut folders) = (Vec::new(), Vec::new());

@@ -54,7 +54,7 @@ pub(crate) struct RenderedTemplate {
 }
 
 /// Context that all templates of a project share.
-pub(crate) struct Templates {
+pub(crate) struct TemplateRenderer {
     pub vars: Settings,
     pub tables: Arc<TableNames>,
     /// Text of all macro definitions.
@@ -67,8 +67,8 @@ pub(crate) struct TemplateError {
     pub message: String,
 }
 
-impl Templates {
-    /// Sets the table of a model or seed for later calls of [`Templates::render`].
+impl TemplateRenderer {
+    /// Sets the table of a model or seed for later calls of [`TemplateRenderer::render`].
     pub fn add_alias(&mut self, name: &str, table: &str) {
         let tables = Arc::make_mut(&mut self.tables);
         tables.aliases.insert(name.to_owned(), table.to_owned());

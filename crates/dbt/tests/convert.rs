@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use headwater_dbt::{Conversion, Seed, convert};
+use headwater_dbt::{ConvertedProject, Seed, convert};
 
 fn read(folder: &Path, root: &Path, files: &mut BTreeMap<String, String>) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -18,14 +18,14 @@ fn read(folder: &Path, root: &Path, files: &mut BTreeMap<String, String>) {
     }
 }
 
-fn converted(files: &[(&str, &str)]) -> Conversion {
+fn converted(files: &[(&str, &str)]) -> ConvertedProject {
     let project = [("dbt_project.yml", "name: shop\nvars: {least: 3}\n")];
     let files = project.iter().chain(files);
     convert(&files.map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect())
         .expect("a project")
 }
 
-fn notes(conversion: &Conversion) -> Vec<String> {
+fn notes(conversion: &ConvertedProject) -> Vec<String> {
     conversion.notes.iter().map(|note| format!("{}: {}", note.at, note.message)).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Objects as destinations: each payload replaces the object with its key.
 
-use headwater_function_lake::{CallIdentity, FunctionLake, LakeComponents};
+use headwater_function_lake::{CallIdentity, FunctionLakeAccess, LakeComponents};
 use headwater_functions::{LakeAccess, LakeRequest};
 use headwater_model::{Action, Object, Problem};
 use headwater_objects::is_bucket_name;
@@ -64,7 +64,7 @@ impl ObjectTarget {
         let (bucket, key) = (self.bucket.clone(), self.key(content));
         let written = json!({"bucket": bucket, "key": key});
         let content = content.file(&key).await?;
-        let lake = FunctionLake::new(lake.clone(), scope);
+        let lake = FunctionLakeAccess::new(lake.clone(), scope);
         lake.answer(LakeRequest::PutObject { bucket, key, content }).await?;
         Ok(written)
     }

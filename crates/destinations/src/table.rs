@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use headwater_function_lake::{
-    AppendResult, CallIdentity, FunctionLake, LakeComponents, json_rows as rows,
+    AppendResult, CallIdentity, FunctionLakeAccess, LakeComponents, json_rows as rows,
 };
 use headwater_functions::{FunctionResult, LakeAccess, LakeRequest, SharedTable};
 use headwater_model::{
@@ -60,7 +60,7 @@ impl TableTarget {
         scope: CallIdentity,
     ) -> Result<AppendResult, Problem> {
         let scope = CallIdentity { branch: self.branch.clone(), ..scope };
-        let lake = FunctionLake::new(lake.clone(), scope);
+        let lake = FunctionLakeAccess::new(lake.clone(), scope);
         let Some(rows) = self.rows(content, &lake).await? else {
             return Ok(AppendResult::default());
         };
@@ -72,7 +72,7 @@ impl TableTarget {
     async fn rows(
         &self,
         content: &IdentifiedPayload<'_>,
-        lake: &FunctionLake,
+        lake: &FunctionLakeAccess,
     ) -> Result<Option<SharedTable>, Problem> {
         match content.payload {
             Payload::Record(json) => {

@@ -5,7 +5,7 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::terminal::{Style, Tone};
+use crate::terminal::{OutputStyle, Tone};
 
 /// The mark at the end of truncated text.
 pub const ELLIPSIS: &str = "…";
@@ -65,14 +65,14 @@ impl Cell {
     }
 
     /// Returns the colored text, truncated to at most `columns`, and its width.
-    pub fn paint(&self, style: Style, columns: usize) -> (String, usize) {
+    pub fn paint(&self, style: OutputStyle, columns: usize) -> (String, usize) {
         let shown = self.clone().cut(columns);
         let text = shown.pieces.iter().map(|(tone, text)| paint(style, *tone, text)).collect();
         (text, shown.width())
     }
 }
 
-fn paint(style: Style, tone: Option<Tone>, text: &str) -> String {
+fn paint(style: OutputStyle, tone: Option<Tone>, text: &str) -> String {
     match tone {
         Some(tone) if !text.is_empty() => style.paint(tone, text),
         _ => text.to_owned(),
@@ -107,7 +107,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, columns: usize, expected: &str) {
-        assert_eq!(Cell::from(text).paint(Style::plain(), columns).0, expected);
+        assert_eq!(Cell::from(text).paint(OutputStyle::plain(), columns).0, expected);
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
         let cell =
             Cell::toned(Tone::Bad, "before").then(" → ").then(Cell::toned(Tone::Good, "after"));
         assert_eq!(cell.width(), 14);
-        let (text, width) = cell.paint(Style::colored(), 11);
+        let (text, width) = cell.paint(OutputStyle::colored(), 11);
         assert_eq!((text.as_str(), width), ("\x1b[31mbefore\x1b[0m → \x1b[32ma…\x1b[0m", 11));
     }
 

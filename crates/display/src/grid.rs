@@ -6,7 +6,7 @@
 
 use crate::cell::{Cell, ELLIPSIS};
 use crate::output;
-use crate::terminal::{Style, Tone};
+use crate::terminal::{OutputStyle, Tone};
 
 /// The spaces between two columns.
 const GAP: usize = 2;
@@ -16,7 +16,7 @@ const TEXT_WIDTH_MIN: usize = 20;
 
 /// A table, printed when complete.
 pub struct Grid {
-    style: Style,
+    style: OutputStyle,
     columns: Vec<Column>,
     rows: Vec<Vec<Cell>>,
     indent: usize,
@@ -32,7 +32,7 @@ struct Column {
 
 impl Grid {
     /// Creates an empty table; a heading with the prefix `>` has a column of right-aligned numbers.
-    pub fn new(style: Style, headings: &[&str]) -> Self {
+    pub fn new(style: OutputStyle, headings: &[&str]) -> Self {
         let columns = headings.iter().map(|heading| Column {
             title: Cell::toned(Tone::Faint, heading.strip_prefix('>').unwrap_or(heading)),
             is_number: heading.starts_with('>'),
@@ -261,7 +261,7 @@ fn cap(extents: &[&ColumnWidths], budget: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn table(style: Style, headings: &[&str], rows: &[&[&str]]) -> Grid {
+    fn table(style: OutputStyle, headings: &[&str], rows: &[&[&str]]) -> Grid {
         let mut grid = Grid::new(style, headings);
         for row in rows {
             grid.row(row.iter().copied());
@@ -272,14 +272,14 @@ mod tests {
     #[test]
     fn columns_are_aligned_by_visible_width() {
         let rows: [&[&str]; 2] = [&["東京", "3", "x"], &["Oslo", "12", ""]];
-        let text = table(Style::plain(), &["CITY", ">N", "NOTE"], &rows).text();
+        let text = table(OutputStyle::plain(), &["CITY", ">N", "NOTE"], &rows).text();
         assert_eq!(text, "CITY   N  NOTE\n東京   3  x\nOslo  12");
     }
 
     #[test]
     fn the_widest_text_is_cut_first() {
         let rows: [&[&str]; 1] = [&["a1", &"w".repeat(50), &"v".repeat(22)]];
-        let text = table(Style::plain().with_width(60), &["ID", "WHAT", "WHY"], &rows).text();
+        let text = table(OutputStyle::plain().with_width(60), &["ID", "WHAT", "WHY"], &rows).text();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], format!("a1  {}…  {}", "w".repeat(31), "v".repeat(22)));
     }
@@ -288,7 +288,7 @@ mod tests {
     fn columns_in_the_middle_are_left_out_with_a_mark_and_a_notice() {
         let headings: Vec<String> = (0..12).map(|n| format!(">column_{n:02}")).collect();
         let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
-        let text = table(Style::plain().with_width(60), &headings, &[&["1"; 12]]).text();
+        let text = table(OutputStyle::plain().with_width(60), &headings, &[&["1"; 12]]).text();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "column_00  column_01  column_02  …  column_10  column_11");
         assert_eq!(lines[1].replace(' ', ""), "111…11");
@@ -299,7 +299,7 @@ mod tests {
     fn low_priority_columns_are_hidden_first() {
         let headings = ["JOB", ">WAITED", ">CPU", "WHAT"];
         let rows: [&[&str]; 1] = [&["3fa9c1", "12 ms", "3 ms", "SELECT something from somewhere"]];
-        let grid = table(Style::plain().with_width(36), &headings, &rows);
+        let grid = table(OutputStyle::plain().with_width(36), &headings, &rows);
         let text = grid.hide_first(&["CPU", "WAITED"]).text();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "JOB     WAITED  WHAT");
@@ -313,7 +313,7 @@ mod tests {
         let headings = [">N", "B", "LONG", "CITY", "EMPTY"];
         for width in 1..200 {
             for expanded in [false, true] {
-                let style = Style::plain().with_width(width).expanded(expanded);
+                let style = OutputStyle::plain().with_width(width).expanded(expanded);
                 for line in table(style, &headings, &[&row]).text().lines() {
                     let taken = Cell::from(line).width();
                     // A wide character, or the indentation of a list, may exceed a very small
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn expanded_rows_have_one_line_per_column() {
-        let style = Style::plain().with_width(20).expanded(true);
+        let style = OutputStyle::plain().with_width(20).expanded(true);
         let text = table(style, &["name", ">n"], &[&["a long text that is cut", "1"]]).text();
         assert_eq!(text, "row 1\n  name  a long text…\n  n     1");
     }

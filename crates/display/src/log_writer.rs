@@ -19,19 +19,19 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// A message to the thread that writes the log.
-enum Message {
+enum LogWriterCommand {
     Line(Vec<u8>),
     Flush(SyncSender<()>),
 }
 
 /// The writer of the log. Creates one [`Line`] for each log line.
 #[derive(Clone)]
-pub struct LogWriter(SyncSender<Message>);
+pub struct LogWriter(SyncSender<LogWriterCommand>);
 
 /// A log line, which is queued when it is dropped.
 pub struct Line {
     text: Vec<u8>,
-    queue: SyncSender<Message>,
+    queue: SyncSender<LogWriterCommand>,
 }
 
 impl LogWriter {
@@ -47,7 +47,7 @@ impl LogWriter {
     pub fn flush(&self) {
         let deadline = Instant::now() + FLUSH_PATIENCE;
         let (done, written) = sync_channel(1);
-        let mut message = Message::Flush(done);
+        let mut message = LogWriterCommand::Flush(done);
         // The queue may be full of lines. A blocking `send` has no time limit.
         while let Err(TrySendError::Full(unsent)) = self.0.try_send(message) {
             if Instant::now() >= deadline {
@@ -62,12 +62,12 @@ impl LogWriter {
     }
 }
 
-fn write_all(messages: &Receiver<Message>, mut output: impl Write) {
+fn write_all(messages: &Receiver<LogWriterCommand>, mut output: impl Write) {
     for message in messages {
         match message {
             // Ignore errors, because standard error may be closed.
-            Message::Line(line) => drop(output.write_all(&line)),
-            Message::Flush(done) => drop(done.try_send(())),
+            LogWriterCommand::Line(line) => drop(output.write_all(&line)),
+            LogWriterCommand::Flush(done) => drop(done.try_send(())),
         }
     }
 }
@@ -94,7 +94,7 @@ impl Write for Line {
 impl Drop for Line {
     fn drop(&mut self) {
         // If the queue is full, the line is dropped.
-        let _ = self.queue.try_send(Message::Line(std::mem::take(&mut self.text)));
+        let _ = self.queue.try_send(LogWriterCommand::Line(std::mem::take(&mut self.text)));
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
         }
     }
 
-    fn full_queue() -> (LogWriter, Receiver<Message>) {
+    fn full_queue() -> (LogWriter, Receiver<LogWriterCommand>) {
         let (sender, receiver) = sync_channel(2);
         let writer = LogWriter(sender);
         for line in ["one\n", "two\n", "dropped\n"] {

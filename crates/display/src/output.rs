@@ -9,7 +9,7 @@ use serde::Serialize;
 
 pub use crate::cell::Cell;
 pub use crate::grid::Grid;
-use crate::terminal::Style;
+use crate::terminal::OutputStyle;
 
 static BEGAN: AtomicBool = AtomicBool::new(false);
 
@@ -34,7 +34,7 @@ pub fn line(text: impl std::fmt::Display) {
 }
 
 /// Writes an error with its causes and hint, for commands whose result is an error.
-pub fn problem(style: Style, problem: &Problem) {
+pub fn problem(style: OutputStyle, problem: &Problem) {
     for text in style.problem_lines(problem) {
         line(text);
     }

@@ -5,13 +5,13 @@ use serde_json::{Map, Value, json};
 
 use crate::cell::clean;
 use crate::grid::Grid;
-use crate::terminal::Style;
+use crate::terminal::OutputStyle;
 
 /// Arrow types whose values are right-aligned.
 const NUMBERS: [&str; 4] = ["Int", "UInt", "Float", "Decimal"];
 
 /// Returns the rows of a model as an indented table.
-pub fn table(style: Style, preview: &RowsPreview) -> String {
+pub fn table(style: OutputStyle, preview: &RowsPreview) -> String {
     let heading = |column: &PreviewColumn| {
         let is_number = NUMBERS.iter().any(|number| column.column_type.starts_with(number));
         format!("{}{}", if is_number { ">" } else { "" }, clean(&column.name))

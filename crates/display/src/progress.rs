@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::{self, Cell};
-use crate::terminal::Style;
+use crate::terminal::OutputStyle;
 
 /// The time before the line appears.
 const DELAY: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ const BAR_WIDTH: usize = 20;
 
 /// The progress line.
 pub struct ProgressLine {
-    style: Style,
+    style: OutputStyle,
     began: Instant,
     bar: Option<ProgressBar>,
 }
@@ -39,7 +39,7 @@ pub struct Progress {
 
 impl ProgressLine {
     /// Creates a progress line that is not shown yet.
-    pub fn new(style: Style) -> Self {
+    pub fn new(style: OutputStyle) -> Self {
         ProgressLine { style, began: Instant::now(), bar: None }
     }
 
@@ -84,7 +84,7 @@ impl ProgressLine {
         let mark = if progress.amount.is_some() { BAR_WIDTH + 3 } else { 4 };
         let width = self.style.width().unwrap_or(usize::MAX);
         let left = width.saturating_sub(mark + seconds.len() + 1);
-        Cell::from(&progress.text).cut(left).then(seconds).paint(Style::plain(), usize::MAX).0
+        Cell::from(&progress.text).cut(left).then(seconds).paint(OutputStyle::plain(), usize::MAX).0
     }
 
     /// Calls `print`, whose output appears above the progress line.
@@ -137,7 +137,7 @@ pub struct ProgressDisplay {
 
 impl ProgressDisplay {
     /// Creates a progress line with this text.
-    pub fn new(style: Style, text: &str) -> Self {
+    pub fn new(style: OutputStyle, text: &str) -> Self {
         let progress = Progress { text: text.to_owned(), ..Progress::default() };
         ProgressDisplay {
             line: RefCell::new(ProgressLine::new(style)),
@@ -152,7 +152,7 @@ impl ProgressDisplay {
 
     /// Removes the progress line permanently, before other output.
     pub fn end(&self) {
-        self.line.replace(ProgressLine::new(Style::plain()));
+        self.line.replace(ProgressLine::new(OutputStyle::plain()));
     }
 
     /// Awaits the work, and shows the line until it completes.

@@ -4,10 +4,10 @@
 use headwater_model::{AffectedReader, PlannedColumns, PlannedStep, RunPlan};
 
 use crate::output;
-use crate::terminal::{Style, Tone};
+use crate::terminal::{OutputStyle, Tone};
 
 /// Prints a plan.
-pub fn print(style: Style, plan: &RunPlan) {
+pub fn print(style: OutputStyle, plan: &RunPlan) {
     let (run, rest): (Vec<_>, Vec<_>) = plan.steps.iter().partition(|step| step.reason.is_some());
     let (reuse, skip): (Vec<_>, Vec<_>) = rest.into_iter().partition(|step| step.reuses.is_some());
     for step in &run {

@@ -8,7 +8,7 @@ use headwater_model::{FIRST_RUN, PlannedStep, StepReport, StepStatus};
 
 use crate::cell::Cell;
 use crate::output;
-use crate::terminal::{Style, Tone};
+use crate::terminal::{OutputStyle, Tone};
 
 /// Minimum width of the names in columns.
 const NAME_WIDTH: usize = 32;
@@ -82,7 +82,7 @@ impl RunTree {
     }
 
     /// Returns the lines of the tree at the time `now`, without line ends.
-    pub fn lines(&self, style: Style, now: Instant) -> Vec<String> {
+    pub fn lines(&self, style: OutputStyle, now: Instant) -> Vec<String> {
         let width = |node: &Node| Cell::from(node.prefix.clone() + &node.name).width();
         let names = self.nodes.iter().map(width).max().unwrap_or(0).max(NAME_WIDTH);
         let columns = style.width().unwrap_or(usize::MAX);
@@ -122,7 +122,7 @@ fn mark(node: &Node, tone: Tone, sign: &str) -> Cell {
 }
 
 /// Returns the line of a step that has ended, outside a tree.
-pub fn step_line(style: Style, report: &StepReport) -> String {
+pub fn step_line(style: OutputStyle, report: &StepReport) -> String {
     let (sign, tone, _) = status(report.status);
     let columns = style.width().unwrap_or(usize::MAX);
     let name = format!(" {:<NAME_WIDTH$}", report.step);
@@ -269,7 +269,7 @@ mod tests {
         assert!(tree.end(&report("flights", "succeeded")) && tree.end(&report("other", "reused")));
         assert!(!tree.end(&report("unknown", "succeeded")));
         tree.start("daily", now);
-        let lines = tree.lines(Style::plain(), now + Duration::from_secs(3));
+        let lines = tree.lines(OutputStyle::plain(), now + Duration::from_secs(3));
         assert_eq!(
             lines,
             [
@@ -286,12 +286,12 @@ mod tests {
         let mut expectation = report("flights", "succeeded");
         expectation.kind = "expectation".to_owned();
         for step in [first_run, expectation] {
-            let line = step_line(Style::plain(), &step);
+            let line = step_line(OutputStyle::plain(), &step);
             assert!(line.ends_with("queue 300 ms"), "{line}");
         }
-        let failed = step_line(Style::plain().with_width(72), &report("flights", "failed"));
+        let failed = step_line(OutputStyle::plain().with_width(72), &report("flights", "failed"));
         assert!(failed.ends_with("failed  file `m.sql` ch…"), "{failed}");
-        for line in tree.lines(Style::plain().with_width(60), now) {
+        for line in tree.lines(OutputStyle::plain().with_width(60), now) {
             assert!(Cell::from(&line).width() <= 60, "{line}");
         }
     }

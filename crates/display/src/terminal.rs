@@ -20,20 +20,20 @@ pub struct Appearance {
 
 impl Appearance {
     /// Returns the style of text on this stream.
-    pub fn style(self, stream: &(impl IsTerminal + AsFd)) -> Style {
+    pub fn style(self, stream: &(impl IsTerminal + AsFd)) -> OutputStyle {
         let terminal = stream.is_terminal();
         let colors = self.colors.unwrap_or(terminal && !self.no_color && !self.is_dumb);
         let size = rustix::termios::tcgetwinsize(stream).ok();
         let width = size.map(|size| size.ws_col).filter(|width| terminal && *width > 0);
         let animated = terminal && !self.is_dumb;
         let height = size.map(|size| size.ws_row).filter(|height| terminal && *height > 0);
-        Style { terminal, colors, animated, width, height, expanded: self.expanded }
+        OutputStyle { terminal, colors, animated, width, height, expanded: self.expanded }
     }
 }
 
 /// The style of text on one stream.
 #[derive(Debug, Clone, Copy)]
-pub struct Style {
+pub struct OutputStyle {
     terminal: bool,
     colors: bool,
     animated: bool,
@@ -59,10 +59,10 @@ pub enum Tone {
     Id,
 }
 
-impl Style {
+impl OutputStyle {
     /// Returns the style of plain text without a width limit.
     pub const fn plain() -> Self {
-        Style {
+        OutputStyle {
             terminal: false,
             colors: false,
             animated: false,
@@ -75,7 +75,7 @@ impl Style {
     /// Returns the style for a terminal of a width.
     #[must_use]
     pub const fn with_width(self, width: u16) -> Self {
-        Style { width: Some(width), ..self }
+        OutputStyle { width: Some(width), ..self }
     }
 
     /// Returns true if the stream is a terminal.
@@ -91,7 +91,7 @@ impl Style {
     /// Sets whether rows are printed as lists.
     #[must_use]
     pub const fn expanded(self, expanded: bool) -> Self {
-        Style { expanded, ..self }
+        OutputStyle { expanded, ..self }
     }
 
     /// Returns true if rows are printed as lists, one line per column.
@@ -154,9 +154,9 @@ impl Style {
 }
 
 #[cfg(test)]
-impl Style {
+impl OutputStyle {
     /// Returns the style of a terminal with colors.
     pub const fn colored() -> Self {
-        Style { colors: true, ..Style::plain() }
+        OutputStyle { colors: true, ..OutputStyle::plain() }
     }
 }

@@ -55,19 +55,19 @@ pub(crate) fn written(default: &Expr) -> Result<ast::Expr> {
 
 /// The target table of an INSERT, for the planner: its columns and defaults. It cannot be scanned.
 #[derive(Debug)]
-pub(crate) struct NewRowsTable {
+pub(crate) struct InsertTargetTable {
     schema: SchemaRef,
     defaults: HashMap<String, Expr>,
 }
 
-impl NewRowsTable {
+impl InsertTargetTable {
     pub fn new(schema: SchemaRef, defaults: HashMap<String, Expr>) -> Self {
-        NewRowsTable { schema, defaults }
+        InsertTargetTable { schema, defaults }
     }
 }
 
 #[async_trait]
-impl TableProvider for NewRowsTable {
+impl TableProvider for InsertTargetTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

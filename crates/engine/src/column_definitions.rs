@@ -27,13 +27,13 @@ use headwater_tables::{
 
 use crate::error::{Error, Result, SqlError};
 use crate::planner;
-use crate::planning_error::PlanningLimits;
+use crate::planning_error::ResourceLimits;
 
 /// Returns the schema of a list of column definitions.
 pub(crate) fn schema(
     state: &SessionState,
     columns: Vec<ColumnDef>,
-    limits: PlanningLimits,
+    limits: ResourceLimits,
 ) -> Result<SchemaRef> {
     let mut fields: Vec<Field> = Vec::with_capacity(columns.len());
     for column in columns {
@@ -54,7 +54,7 @@ pub(crate) fn schema(
 pub(crate) fn field(
     state: &SessionState,
     column: ColumnDef,
-    limits: PlanningLimits,
+    limits: ResourceLimits,
 ) -> Result<Field> {
     let comment = comment_of(&column).map(|text| (COMMENT.to_owned(), text.to_owned()));
     let default = default_of(&column).cloned();
@@ -73,7 +73,7 @@ pub(crate) fn field(
 }
 
 /// Evaluates an expression that contains no columns and does not depend on the current time.
-pub(crate) fn constant(expr: Expr, limits: PlanningLimits) -> Result<ArrayRef> {
+pub(crate) fn constant(expr: Expr, limits: ResourceLimits) -> Result<ArrayRef> {
     let value = planner::constant(expr, None).and_then(|value| value.to_array());
     let value = value.map_err(|error| limits.explain(&error))?;
     // The planner returns strings as view types, so cast them to plain strings.
@@ -83,7 +83,7 @@ pub(crate) fn constant(expr: Expr, limits: PlanningLimits) -> Result<ArrayRef> {
 }
 
 /// Returns a field with the name, type and nullability of a column definition.
-fn typed(state: &SessionState, mut column: ColumnDef, limits: PlanningLimits) -> Result<Field> {
+fn typed(state: &SessionState, mut column: ColumnDef, limits: ResourceLimits) -> Result<Field> {
     let required = column.options.iter().any(|option| option.option == ColumnOption::NotNull);
     let name = column.name.value.clone();
     let position = span_start(column.name.span);

@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 use crate::assignment_cast::MARK;
 use crate::error::{Error, Result};
 use crate::options::{EngineOptions, SessionOptions};
-use crate::planning_error::PlanningLimits;
+use crate::planning_error::ResourceLimits;
 use crate::session::Session;
 use crate::statement_result::BatchStream;
 use crate::system::{SystemTable, own_tables};
@@ -58,9 +58,9 @@ const BLOCKING_THREADS_MAX: usize = 512;
 
 /// SQL engine over one lake; cheap to clone.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(Arc<EngineInner>);
 
-struct Inner {
+struct EngineInner {
     lake: Lake,
     options: EngineOptions,
     template: Arc<SessionState>,
@@ -123,7 +123,7 @@ impl Engine {
         let watch = |limit| ResidentMemoryLimit::start(limit, options.memory_bytes);
         let resident = options.resident_bytes_max.map(watch).transpose();
         let resident = resident.map_err(|error| Error::Internal { message: error.to_string() })?;
-        let engine = Engine(Arc::new(Inner {
+        let engine = Engine(Arc::new(EngineInner {
             lake,
             template: Arc::new(template),
             runtime,
@@ -218,9 +218,9 @@ impl Engine {
     }
 
     /// Returns the memory and spill limits of a statement, for error messages.
-    pub(crate) fn limits(&self, memory_bytes: Option<u64>) -> PlanningLimits {
+    pub(crate) fn limits(&self, memory_bytes: Option<u64>) -> ResourceLimits {
         let query_memory_bytes = self.memory_limit(memory_bytes);
-        PlanningLimits { query_memory_bytes, ..limits(&self.0.options) }
+        ResourceLimits { query_memory_bytes, ..limits(&self.0.options) }
     }
 
     /// Converts an error of a plan that ran with this memory limit; `None` means the engine's
@@ -289,8 +289,8 @@ pub(crate) fn planning_panicked() -> Error {
     Error::Internal { message: "planning panicked".to_owned() }
 }
 
-fn limits(options: &EngineOptions) -> PlanningLimits {
-    PlanningLimits {
+fn limits(options: &EngineOptions) -> ResourceLimits {
+    ResourceLimits {
         query_memory_bytes: options.query_memory_bytes,
         engine_memory_bytes: options.memory_bytes,
         spill_bytes: options.spill_bytes_max,

@@ -27,10 +27,10 @@ use headwater_sql_resolve::{ResolvedTable, resolve};
 use headwater_table_scan::{bare_schema, plain_schema};
 
 use crate::assignment_cast::mark_for_cast;
-use crate::column_defaults::{NewRowsTable, defaults_of, written};
+use crate::column_defaults::{InsertTargetTable, defaults_of, written};
 use crate::error::{Error, Result, SqlError};
 use crate::planner::{self, TableSources};
-use crate::planning_error::PlanningLimits;
+use crate::planning_error::ResourceLimits;
 use crate::returning::{BufferedRows, ChangedTable, result_of};
 use crate::session::{Session, plan_statement};
 use crate::statement_result::StatementResult;
@@ -174,7 +174,7 @@ struct RowPlanningContext<'a> {
     tables: &'a HashMap<ParsedTableName, ResolvedTable>,
     sources: &'a TableSources,
     state: &'a SessionState,
-    limits: PlanningLimits,
+    limits: ResourceLimits,
 }
 
 impl InsertTarget {
@@ -231,7 +231,7 @@ impl InsertTarget {
     /// Returns the table source for the planner, which uses only its columns.
     fn source(&self) -> ((String, String), Arc<dyn TableSource>) {
         let [namespace, label] = self.name.clone();
-        let table = NewRowsTable::new(SchemaRef::clone(&self.schema), self.defaults.clone());
+        let table = InsertTargetTable::new(SchemaRef::clone(&self.schema), self.defaults.clone());
         ((namespace, label), provider_as_source(Arc::new(table)))
     }
 

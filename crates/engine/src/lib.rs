@@ -32,12 +32,12 @@ mod rest_scan;
 mod restricted_session;
 mod returning;
 mod session;
+mod session_rights;
 mod shared_transaction;
 mod show;
 mod statement_result;
 mod summarize;
 pub mod system;
-mod table_access;
 mod table_lookup;
 mod view;
 mod write;
@@ -60,7 +60,7 @@ pub use restricted_session::{
     TableFileSubset, change_forbidden, rename_forbidden, restricted_tables,
 };
 pub use session::{Session, StatementDescription, TypedParameter};
+pub use session_rights::{SessionRights, check_ref};
 pub use statement_result::{BatchStream, ExecutionMetrics, RecordBatches, StatementResult};
 pub use system::SystemTable;
-pub use table_access::{TableAccess, check_ref};
 pub use view::{ViewDependencies, tables_below};

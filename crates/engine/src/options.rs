@@ -7,7 +7,7 @@ use std::sync::Arc;
 use headwater_lake::CommitView;
 use headwater_model::{DEFAULT_NAMESPACE, RateCard, RefSpec};
 
-use crate::TableAccess;
+use crate::SessionRights;
 
 /// Options of an [`crate::Engine`].
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ pub struct SessionOptions {
     /// Prices of the resources, for EXPLAIN COST.
     pub rates: RateCard,
     /// Access decisions for the statements; `None` allows everything.
-    pub access: Option<Arc<dyn TableAccess>>,
+    pub access: Option<Arc<dyn SessionRights>>,
     /// True if statements may call functions in Python. Must be false if a running function waits
     /// for the result: it holds memory, for which the called function could wait forever.
     pub calls_functions: bool,

@@ -13,7 +13,7 @@ use headwater_table_scan::{plain_batch, plain_schema};
 
 use crate::error::Result;
 use crate::executor::RunningPlan;
-use crate::planning_error::PlanningLimits;
+use crate::planning_error::ResourceLimits;
 use crate::statement_result::{ExecutionMetrics, StatementResult};
 
 /// Creates the result of a running plan. Converts string views to plain strings, and DataFusion's
@@ -22,7 +22,7 @@ pub(crate) fn answer(
     running: RunningPlan,
     names: &OutputNames,
     metrics: Arc<ExecutionMetrics>,
-    limits: PlanningLimits,
+    limits: ResourceLimits,
 ) -> StatementResult {
     let schema = renamed(names, &plain_schema(&running.schema));
     let counted = Arc::clone(&metrics);

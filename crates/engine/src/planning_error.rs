@@ -16,7 +16,7 @@ use headwater_sql_functions::error_text::{clean, sql_words};
 
 /// Limits of a statement, for error messages.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PlanningLimits {
+pub(crate) struct ResourceLimits {
     /// Memory limit of the statement, in bytes.
     pub query_memory_bytes: u64,
     /// Memory limit of the engine, in bytes.
@@ -25,7 +25,7 @@ pub(crate) struct PlanningLimits {
     pub spill_bytes: u64,
 }
 
-impl PlanningLimits {
+impl ResourceLimits {
     /// Converts an error of DataFusion to the error that the user sees.
     pub(crate) fn explain(&self, error: &DataFusionError) -> Error {
         match error {
@@ -428,7 +428,7 @@ mod tests {
     use super::*;
 
     fn check(error: DataFusionError, expected: &str) {
-        let limits = PlanningLimits {
+        let limits = ResourceLimits {
             query_memory_bytes: 1 << 20,
             engine_memory_bytes: 1 << 30,
             spill_bytes: 5,

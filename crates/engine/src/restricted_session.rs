@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::options::SessionOptions;
 use crate::planner::{self, TableSources};
 use crate::session::{Session, StatementContext, plan_statement};
-use crate::table_access::TableAccess;
+use crate::session_rights::SessionRights;
 
 /// Actions that are forbidden on a table with restrictions. INSERT is allowed, because it does not
 /// change existing rows.
@@ -231,7 +231,7 @@ fn conceal(table: &str, error: DataFusionError) -> DataFusionError {
 /// Returns the tables to which row filters or column masks apply in the catalog states `views`, by
 /// name.
 pub async fn restricted_tables(
-    access: &dyn TableAccess,
+    access: &dyn SessionRights,
     views: &[CommitView],
 ) -> Result<BTreeSet<TableName>> {
     let mut found = BTreeSet::new();

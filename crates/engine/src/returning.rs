@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use crate::error::Result;
 use crate::plan_output::renamed;
 use crate::planner;
-use crate::planning_error::PlanningLimits;
+use crate::planning_error::ResourceLimits;
 use crate::session::{Session, StatementContext, plan_statement};
 use crate::statement_result::{ExecutionMetrics, RecordBatches, StatementResult};
 use crate::table_lookup::{TableLookup, registered};
@@ -37,7 +37,7 @@ const NAMESPACE: &str = "returning";
 #[derive(Debug, Clone)]
 pub(crate) struct BufferedRows {
     buffer: Arc<Mutex<(Vec<RecordBatch>, MemoryReservation)>>,
-    limits: PlanningLimits,
+    limits: ResourceLimits,
 }
 
 impl BufferedRows {

@@ -34,7 +34,7 @@ use crate::executor::{self, RunningPlan};
 use crate::options::SessionOptions;
 use crate::plan_output;
 use crate::planner::{self, TableSources};
-use crate::planning_error::PlanningLimits;
+use crate::planning_error::ResourceLimits;
 use crate::statement_result::{ExecutionMetrics, RecordBatches, StatementResult};
 use crate::table_lookup::{TableLookup, registered};
 
@@ -82,7 +82,7 @@ pub(crate) struct StatementContext {
     /// Runtime of the plan, with the statement's memory pool.
     pub runtime: Arc<RuntimeEnv>,
     pub metrics: Arc<ExecutionMetrics>,
-    pub limits: PlanningLimits,
+    pub limits: ResourceLimits,
     /// If true, execution starts only when the first rows are requested.
     pub lazy: bool,
 }
@@ -423,7 +423,7 @@ pub(crate) fn plan_statement(
     state: &SessionState,
     sources: &TableSources,
     statement: Statement,
-    limits: PlanningLimits,
+    limits: ResourceLimits,
 ) -> Result<LogicalPlan> {
     planner::plan(state, sources, statement).map_err(|error| limits.explain(&error))
 }

@@ -24,8 +24,8 @@ use headwater_tables::LINEAGE;
 use crate::error::{Error, Position, Result, SqlError};
 use crate::planner::TableSources;
 use crate::session::Session;
+use crate::session_rights::{check_ref, name_as_written};
 use crate::statement_result::RecordBatches;
-use crate::table_access::{check_ref, name_as_written};
 use crate::view::{self, ViewStack};
 
 /// Minimum table format version with row lineage.

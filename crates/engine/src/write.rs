@@ -19,11 +19,11 @@ use crate::error::{Error, Result, SqlError};
 use crate::executor::RunningPlan;
 use crate::namespace::spelled_namespace;
 use crate::plan_output;
-use crate::planning_error::PlanningLimits;
+use crate::planning_error::ResourceLimits;
 use crate::session::Session;
+use crate::session_rights::name_as_written;
 use crate::shared_transaction::in_use;
 use crate::statement_result::{ExecutionMetrics, StatementResult};
-use crate::table_access::name_as_written;
 
 /// First error of the stream of rows that a statement writes. Stored separately, because the code
 /// that writes the rows returns only an Arrow error.
@@ -210,7 +210,7 @@ impl Session {
 pub(crate) fn rows(
     running: RunningPlan,
     schema: SchemaRef,
-    limits: PlanningLimits,
+    limits: ResourceLimits,
 ) -> (headwater_lake::BatchStream, FirstStreamError) {
     let kept = FirstStreamError::default();
     let keep = Arc::clone(&kept);

@@ -29,7 +29,7 @@ const RUN_BRANCHES: &str = "run/";
 /// `remove_orphans`, maintenance also removes orphan files.
 pub fn start_maintenance(lake: Lake, jobs: Jobs, remove_orphans: bool) -> CancellationToken {
     let ended = CancellationToken::new();
-    let schedule = MaintenanceSchedule {
+    let schedule = MaintenanceScheduler {
         lake,
         jobs,
         remove_orphans,
@@ -42,7 +42,7 @@ pub fn start_maintenance(lake: Lake, jobs: Jobs, remove_orphans: bool) -> Cancel
     ended
 }
 
-struct MaintenanceSchedule {
+struct MaintenanceScheduler {
     lake: Lake,
     jobs: Jobs,
     remove_orphans: bool,
@@ -53,7 +53,7 @@ struct MaintenanceSchedule {
     running: HashMap<(String, TableName), JobId>,
 }
 
-impl MaintenanceSchedule {
+impl MaintenanceScheduler {
     async fn run(mut self) {
         let first = tokio::time::Instant::now() + FIRST_DAILY;
         let mut daily = tokio::time::interval_at(first, DAILY_CHECK);

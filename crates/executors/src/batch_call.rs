@@ -8,7 +8,7 @@
 //! or committed twice.
 
 use headwater_event_values::{failed_items, item_ids};
-use headwater_function_lake::FunctionLake;
+use headwater_function_lake::FunctionLakeAccess;
 use headwater_functions::FunctionResult;
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, Event, Problem, ResultExt, Trigger};
@@ -48,7 +48,7 @@ impl<'a> BatchCall<'a> {
     pub(crate) fn check(
         &self,
         returned: Result<FunctionResult, Problem>,
-        lake: &FunctionLake,
+        lake: &FunctionLakeAccess,
     ) -> Result<(FunctionResult, Vec<usize>), Problem> {
         let returned = returned.map_err(|problem| self.failed(problem))?;
         let failed = match &returned {

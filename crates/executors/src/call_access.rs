@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use headwater_access::Access;
-use headwater_engine::TableAccess;
+use headwater_engine::SessionRights;
 use headwater_model::{
     Action, Actor, JobId, Limits, Object, ObjectKind, ObjectOwner, Principal, Problem, Restriction,
     Restrictions, TableName,
@@ -22,7 +22,7 @@ pub fn call_access(
     caller: &Principal,
     deployed_by: Option<&Actor>,
     job: JobId,
-) -> Option<Arc<dyn TableAccess>> {
+) -> Option<Arc<dyn SessionRights>> {
     let caller = table_access(access, caller, Some(job))?;
     let Some(deployed_by) = deployed_by else { return Some(caller) };
     match table_access(access, &deployed_by.principal(), Some(job)) {
@@ -34,8 +34,8 @@ pub fn call_access(
 /// The access decisions of a call.
 #[derive(Debug)]
 struct CallAccess {
-    caller: Arc<dyn TableAccess>,
-    deployer: Arc<dyn TableAccess>,
+    caller: Arc<dyn SessionRights>,
+    deployer: Arc<dyn SessionRights>,
 }
 
 impl CallAccess {
@@ -57,7 +57,7 @@ impl CallAccess {
     }
 }
 
-impl TableAccess for CallAccess {
+impl SessionRights for CallAccess {
     fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
         self.caller.check(action, object)?;
         if self.deployer_allows(action, object) {

@@ -9,7 +9,7 @@
 
 use headwater_access::Access;
 use headwater_destinations::{CallResult, Destination, DestinationSender, Payload};
-use headwater_function_lake::FunctionLake;
+use headwater_function_lake::FunctionLakeAccess;
 use headwater_functions::FunctionResult;
 use headwater_jobs::JobContext;
 use headwater_model::{Actor, ErrorCode, Event, ObjectId, Principal, Problem, Timestamp};
@@ -90,7 +90,7 @@ impl<'a> OutputWriter<'a> {
         &self,
         outputs: &CallOutputs,
         returned: Result<FunctionResult, Problem>,
-        lake: &FunctionLake,
+        lake: &FunctionLakeAccess,
     ) -> Result<FunctionResult, Problem> {
         let returned = returned?;
         if !is_null(&returned) {

@@ -1,6 +1,6 @@
 //! The active version of the project, which function calls and triggers use.
 //!
-//! [`ActiveVersion`] holds the parsed version. [`Deployer`] replaces the active version: a new
+//! [`ActiveDeployment`] holds the parsed version. [`Deployer`] replaces the active version: a new
 //! version is durable before it is active, and active before the deployment is acknowledged. A
 //! rejected deployment changes nothing.
 
@@ -13,7 +13,7 @@ use headwater_access::Access;
 use headwater_deployments::{
     DeploymentStore, StandaloneTrigger, StandaloneTriggerStore, deploy_changes,
 };
-use headwater_engine::TableAccess;
+use headwater_engine::SessionRights;
 use headwater_lake::Lake;
 use headwater_model::{
     Action, Actor, DeployReport, Deployment, ErrorCode, ErrorDetails, MAIN_BRANCH, Object,
@@ -33,7 +33,7 @@ use crate::trigger_rights::{TargetProject, check_trigger_rights};
 
 /// A parsed version of the project.
 #[derive(Debug, Clone)]
-pub struct ParsedVersion {
+pub struct ParsedDeployment {
     /// The hash of the version's files.
     pub id: ObjectId,
     /// The parsed project.
@@ -42,7 +42,7 @@ pub struct ParsedVersion {
     pub actor: Actor,
 }
 
-impl ParsedVersion {
+impl ParsedDeployment {
     /// Returns true if the project declares a trigger with this name.
     pub(crate) fn has_trigger(&self, name: &str) -> bool {
         self.project.triggers.iter().any(|trigger| trigger.name == name)
@@ -56,12 +56,12 @@ pub struct DeployIdentity {
     /// The identity whose rights the triggers have.
     pub actor: Actor,
     /// The access decisions for this identity; `None` allows everything.
-    pub access: Option<Arc<dyn TableAccess>>,
+    pub access: Option<Arc<dyn SessionRights>>,
 }
 
 /// The active version, shared by its readers.
 #[derive(Debug, Default)]
-pub struct ActiveVersion {
+pub struct ActiveDeployment {
     state: RwLock<DeployedState>,
     /// The triggers that are created without a project, by name.
     standalone: RwLock<Arc<BTreeMap<String, StandaloneTrigger>>>,
@@ -71,14 +71,14 @@ pub struct ActiveVersion {
 enum DeployedState {
     #[default]
     Nothing,
-    Active(ParsedVersion),
+    Active(ParsedDeployment),
     /// The version cannot be parsed by this release; an earlier release accepted it.
     Unreadable(Problem),
 }
 
-impl ActiveVersion {
+impl ActiveDeployment {
     /// Returns the active version, if one is deployed. Errors: the version cannot be read.
-    pub fn version(&self) -> Result<Option<ParsedVersion>, Problem> {
+    pub fn version(&self) -> Result<Option<ParsedDeployment>, Problem> {
         match &*self.state.read() {
             DeployedState::Nothing => Ok(None),
             DeployedState::Active(version) => Ok(Some(version.clone())),
@@ -87,7 +87,7 @@ impl ActiveVersion {
     }
 
     /// Returns the active version. Errors: `deployment_not_found` if none is deployed.
-    pub fn require(&self) -> Result<ParsedVersion, Problem> {
+    pub fn require(&self) -> Result<ParsedDeployment, Problem> {
         self.version()?.ok_or_else(nothing_deployed)
     }
 
@@ -122,7 +122,7 @@ impl TriggerDependencies {
 /// Deploys projects: validates a version, stores it, and makes it the active version.
 pub struct Deployer {
     versions: DeploymentStore,
-    deployed: Arc<ActiveVersion>,
+    deployed: Arc<ActiveDeployment>,
     pub(crate) triggers: Option<Triggers>,
     objects: Objects,
     access: Access,
@@ -171,7 +171,7 @@ impl Deployer {
     }
 
     /// Returns the shared active version.
-    pub fn deployed(&self) -> &ActiveVersion {
+    pub fn deployed(&self) -> &ActiveDeployment {
         &self.deployed
     }
 
@@ -209,7 +209,7 @@ impl Deployer {
         self.update_triggers().await;
     }
 
-    async fn stored(&self) -> Result<Option<ParsedVersion>, Problem> {
+    async fn stored(&self) -> Result<Option<ParsedDeployment>, Problem> {
         let active = self.versions.active().await.map_err(|error| error.to_problem())?;
         let Some(id) = active else { return Ok(None) };
         let files = self.versions.files(id).await.map_err(|error| error.to_problem())?;
@@ -217,7 +217,7 @@ impl Deployer {
         // Accept missing functions: a function that a trigger calls may have been deleted since the
         // deployment.
         let project = parse(files, None).await?;
-        Ok(Some(ParsedVersion { id, project: Arc::new(project), actor }))
+        Ok(Some(ParsedDeployment { id, project: Arc::new(project), actor }))
     }
 
     /// Loads the triggers of the active version and the standalone triggers, if the loaded triggers
@@ -267,7 +267,7 @@ impl Deployer {
     /// that are invalid in this release.
     async fn read_standalone(
         &self,
-        version: Option<&ParsedVersion>,
+        version: Option<&ParsedDeployment>,
     ) -> Result<Arc<BTreeMap<String, StandaloneTrigger>>, Problem> {
         let mut usable = BTreeMap::new();
         for created in self.standalone.list().await.or_problem()? {
@@ -322,7 +322,8 @@ impl Deployer {
             let deployed = self.versions.deploy(&project, &author, actor.clone()).await;
             self.stored_or_reload(deployed).await?
         };
-        let version = ParsedVersion { id: deployment.version, project: Arc::new(project), actor };
+        let version =
+            ParsedDeployment { id: deployment.version, project: Arc::new(project), actor };
         Ok(self.report(before, version, deployment, dry_run).await)
     }
 
@@ -349,7 +350,7 @@ impl Deployer {
     async fn check_secrets(
         &self,
         project: &Project,
-        access: Option<&dyn TableAccess>,
+        access: Option<&dyn SessionRights>,
     ) -> Result<(), Problem> {
         let callables = project.callables.values();
         let names = callables.flat_map(|callable| callable.function.secrets.iter().cloned());
@@ -375,7 +376,7 @@ impl Deployer {
         let actor = self.versions.actor(found.version).await;
         let actor = actor.map_err(|error| error.to_problem())?;
         self.stored_or_reload(self.versions.activate(found.version).await).await?;
-        let version = ParsedVersion { id: found.version, project: Arc::new(project), actor };
+        let version = ParsedDeployment { id: found.version, project: Arc::new(project), actor };
         Ok(self.report(before, version, Deployment { active: true, ..found }, false).await)
     }
 
@@ -396,8 +397,8 @@ impl Deployer {
 
     async fn report(
         &self,
-        before: Option<ParsedVersion>,
-        version: ParsedVersion,
+        before: Option<ParsedDeployment>,
+        version: ParsedDeployment,
         deployment: Deployment,
         dry_run: bool,
     ) -> DeployReport {
@@ -463,7 +464,7 @@ fn check_functions(project: &Project, functions: &[String]) -> Result<(), Proble
 }
 
 /// Checks that the identity has the rights to the sources and targets of the triggers.
-fn check_triggers(project: &Project, access: Option<&dyn TableAccess>) -> Result<(), Problem> {
+fn check_triggers(project: &Project, access: Option<&dyn SessionRights>) -> Result<(), Problem> {
     let Some(access) = access else { return Ok(()) };
     let check = |trigger| check_trigger_rights(trigger, TargetProject::Declares(project), access);
     project.triggers.iter().try_for_each(check)

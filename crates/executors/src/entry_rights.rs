@@ -26,9 +26,9 @@ pub struct EntryRights<'a> {
 /// A table or view to which the rights of a principal are checked.
 ///
 /// A grant applies to every object of a name, but ownership only to the object that the principal
-/// created. So an operation that looks up the name again calls [`StoredObject::check_same`].
+/// created. So an operation that looks up the name again calls [`CheckedEntry::check_same`].
 #[derive(Debug, Clone)]
-pub struct StoredObject {
+pub struct CheckedEntry {
     /// The object, with its stored owner.
     pub object: Object,
     /// The id of the table or view if the principal owns it.
@@ -43,14 +43,14 @@ impl EntryRights<'_> {
     /// Returns a table, a view or a namespace with exactly this name at a ref, with its owner. If
     /// it does not exist, it has the owner of its namespace. An object at a ref that cannot be read
     /// has no owner.
-    pub async fn stored(&self, reference: &RefSpec, object: Object) -> StoredObject {
+    pub async fn stored(&self, reference: &RefSpec, object: Object) -> CheckedEntry {
         let Ok(view) = self.lake.view(reference).await else { return object.into() };
         let found = find(&view, &object).await.ok().flatten();
         match found {
             Some((object, id)) => {
                 let owned_id = id.filter(|_| self.is_self(object.owner()));
                 let in_own_namespace = self.is_self(object.namespace_owner());
-                StoredObject { object, owned_id, in_own_namespace, exists: true }
+                CheckedEntry { object, owned_id, in_own_namespace, exists: true }
             }
             None => object.into(),
         }
@@ -65,15 +65,15 @@ impl EntryRights<'_> {
         view: &CommitView,
         action: Action,
         name: &TableName,
-    ) -> Result<StoredObject, Problem> {
+    ) -> Result<CheckedEntry, Problem> {
         let check = |object: &Object| authorize(self.access, self.principal, action, object);
         let found = view.state().find(&name.namespace, &name.name).await.or_problem()?;
         let Some((found, entry)) = found else {
             let object = view.new_object(Object::table(name)).await.or_problem()?;
             check(&object)?;
             let in_own_namespace = self.is_self(object.namespace_owner());
-            let stored = StoredObject::from(object);
-            return Ok(StoredObject { exists: false, in_own_namespace, ..stored });
+            let stored = CheckedEntry::from(object);
+            return Ok(CheckedEntry { exists: false, in_own_namespace, ..stored });
         };
         let object = entry.object(&found);
         let is_applicable = object.kind().actions().contains(&action);
@@ -90,7 +90,7 @@ impl EntryRights<'_> {
             }
         }
         let owned_id = self.is_self(object.owner()).then_some(entry.id);
-        Ok(StoredObject { object, owned_id, in_own_namespace: false, exists: true })
+        Ok(CheckedEntry { object, owned_id, in_own_namespace: false, exists: true })
     }
 
     /// Returns the namespaces for which the principal has a grant, or that contain a table, view or
@@ -140,7 +140,7 @@ impl EntryRights<'_> {
     }
 }
 
-impl StoredObject {
+impl CheckedEntry {
     /// Checks that the object at a ref is still the same if the principal owns it, and still does
     /// not exist if the principal owns its namespace. A concurrent change may have created an
     /// object of another user.
@@ -207,8 +207,8 @@ fn entry_name(object: &Object) -> Option<TableName> {
     }
 }
 
-impl From<Object> for StoredObject {
+impl From<Object> for CheckedEntry {
     fn from(object: Object) -> Self {
-        StoredObject { object, owned_id: None, in_own_namespace: false, exists: true }
+        CheckedEntry { object, owned_id: None, in_own_namespace: false, exists: true }
     }
 }

@@ -10,7 +10,7 @@ use headwater_model::{Actor, ImportReport, ImportRequest, JobEventKind, Problem,
 use serde_json::{Value, json};
 
 use crate::import_rights::ImportRights;
-use crate::metered_runtime::MeteredRuntime;
+use crate::metered_runtime_pool::MeteredRuntimePool;
 use crate::recorded_request::{RecordedRequest, read};
 
 /// Executes imports.
@@ -19,7 +19,7 @@ pub struct ImportExecutor {
     /// The lake into which files are imported.
     pub lake: Lake,
     /// The threads that run imports.
-    pub runtime: MeteredRuntime,
+    pub runtime: MeteredRuntimePool,
     /// The rights of imports.
     pub rights: ImportRights,
 }

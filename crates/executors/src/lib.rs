@@ -17,14 +17,14 @@ mod deployer;
 mod destination;
 mod entry_rights;
 mod export_file;
-mod file_usage;
+mod file_read_counters;
 mod function_catalog;
 mod function_summary;
 mod hidden_rows;
 mod import;
 mod import_rights;
 mod maintenance;
-mod metered_runtime;
+mod metered_runtime_pool;
 mod occurrence_rights;
 mod project_files;
 mod project_settings;
@@ -54,13 +54,13 @@ pub use call_access::call_access;
 pub use call_budget::call_budget;
 pub use call_output::{CallOutputs, OutputWriter};
 pub use deployer::{
-    ActiveVersion, DeployIdentity, Deployer, ParsedVersion, TriggerDependencies, missing_branch,
-    nothing_deployed, parse_folder,
+    ActiveDeployment, DeployIdentity, Deployer, ParsedDeployment, TriggerDependencies,
+    missing_branch, nothing_deployed, parse_folder,
 };
 pub use destination::check_destination;
-pub use entry_rights::{EntryRights, StoredObject, with_owner_on_main};
+pub use entry_rights::{CheckedEntry, EntryRights, with_owner_on_main};
 pub use export_file::{ExportOutput, ExportTarget, not_written};
-pub use file_usage::FileUsage;
+pub use file_read_counters::FileReadCounters;
 pub use function_catalog::{
     CallPermit, CalledFunction, FunctionCatalog, ParsedFunction, check_function, split_name,
 };
@@ -69,7 +69,7 @@ pub use hidden_rows::{part_only, sides, without_rows};
 pub use import::ImportExecutor;
 pub use import_rights::{ImportRights, upload_folder};
 pub use maintenance::{MaintenanceExecutor, maintenance_job};
-pub use metered_runtime::MeteredRuntime;
+pub use metered_runtime_pool::MeteredRuntimePool;
 pub use project_files::read_project;
 pub use project_settings::ProjectFileSettings;
 pub use provisioner::{Provisioner, ProvisionerParts, provisioned_status};

@@ -11,7 +11,7 @@ use headwater_model::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::metered_runtime::MeteredRuntime;
+use crate::metered_runtime_pool::MeteredRuntimePool;
 use crate::recorded_request::read;
 
 /// The recorded request of a maintenance job.
@@ -45,7 +45,7 @@ pub struct MaintenanceExecutor {
     /// The lake to maintain.
     pub lake: Lake,
     /// The threads that run maintenance.
-    pub runtime: MeteredRuntime,
+    pub runtime: MeteredRuntimePool,
 }
 
 #[async_trait]

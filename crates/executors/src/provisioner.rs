@@ -17,7 +17,7 @@ use headwater_pipelines::{Callable, Project, ProvisionedCall, Runner};
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::deployer::ActiveVersion;
+use crate::deployer::ActiveDeployment;
 use crate::function_catalog::FunctionCatalog;
 
 /// Interval at which the settings are applied again.
@@ -36,7 +36,7 @@ pub struct ProvisionerParts {
     /// The functions that are deployed without a project.
     pub catalog: FunctionCatalog,
     /// The active version of the project.
-    pub deployed: Arc<ActiveVersion>,
+    pub deployed: Arc<ActiveDeployment>,
 }
 
 /// The task that applies the settings of provisioned concurrency. Dropping this value ends the
@@ -89,7 +89,7 @@ impl ProvisionerParts {
         runner: &Runner,
         given: &Arc<EnvironmentCache>,
         catalog: &FunctionCatalog,
-        deployed: &Arc<ActiveVersion>,
+        deployed: &Arc<ActiveDeployment>,
     ) -> Self {
         let (runner, given) = (runner.clone(), given.clone());
         ProvisionerParts { runner, given, catalog: catalog.clone(), deployed: deployed.clone() }
@@ -114,7 +114,8 @@ impl ProvisionerParts {
         let callables: Vec<&Callable> =
             callables.filter(|callable| callable.concurrency.provisioned > 0).collect();
         let functions = self.catalog.store().list().await.or_problem()?;
-        let stored: Vec<StoredSetting<'_>> = functions.iter().flat_map(stored_settings).collect();
+        let stored: Vec<ConcurrencySetting<'_>> =
+            functions.iter().flat_map(stored_settings).collect();
         let mut names: BTreeSet<&str> = stored.iter().map(|one| one.name.as_str()).collect();
         names.extend(callables.iter().map(|callable| callable.name.as_str()));
         self.runner.retain_provisioned(|name| names.contains(name));
@@ -131,8 +132,8 @@ impl ProvisionerParts {
         Ok(())
     }
 
-    async fn provision_stored(&self, setting: &StoredSetting<'_>) {
-        let StoredSetting { function, version, name, count } = setting;
+    async fn provision_stored(&self, setting: &ConcurrencySetting<'_>) {
+        let ConcurrencySetting { function, version, name, count } = setting;
         match self.catalog.version(function, *version).await {
             Ok(parsed) => {
                 self.provision(&parsed.project, &parsed.callable, name, *count).await;
@@ -158,7 +159,7 @@ pub fn provisioning_warning(callable: &Callable) -> Option<String> {
 }
 
 /// The provisioned concurrency of a version of a function without a project.
-struct StoredSetting<'a> {
+struct ConcurrencySetting<'a> {
     function: &'a StoredFunction,
     /// The version; `None` for `$LATEST`.
     version: Option<u64>,
@@ -168,13 +169,13 @@ struct StoredSetting<'a> {
     count: u32,
 }
 
-fn stored_settings(function: &StoredFunction) -> Vec<StoredSetting<'_>> {
+fn stored_settings(function: &StoredFunction) -> Vec<ConcurrencySetting<'_>> {
     let mut settings = Vec::new();
     for (qualifier, one) in &function.qualifiers {
         let Some(config) = &one.provisioned else { continue };
         for (version, count) in shares(function, qualifier, config.count) {
             let name = setting_name(&function.name, qualifier, version);
-            settings.push(StoredSetting { function, version, name, count });
+            settings.push(ConcurrencySetting { function, version, name, count });
         }
     }
     settings

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use headwater_access::{Access, Decision, DenialReason, TableRestrictions, UserLimits};
-use headwater_engine::{TableAccess, change_forbidden};
+use headwater_engine::{SessionRights, change_forbidden};
 use headwater_model::{
     Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Limits, Object, ObjectKind,
     ObjectOwner, Principal, Problem, Restriction, Restrictions, TableName,
@@ -30,7 +30,7 @@ pub fn table_access(
     access: &Access,
     principal: &Principal,
     job: Option<JobId>,
-) -> Option<Arc<dyn TableAccess>> {
+) -> Option<Arc<dyn SessionRights>> {
     if *principal.identity() == Identity::Owner && !access.has_users() {
         return None;
     }
@@ -47,7 +47,7 @@ struct SessionAccess {
     job: Option<JobId>,
 }
 
-impl TableAccess for SessionAccess {
+impl SessionRights for SessionAccess {
     fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
         let decision = self.access.decide(&self.principal, action, object);
         let decided = RecordedDecision { action, object, decision: &decision };

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use crate::file_usage::FileUsage;
+use crate::file_read_counters::FileReadCounters;
 
 /// Interval at which the usage of a running statement is reported.
 const USAGE_INTERVAL: Duration = Duration::from_millis(100);
@@ -37,14 +37,14 @@ pub struct RunningStatement {
     /// is its usage.
     reported: Mutex<Usage>,
     /// The files that the statement reads.
-    pub files: FileUsage,
+    pub files: FileReadCounters,
     limits: StatementLimits,
 }
 
 impl RunningStatement {
     /// Creates the state of a statement that starts now.
     pub fn new(context: JobContext, guard: JobGuard, limits: StatementLimits) -> Self {
-        let files = FileUsage::default();
+        let files = FileReadCounters::default();
         let (guard, reported) = (Some(guard), Mutex::default());
         RunningStatement { context, guard, metrics: None, reported, files, limits }
     }

@@ -16,7 +16,9 @@ use headwater_model::{Actor, ErrorCode, Principal, Problem, ResultExt, Trigger, 
 use headwater_pipelines::Project;
 use headwater_triggers::{check_trigger, check_upcoming};
 
-use crate::deployer::{ActiveVersion, DeployIdentity, Deployer, ParsedVersion, nothing_deployed};
+use crate::deployer::{
+    ActiveDeployment, DeployIdentity, Deployer, ParsedDeployment, nothing_deployed,
+};
 use crate::function_catalog::missing_function;
 use crate::trigger_rights::{TargetProject, check_trigger_rights};
 
@@ -26,7 +28,7 @@ const NAME_BYTES_MAX: usize = 200;
 /// The identity whose rights a trigger has.
 pub(crate) enum TriggerIdentity {
     /// The identity that deployed the active version, which declares the trigger.
-    Deployed(ParsedVersion),
+    Deployed(ParsedDeployment),
     /// The identity that created the trigger without a project.
     Standalone {
         /// The trigger.
@@ -61,7 +63,7 @@ impl TriggerIdentity {
     }
 }
 
-impl ActiveVersion {
+impl ActiveDeployment {
     /// Returns the identity that created a trigger, or else the identity that deployed the active
     /// version. Returns `None` if neither exists.
     pub(crate) fn identity(&self, name: &str) -> Result<Option<TriggerIdentity>, Problem> {

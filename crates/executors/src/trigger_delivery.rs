@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_destinations::{DestinationSender, is_address};
-use headwater_function_lake::{AppendResult, CallIdentity, FunctionLake};
+use headwater_function_lake::{AppendResult, CallIdentity, FunctionLakeAccess};
 use headwater_functions::{
-    Argument, ArgumentValue, ClientCall, EnvironmentCache, FunctionResult, ResultKind,
+    Argument, ArgumentValue, EnvironmentCache, FunctionResult, LambdaCallParts, ResultKind,
 };
 use headwater_jobs::{CallBudget, JobContext};
 use headwater_model::{
@@ -30,7 +30,7 @@ use crate::batch_call::BatchCall;
 use crate::call_access::call_access;
 use crate::call_budget::call_budget;
 use crate::call_output::{CallOutputs, OutputWriter, kept};
-use crate::deployer::{ActiveVersion, ParsedVersion};
+use crate::deployer::{ActiveDeployment, ParsedDeployment};
 use crate::destination::{self, RecordDelivery, authorize_destination};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction, missing_function, split_name};
 use crate::import::ImportExecutor;
@@ -59,7 +59,7 @@ pub struct TriggerExecutor {
     /// The functions that are deployed without a project.
     pub catalog: FunctionCatalog,
     /// The active version of the project.
-    pub deployed: Arc<ActiveVersion>,
+    pub deployed: Arc<ActiveDeployment>,
 }
 
 /// The cause of a function call, and the identity that it runs for.
@@ -187,7 +187,9 @@ impl TargetExecutor for TriggerExecutor {
         if is_address(function) {
             return Ok(None);
         }
-        let Some(ParsedVersion { project, .. }) = self.deployed.version()? else { return Ok(None) };
+        let Some(ParsedDeployment { project, .. }) = self.deployed.version()? else {
+            return Ok(None);
+        };
         let callable = project.callables.get(function);
         Ok(callable.and_then(|callable| call_budget(callable, &project.defaults)))
     }
@@ -300,9 +302,9 @@ impl TriggerExecutor {
             event: Some(event_part(&event.id, "function")),
             caused_by: caused_by(trigger, event),
         };
-        let lake = Arc::new(FunctionLake::new(self.destinations.lake.clone(), scope));
+        let lake = Arc::new(FunctionLakeAccess::new(self.destinations.lake.clone(), scope));
         let arguments = arguments(&callable, trigger, event)?;
-        let (returns, client) = (ResultKind::Any, ClientCall::default());
+        let (returns, client) = (ResultKind::Any, LambdaCallParts::default());
         let input = CallInput { arguments, returns, lake: Some(lake.clone()), client };
         let returned = self.runner.call((&*project, &*self.given), &callable, input, context).await;
         let (returned, failed) = match (returned.or_problem(), &batch) {
@@ -406,7 +408,7 @@ const ALREADY_COMMITTED: &str = "the changes were already committed by an earlie
 
 /// Commits the changes of a function, and records its usage.
 pub(crate) async fn commit_appended(
-    lake: &FunctionLake,
+    lake: &FunctionLakeAccess,
     context: &JobContext,
 ) -> Result<(), Problem> {
     let AppendResult { rows, bytes, is_repeated } = lake.commit().await?;

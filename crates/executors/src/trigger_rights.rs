@@ -7,7 +7,7 @@
 
 use std::path::{Component, Path};
 
-use headwater_engine::TableAccess;
+use headwater_engine::SessionRights;
 use headwater_ingest::ResolvedPrivateFiles;
 use headwater_model::{
     Action, ArrivedFile, ErrorCode, EventData, MAIN_BRANCH, Object, Principal, Problem, TableName,
@@ -16,7 +16,7 @@ use headwater_model::{
 use headwater_pipelines::Project;
 use serde_json::json;
 
-use crate::deployer::ActiveVersion;
+use crate::deployer::ActiveDeployment;
 use crate::function_catalog::split_name;
 use crate::import::ImportExecutor;
 use crate::rights::{EVERY, check_unrecorded};
@@ -145,7 +145,7 @@ fn import_rights(trigger: &Trigger) -> Vec<(Action, Object)> {
 pub(crate) fn check_trigger_rights(
     trigger: &Trigger,
     project: TargetProject<'_>,
-    access: &dyn TableAccess,
+    access: &dyn SessionRights,
 ) -> Result<(), Problem> {
     let import = import_rights(trigger).into_iter();
     for (action, object) in trigger_rights(trigger, project).into_iter().chain(import) {
@@ -156,7 +156,7 @@ pub(crate) fn check_trigger_rights(
 
 /// Checks before a poll that the identity of a trigger still has the rights to the source.
 pub(crate) fn check_source(
-    deployed: &ActiveVersion,
+    deployed: &ActiveDeployment,
     imports: &ImportExecutor,
     project: &Path,
     trigger: &Trigger,
@@ -199,7 +199,7 @@ pub(crate) fn check_public<'a>(
 
 /// Removes private files from the event of a trigger; returns `None` if no file is left.
 pub(crate) fn without_private(
-    deployed: &ActiveVersion,
+    deployed: &ActiveDeployment,
     imports: &ImportExecutor,
     trigger: &str,
     mut data: EventData,

@@ -157,7 +157,7 @@ fn file_name(name: &str) -> Result<String, Problem> {
 
 /// Stored uploads that have not expired.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct StoredUploads {
+struct UploadTotals {
     /// Number of uploads of the user.
     count: usize,
     /// Size of the uploads of the user, in bytes.
@@ -166,7 +166,7 @@ struct StoredUploads {
     lake_bytes: u64,
 }
 
-impl StoredUploads {
+impl UploadTotals {
     /// Checks the limits. The counted uploads include the upload for which they are checked.
     fn check(self) -> Result<(), Problem> {
         let message = if self.count > UPLOADS_MAX {
@@ -185,8 +185,8 @@ impl StoredUploads {
 }
 
 /// Deletes expired uploads. Returns the number and sizes of the remaining uploads.
-fn delete_expired(root: &Path, principal: &Principal, now: SystemTime) -> StoredUploads {
-    let mut stored = StoredUploads::default();
+fn delete_expired(root: &Path, principal: &Principal, now: SystemTime) -> UploadTotals {
+    let mut stored = UploadTotals::default();
     let Ok(entries) = std::fs::read_dir(root) else { return stored };
     for entry in entries.flatten() {
         if is_expired(&entry, now) {
@@ -320,7 +320,7 @@ mod tests {
             (Principal::owner(), 1, 40),
             (user("eve"), 0, 0),
         ] {
-            let expected = StoredUploads { count, user_bytes, lake_bytes: 100 };
+            let expected = UploadTotals { count, user_bytes, lake_bytes: 100 };
             let stored = delete_expired(root.path(), &principal, SystemTime::now());
             assert_eq!(stored, expected, "{principal:?}");
         }
@@ -349,12 +349,12 @@ mod tests {
 
     #[test]
     fn the_uploads_of_a_user_and_of_the_lake_are_limited() {
-        let none = StoredUploads::default();
+        let none = UploadTotals::default();
         none.check().expect("below the limits");
         for (stored, expected) in [
-            (StoredUploads { count: UPLOADS_MAX + 1, ..none }, "100 stored uploads of a user"),
-            (StoredUploads { user_bytes: USER_BYTES_MAX, ..none }, "64 GiB of a user's uploads"),
-            (StoredUploads { lake_bytes: LAKE_BYTES_MAX, ..none }, "256 GiB of the lake's uploads"),
+            (UploadTotals { count: UPLOADS_MAX + 1, ..none }, "100 stored uploads of a user"),
+            (UploadTotals { user_bytes: USER_BYTES_MAX, ..none }, "64 GiB of a user's uploads"),
+            (UploadTotals { lake_bytes: LAKE_BYTES_MAX, ..none }, "256 GiB of the lake's uploads"),
         ] {
             let problem = stored.check().expect_err("a limit");
             assert_eq!(problem.code, ErrorCode::TooBusy);

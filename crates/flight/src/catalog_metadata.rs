@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use crate::caller::{Caller, parse_ref};
 use crate::grpc_status::{internal, to_status};
-use crate::statement::{ClientStatements, StatementSource};
+use crate::statement::{FlightState, StatementSource};
 
 /// The types of tables: the name in `information_schema`, and the name in the protocol.
 const TABLE_TYPES: [(&str, &str); 2] = [("BASE TABLE", "TABLE"), ("VIEW", "VIEW")];
@@ -26,7 +26,7 @@ const CATALOGS: &str = "SELECT datname FROM pg_catalog.pg_database";
 const TABLES: &str = "SELECT table_schema, table_name, table_type FROM information_schema.tables \
     WHERE table_schema LIKE $1 AND table_name LIKE $2";
 
-impl ClientStatements {
+impl FlightState {
     /// Returns the catalogs: the branches, and the ref of the client.
     pub async fn catalogs(
         &self,

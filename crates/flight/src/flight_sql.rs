@@ -20,7 +20,7 @@ use crate::grpc_status::to_status;
 use crate::limits::FlightLimits;
 use crate::prepared_statements::{self, ClientPrepared, ParameterRows};
 use crate::row_stream::{self, RowStream, flight_info, no_columns};
-use crate::statement::{ClientStatements, PendingExecutions};
+use crate::statement::{FlightState, PendingExecutions};
 use crate::{sql_info, type_info};
 
 /// The prefix of the paths of all requests.
@@ -42,7 +42,7 @@ const EXPIRY_INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// The server of the protocol.
 pub struct FlightSql {
     /// Statements and transactions of the clients.
-    pub(crate) statements: Arc<ClientStatements>,
+    pub(crate) statements: Arc<FlightState>,
     /// Prepared statements of the clients.
     pub(crate) prepared: Arc<ClientPrepared>,
     /// Properties of the server, for the request `GetSqlInfo`.
@@ -61,7 +61,7 @@ impl FlightSql {
     ) -> Result<FlightServiceServer<Self>, String> {
         let text = |status: Status| status.message().to_owned();
         let server = FlightSql {
-            statements: Arc::new(ClientStatements::new(service, limits)),
+            statements: Arc::new(FlightState::new(service, limits)),
             prepared: Arc::new(prepared_statements::prepared(limits)),
             sql_info: sql_info::sql_info().map_err(text)?,
             type_info: type_info::type_info().map_err(text)?,
@@ -115,11 +115,7 @@ impl FlightSql {
 }
 
 /// Periodically ends expired transactions and prepared statements, until the server is dropped.
-async fn expire(
-    statements: Weak<ClientStatements>,
-    prepared: Weak<ClientPrepared>,
-    interval: Duration,
-) {
+async fn expire(statements: Weak<FlightState>, prepared: Weak<ClientPrepared>, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
         let (Some(statements), Some(prepared)) = (statements.upgrade(), prepared.upgrade()) else {

@@ -13,7 +13,7 @@ use tonic::Status;
 use crate::caller::Caller;
 use crate::grpc_status::{internal, to_status};
 use crate::row_stream::no_columns;
-use crate::statement::{ClientStatements, StatementSource};
+use crate::statement::{FlightState, StatementSource};
 use crate::transactions::RollbackGuard;
 use crate::uploads::UploadQuota;
 
@@ -103,7 +103,7 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-impl ClientStatements {
+impl FlightState {
     /// Ingests rows, and returns their number. Without a transaction of the client, all rows are
     /// inserted in a new transaction, so that an error inserts none. If the future is dropped, the
     /// new transaction is rolled back.

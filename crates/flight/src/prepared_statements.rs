@@ -15,7 +15,7 @@ use crate::parameters;
 use crate::uploads::UploadQuota;
 
 /// A prepared statement of a client.
-pub struct ClientStatement {
+pub struct ClientPreparedStatement {
     /// The context in which the client prepared the statement.
     pub caller: Caller,
     /// The id of the transaction in which the statement runs, if any.
@@ -35,7 +35,7 @@ pub struct ParameterRows {
     pub _quota: Option<UploadQuota>,
 }
 
-impl ClientStatement {
+impl ClientPreparedStatement {
     /// Returns the statements to execute: one for each row of parameters, or one without
     /// parameters.
     pub fn executions(&self) -> Result<Vec<PreparedStatement>, Status> {
@@ -58,7 +58,7 @@ impl ClientStatement {
 }
 
 /// The prepared statements of all clients.
-pub type ClientPrepared = ClientHandles<ClientStatement>;
+pub type ClientPrepared = ClientHandles<ClientPreparedStatement>;
 
 /// Creates an empty set of prepared statements.
 pub fn prepared(limits: &FlightLimits) -> ClientPrepared {
@@ -77,7 +77,8 @@ impl ClientPrepared {
         statement: PreparedStatement,
     ) -> Result<String, Status> {
         let bound = Mutex::default();
-        let prepared = ClientStatement { caller: caller.clone(), transaction, statement, bound };
+        let prepared =
+            ClientPreparedStatement { caller: caller.clone(), transaction, statement, bound };
         self.add(caller, prepared).map_err(|(_, status)| status)
     }
 
@@ -86,7 +87,7 @@ impl ClientPrepared {
         &self,
         principal: &Principal,
         handle: &[u8],
-    ) -> Result<EntryGuard<ClientStatement>, Status> {
+    ) -> Result<EntryGuard<ClientPreparedStatement>, Status> {
         self.get(principal, &String::from_utf8_lossy(handle)).ok_or_else(missing)
     }
 

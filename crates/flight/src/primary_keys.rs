@@ -11,9 +11,9 @@ use tonic::Status;
 use crate::caller::Caller;
 use crate::catalog_metadata::at_catalog;
 use crate::grpc_status::internal;
-use crate::statement::ClientStatements;
+use crate::statement::FlightState;
 
-impl ClientStatements {
+impl FlightState {
     /// Returns the primary key of a table. A table that does not exist, or that the client may not
     /// see, has no key.
     pub async fn primary_keys(

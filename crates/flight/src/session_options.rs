@@ -30,20 +30,20 @@ const INVALID_VALUE: i32 = 2;
 /// A request to set options. The crate `arrow-flight` does not define the messages for session
 /// options.
 #[derive(Clone, PartialEq, Message)]
-struct SetOptions {
+struct SetSessionOptionsRequest {
     #[prost(map = "string, message", tag = "1")]
-    session_options: HashMap<String, OptionValue>,
+    session_options: HashMap<String, SessionOptionValue>,
 }
 
 /// The value of an option. Only text is decoded.
 #[derive(Clone, PartialEq, Message)]
-struct OptionValue {
+struct SessionOptionValue {
     #[prost(string, optional, tag = "1")]
     string_value: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct SetOptionsResult {
+struct SetSessionOptionsResult {
     #[prost(map = "string, message", tag = "1")]
     errors: HashMap<String, OptionError>,
 }
@@ -55,9 +55,9 @@ struct OptionError {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct OptionList {
+struct GetSessionOptionsResult {
     #[prost(map = "string, message", tag = "1")]
-    session_options: HashMap<String, OptionValue>,
+    session_options: HashMap<String, SessionOptionValue>,
 }
 
 /// Sets options. Returns the result, and adds the cookies to the metadata of the response. An empty
@@ -68,7 +68,7 @@ pub async fn set(
     request: &[u8],
     response: &mut MetadataMap,
 ) -> Result<Vec<u8>, Status> {
-    let request = SetOptions::decode(request).map_err(malformed)?;
+    let request = SetSessionOptionsRequest::decode(request).map_err(malformed)?;
     let mut errors = HashMap::new();
     for (name, value) in request.session_options {
         let value = value.string_value.unwrap_or_default();
@@ -90,15 +90,16 @@ pub async fn set(
             errors.insert(name, OptionError { value });
         }
     }
-    Ok(SetOptionsResult { errors }.encode_to_vec())
+    Ok(SetSessionOptionsResult { errors }.encode_to_vec())
 }
 
 /// Returns the options of a client.
 pub fn get(caller: &Caller) -> Vec<u8> {
-    let value = |value: String| OptionValue { string_value: Some(value) };
+    let value = |value: String| SessionOptionValue { string_value: Some(value) };
     let catalog = (CATALOG.0.to_owned(), value(caller.reference.to_string()));
     let schema = caller.namespace.clone().map(|name| (SCHEMA.0.to_owned(), value(name)));
-    OptionList { session_options: [catalog].into_iter().chain(schema).collect() }.encode_to_vec()
+    GetSessionOptionsResult { session_options: [catalog].into_iter().chain(schema).collect() }
+        .encode_to_vec()
 }
 
 async fn is_ref(service: &Service, caller: &Caller, name: &str) -> bool {

@@ -56,7 +56,7 @@ impl StatementSource {
 }
 
 /// The statements, transactions and uploads of all clients.
-pub struct ClientStatements {
+pub struct FlightState {
     service: Service,
     /// The open transactions.
     pub transactions: Arc<ClientTransactions>,
@@ -84,10 +84,10 @@ impl ClientRows {
     }
 }
 
-impl ClientStatements {
+impl FlightState {
     /// Creates the state of a server that has no clients yet.
     pub fn new(service: Service, limits: &FlightLimits) -> Self {
-        ClientStatements {
+        FlightState {
             transactions: Arc::new(ClientTransactions::new(service.clone(), limits)),
             uploads: Uploads::new(limits.clone()),
             service,
@@ -257,7 +257,7 @@ impl ClientStatements {
 /// Executions of a prepared statement that have not started.
 pub struct PendingExecutions {
     /// The statements of all clients.
-    pub statements: Arc<ClientStatements>,
+    pub statements: Arc<FlightState>,
     /// The client that runs the statements.
     pub caller: Caller,
     /// The id of the transaction in which the statements run, if any.

@@ -16,9 +16,9 @@ use crate::limits::{FlightLimits, account, exceeded};
 
 /// The uploads of all clients.
 #[derive(Clone)]
-pub struct Uploads(Arc<Shared>);
+pub struct Uploads(Arc<UploadsInner>);
 
-struct Shared {
+struct UploadsInner {
     limits: FlightLimits,
     /// The usage by current uploads, for each principal.
     used: Mutex<HashMap<String, UploadUsage>>,
@@ -43,7 +43,7 @@ pub struct UploadQuota {
 impl Uploads {
     /// Creates the state of a server that receives no uploads yet.
     pub fn new(limits: FlightLimits) -> Self {
-        Uploads(Arc::new(Shared { limits, used: Mutex::default() }))
+        Uploads(Arc::new(UploadsInner { limits, used: Mutex::default() }))
     }
 
     /// Begins an upload.

@@ -16,7 +16,7 @@ use headwater_model::{
     TableName,
 };
 
-use crate::FunctionLake;
+use crate::FunctionLakeAccess;
 use crate::function_lake::CommitJournalEntry;
 use crate::json_rows::{blocking, mismatch};
 
@@ -63,7 +63,7 @@ struct CommitTarget<'a> {
     event: Option<&'a str>,
 }
 
-impl FunctionLake {
+impl FunctionLakeAccess {
     /// Checks the types and values of rows that the call appends, and the right to append to the
     /// existing table. This check is made at each append, because an error at the end of the call
     /// could not show the line of the user's code that appends.

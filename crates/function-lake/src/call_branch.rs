@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use headwater_engine::TableAccess;
+use headwater_engine::SessionRights;
 use headwater_lake::{CommitView, EqualChanges, MergeOptions, TemporaryBranch};
 use headwater_model::{
     Action, Commit, ErrorCode, MergeOutcome, MergeReport, MergeRequest, Object, PROPERTY_JOB,
@@ -21,7 +21,7 @@ use headwater_pipelines::BranchAccess;
 use serde_json::json;
 
 use crate::function_lake::CommitJournalEntry;
-use crate::{AppendResult, FunctionLake};
+use crate::{AppendResult, FunctionLakeAccess};
 
 /// The state that a call reads and writes.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ pub(crate) struct CallBranchState {
     written: AppendResult,
 }
 
-impl FunctionLake {
+impl FunctionLakeAccess {
     /// Returns the state that the call reads while it has no branch.
     pub(crate) async fn view(&self) -> Result<CommitView, Problem> {
         let known = self.state.lock().view.clone();
@@ -90,7 +90,7 @@ impl FunctionLake {
 
     /// Returns the access checks on the branch of the call, where the same rights apply as on the
     /// target.
-    pub(crate) fn access_on(&self, branch: &TemporaryBranch) -> Option<Arc<dyn TableAccess>> {
+    pub(crate) fn access_on(&self, branch: &TemporaryBranch) -> Option<Arc<dyn SessionRights>> {
         let access = self.scope.access.clone()?;
         Some(Arc::new(BranchAccess::as_on(access, branch.name(), &self.scope.branch)))
     }

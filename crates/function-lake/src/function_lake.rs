@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_encoding::{Encoder, Format};
 use headwater_engine::{
-    Engine, PreparedStatement, SessionOptions, StatementResult, TableAccess, check_ref,
+    Engine, PreparedStatement, SessionOptions, SessionRights, StatementResult, check_ref,
 };
 use headwater_functions::{
     LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeRequest, LakeResponse, SharedTable, too_large,
@@ -57,7 +57,7 @@ pub struct LakeComponents {
 #[derive(Debug)]
 pub struct CallIdentity {
     /// The permission checks for the call; `None` allows everything.
-    pub access: Option<Arc<dyn TableAccess>>,
+    pub access: Option<Arc<dyn SessionRights>>,
     /// The author of the call's commits.
     pub author: String,
     /// The call's job.
@@ -73,7 +73,7 @@ pub struct CallIdentity {
 
 /// The access of one call to the lake.
 #[derive(Debug)]
-pub struct FunctionLake {
+pub struct FunctionLakeAccess {
     pub(crate) parts: LakeComponents,
     pub(crate) scope: CallIdentity,
     /// Appended rows that are not written yet.
@@ -91,11 +91,11 @@ pub(crate) struct CommitJournalEntry {
     pub value: Bytes,
 }
 
-impl FunctionLake {
+impl FunctionLakeAccess {
     /// Creates the access of one call to the lake.
     pub fn new(parts: LakeComponents, scope: CallIdentity) -> Self {
         let (appends, state, entry) = (Mutex::default(), Mutex::default(), Mutex::default());
-        FunctionLake { parts, scope, appends, state, entry }
+        FunctionLakeAccess { parts, scope, appends, state, entry }
     }
 
     /// Returns the columns of a table as the call sees it; `None` if the table does not exist.
@@ -235,7 +235,7 @@ impl FunctionLake {
 }
 
 #[async_trait]
-impl LakeAccess for FunctionLake {
+impl LakeAccess for FunctionLakeAccess {
     async fn answer(&self, request: LakeRequest) -> Result<LakeResponse, Problem> {
         let name = match &request {
             LakeRequest::ReadObject { .. } => "lake read_object",

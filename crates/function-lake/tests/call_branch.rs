@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, Str
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use headwater_engine::{Engine, EngineOptions, SessionOptions};
-use headwater_function_lake::{CallIdentity, FunctionLake, LakeComponents};
+use headwater_function_lake::{CallIdentity, FunctionLakeAccess, LakeComponents};
 use headwater_functions::{LakeAccess, LakeRequest, SharedTable};
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, JobId, MAIN_BRANCH, Problem};
@@ -31,7 +31,7 @@ impl Fixture {
     }
 
     /// Begins a call; `event` is the id of the event that caused it.
-    fn call(&self, event: Option<&str>) -> FunctionLake {
+    fn call(&self, event: Option<&str>) -> FunctionLakeAccess {
         let scope = CallIdentity {
             access: None,
             author: "ana".to_owned(),
@@ -40,7 +40,7 @@ impl Fixture {
             event: event.map(str::to_owned),
             caused_by: Vec::new(),
         };
-        FunctionLake::new(self.parts.clone(), scope)
+        FunctionLakeAccess::new(self.parts.clone(), scope)
     }
 
     /// Returns the number of rows of `t` on the main branch.
@@ -69,17 +69,17 @@ impl Fixture {
     }
 }
 
-async fn run(call: &FunctionLake, sql: &str) -> Result<(), Problem> {
+async fn run(call: &FunctionLakeAccess, sql: &str) -> Result<(), Problem> {
     call.answer(LakeRequest::Query { sql: sql.to_owned(), json: false }).await.map(drop)
 }
 
-async fn append(call: &FunctionLake, ids: ArrayRef) -> Result<(), Problem> {
+async fn append(call: &FunctionLakeAccess, ids: ArrayRef) -> Result<(), Problem> {
     let batch = RecordBatch::try_from_iter([("id", ids)]).unwrap();
     let rows = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
     call.answer(LakeRequest::Append { table: "t".to_owned(), rows }).await.map(drop)
 }
 
-async fn append_id(call: &FunctionLake, id: i64) {
+async fn append_id(call: &FunctionLakeAccess, id: i64) {
     append(call, Arc::new(Int64Array::from(vec![id]))).await.unwrap();
 }
 

@@ -38,7 +38,7 @@ pub use layer::{
 pub use package::{ArchiveDigest, temporary_file};
 pub use paths::{FILES_BYTES_MAX, check_files};
 pub use qualifier::{
-    Cors, FunctionUrl, InvokeConfig, InvokeMode, ProvisionedConfig, QualifierChange,
+    Cors, EventInvokeConfig, FunctionUrl, InvokeMode, ProvisionedConfig, QualifierChange,
     QualifierSettings, UrlAuth, UrlSettings,
 };
 pub use single_function_project::project_files;

@@ -23,7 +23,7 @@ pub struct QualifierSettings {
     pub url: Option<FunctionUrl>,
     /// The settings of asynchronous calls, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub invoke: Option<InvokeConfig>,
+    pub invoke: Option<EventInvokeConfig>,
     /// The provisioned concurrency, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioned: Option<ProvisionedConfig>,
@@ -121,7 +121,7 @@ pub struct Cors {
 
 /// The settings of asynchronous calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InvokeConfig {
+pub struct EventInvokeConfig {
     /// Retries of a failed call; `None` uses the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
@@ -156,9 +156,9 @@ pub enum QualifierChange {
     /// Deletes the URL.
     DeleteUrl,
     /// Replaces all settings of asynchronous calls, and sets the time of the last change.
-    PutInvoke(InvokeConfig),
+    PutInvoke(EventInvokeConfig),
     /// Replaces only the settings of asynchronous calls that this value contains.
-    UpdateInvoke(InvokeConfig),
+    UpdateInvoke(EventInvokeConfig),
     /// Deletes the settings of asynchronous calls.
     DeleteInvoke,
     /// Sets the number of provisioned instances. 0 removes the setting, if it exists.
@@ -171,15 +171,15 @@ pub enum QualifierChange {
     RemovePermission(String),
 }
 
-impl InvokeConfig {
+impl EventInvokeConfig {
     /// Returns the configuration after a change by `actor`. Settings that `change` does not contain
     /// are unchanged.
-    fn updated(self, change: InvokeConfig, actor: &Actor) -> Self {
+    fn updated(self, change: EventInvokeConfig, actor: &Actor) -> Self {
         // A destination keeps the identity that set it if the change sets only other settings.
         let by = |new: &Option<String>, old: Actor| {
             if new.is_some() { actor.clone() } else { old }
         };
-        InvokeConfig {
+        EventInvokeConfig {
             success_actor: by(&change.on_success, self.success_actor),
             failure_actor: by(&change.on_failure, self.failure_actor),
             retries: change.retries.or(self.retries),
@@ -248,7 +248,7 @@ impl QualifierChange {
                 settings.url.take().ok_or_else(|| to.missing(qualifier, "URL"))?;
             }
             QualifierChange::PutInvoke(config) => {
-                settings.invoke = Some(InvokeConfig {
+                settings.invoke = Some(EventInvokeConfig {
                     success_actor: actor.clone(),
                     failure_actor: actor,
                     modified: with.now,
@@ -257,7 +257,7 @@ impl QualifierChange {
             }
             QualifierChange::UpdateInvoke(config) => {
                 let old = settings.invoke.take().ok_or_else(|| to.missing(qualifier, INVOKE))?;
-                let config = InvokeConfig { modified: with.now, ..config };
+                let config = EventInvokeConfig { modified: with.now, ..config };
                 settings.invoke = Some(old.updated(config, &actor));
             }
             QualifierChange::DeleteInvoke => {
@@ -456,7 +456,7 @@ mod tests {
         let files = ProjectFiles::from([("app.py".to_owned(), "one".into())]);
         let code = FunctionStore::code(&files, None).expect("files");
         store.create("f", code, &[], &author()).await.expect("created");
-        let config = |retries, on_success: Option<&str>| InvokeConfig {
+        let config = |retries, on_success: Option<&str>| EventInvokeConfig {
             retries,
             max_age_seconds: None,
             on_success: on_success.map(str::to_owned),

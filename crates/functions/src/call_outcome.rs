@@ -42,7 +42,7 @@ pub(crate) fn usage(
 }
 
 /// The facts that determine the outcome of a call after its end.
-pub(crate) struct CallEnd<'a> {
+pub(crate) struct CallEndState<'a> {
     pub(crate) ended: ProcessEnd,
     /// The reason why the runtime stopped the call; `None` if the call ended on its own.
     pub(crate) stopped: Option<InstanceStopReason>,
@@ -56,8 +56,12 @@ pub(crate) struct CallEnd<'a> {
 }
 
 /// Determines the result from the exit of the process and the worker's messages.
-pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Result<FunctionResult> {
-    let CallEnd { ended, stopped, fed, policy, message: said, result_file: given, files } = end;
+pub(crate) async fn conclude(
+    invocation: &Invocation,
+    end: CallEndState<'_>,
+) -> Result<FunctionResult> {
+    let CallEndState { ended, stopped, fed, policy, message: said, result_file: given, files } =
+        end;
     let label = invocation.label.clone();
     let (limit, settings) = (invocation.limits.memory_bytes, invocation.limits.settings);
     let memory_limit = || {

@@ -13,10 +13,10 @@ use crate::{CallOwner, Invocation};
 
 /// The registered calls, in order of arrival.
 #[derive(Debug, Default)]
-pub(crate) struct CallRegistry(Mutex<State>);
+pub(crate) struct CallRegistry(Mutex<CallRegistryState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct CallRegistryState {
     next: u64,
     calls: BTreeMap<u64, Call>,
 }

@@ -30,7 +30,7 @@ const OWNERS_MAX: usize = 64;
 
 /// The counted CPU time of each owner.
 #[derive(Debug, Default)]
-pub(crate) struct CpuBoost(Mutex<HashMap<Arc<str>, UsedCpuTime>>);
+pub(crate) struct CpuBoostLimiter(Mutex<HashMap<Arc<str>, UsedCpuTime>>);
 
 /// The counted CPU time of an owner at the time of its last update.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +45,7 @@ impl UsedCpuTime {
     }
 }
 
-impl CpuBoost {
+impl CpuBoostLimiter {
     /// Returns the duration of the boost for a new call of an owner.
     pub(crate) fn duration(&self, owner: &str, now: Instant) -> Duration {
         let used = self.0.lock().get(owner).map_or(Duration::ZERO, |used| used.remaining(now));
@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn an_owner_of_long_calls_temporarily_loses_the_cpu_boost() {
-        let (boost, hog, other) = (CpuBoost::default(), Arc::from("hog"), Arc::from("other"));
+        let (boost, hog, other) =
+            (CpuBoostLimiter::default(), Arc::from("hog"), Arc::from("other"));
         let mut now = Instant::now();
         let mut boosted = 0;
         for _ in 0..60 {
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn short_calls_keep_the_boost_and_old_owners_are_removed() {
-        let (boost, client) = (CpuBoost::default(), Arc::from("client"));
+        let (boost, client) = (CpuBoostLimiter::default(), Arc::from("client"));
         let mut now = Instant::now();
         for _ in 0..10_000 {
             boost.record(&client, 50_000, now);

@@ -18,7 +18,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// One frame of a traceback, in the user's own code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Frame {
+pub struct TracebackFrame {
     /// The file, relative to the project.
     pub file: String,
     /// The line, from 1.
@@ -44,7 +44,7 @@ pub enum Error {
         /// The message of the exception.
         message: String,
         /// The frames in the user's own code, outermost first.
-        frames: Vec<Frame>,
+        frames: Vec<TracebackFrame>,
         /// The hint, if there is one.
         hint: Option<String>,
     },
@@ -99,7 +99,7 @@ pub enum Error {
         settings: LimitSettings,
         /// The stack of the user's code, outermost frame first. Empty if the process did not report
         /// its stack in time.
-        frames: Vec<Frame>,
+        frames: Vec<TracebackFrame>,
     },
     /// The runtime of the function, such as Node, did not request an event before the time limit.
     #[error(
@@ -132,7 +132,7 @@ pub enum Error {
         /// The place where a user sets the limit.
         settings: LimitSettings,
         /// The stack of the user's code, outermost frame first.
-        frames: Vec<Frame>,
+        frames: Vec<TracebackFrame>,
     },
     /// The call was cancelled.
     #[error("`{label}` was cancelled")]
@@ -398,7 +398,7 @@ fn retried(with: Option<u64>) -> String {
     with.map(|bytes| format!(" and its retry limit of {}", size(bytes))).unwrap_or_default()
 }
 
-fn raised(exception: &str, message: &str, frames: &[Frame]) -> String {
+fn raised(exception: &str, message: &str, frames: &[TracebackFrame]) -> String {
     let mut text = exception.to_owned();
     if !message.is_empty() {
         let _ = write!(text, ": {message}");
@@ -409,7 +409,7 @@ fn raised(exception: &str, message: &str, frames: &[Frame]) -> String {
     text
 }
 
-fn at(frames: &[Frame]) -> String {
+fn at(frames: &[TracebackFrame]) -> String {
     match frames.last() {
         Some(frame) => format!(", and was at {}:{}", frame.file, frame.line),
         None => String::new(),
@@ -454,7 +454,7 @@ mod tests {
 
     #[test]
     fn a_raised_exception_names_the_users_own_line() {
-        let frame = |line| Frame {
+        let frame = |line| TracebackFrame {
             file: "models/a.py".to_owned(),
             line,
             function: "clean".to_owned(),

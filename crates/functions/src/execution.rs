@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_metrics::CallStart;
+use headwater_metrics::InstanceStartKind;
 use headwater_model::Usage;
 use headwater_sandbox::{EgressPolicy, Network, nameservers};
 use tokio::sync::{mpsc, oneshot};
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::call_outcome::explain_refusal;
 use crate::error::size;
 use crate::functions::{Functions, unavailable};
-use crate::instance::{CallDeadline, Instance, InstanceOrigin, NewInstance};
+use crate::instance::{CallDeadline, InstanceOrigin, NewInstance, RunningInstance};
 use crate::invoke::{log_system_line, millis};
 use crate::queue::Permit;
 use crate::warm_instance::{IdleInstance, WarmInstance};
@@ -37,7 +37,7 @@ pub(crate) struct Execution<'a> {
     /// was ready.
     pub(crate) start_time: Duration,
     /// The kind of start of the instance; `None` until the instance has started.
-    pub(crate) start: Option<CallStart>,
+    pub(crate) start: Option<InstanceStartKind>,
 }
 
 /// The outcome of a call, and the call's instance if another call can reuse it.
@@ -103,7 +103,7 @@ impl Execution<'_> {
         warm: Option<WarmInstance>,
     ) -> Result<FinishedCall> {
         if let Some(warm) = warm {
-            self.start = Some(CallStart::Reused);
+            self.start = Some(InstanceStartKind::Reused);
             if let Some(ended) = self.run_warm(invocation, warm).await? {
                 return Ok(ended);
             }
@@ -125,10 +125,10 @@ impl Execution<'_> {
         self.start_time += asked.elapsed();
         let (origin, cold, cpu_us) = origin?;
         self.outside.cpu_us += cpu_us;
-        self.start = Some(if cold { CallStart::Cold } else { CallStart::Zygote });
+        self.start = Some(if cold { InstanceStartKind::Cold } else { InstanceStartKind::Zygote });
         let (outcome, warm) = self.run_new(origin, invocation).await?;
         let cold = cold || outcome.usage.cold_starts > 0;
-        self.start = Some(if cold { CallStart::Cold } else { CallStart::Zygote });
+        self.start = Some(if cold { InstanceStartKind::Cold } else { InstanceStartKind::Zygote });
         Ok((outcome.begun(cold), warm))
     }
 
@@ -139,7 +139,7 @@ impl Execution<'_> {
         invocation: &Invocation,
         warm: WarmInstance,
     ) -> Result<Option<FinishedCall>> {
-        let Ok(instance) = Instance::resume(warm, invocation, self.sink.clone()) else {
+        let Ok(instance) = RunningInstance::resume(warm, invocation, self.sink.clone()) else {
             return Ok(None);
         };
         match instance.finish(self.limits_of(invocation)).await {
@@ -211,7 +211,7 @@ impl Execution<'_> {
         };
         let pages = inner.pages.clone().ok();
         let new = NewInstance { origin, policy, pages, project, prepares: false };
-        let instance = Instance::start(&inner.spawner, invocation, new, self.sink.clone())?;
+        let instance = RunningInstance::start(&inner.spawner, invocation, new, self.sink.clone())?;
         instance.finish(self.limits_of(invocation)).await
     }
 

@@ -13,13 +13,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::call_arrivals::CallArrivals;
 use crate::call_registry::CallRegistry;
-use crate::cpu_boost::CpuBoost;
-use crate::idle_pause::IdlePause;
+use crate::cpu_boost::CpuBoostLimiter;
+use crate::idle_pause::IdlePauseTask;
 use crate::instance_keys::InstanceKeys;
 use crate::instance_start_times::StartTimes;
 use crate::preload_library::PreloadLibrary;
 use crate::project_folders::{ProjectFolders, is_shareable};
-use crate::provisioning::Provisioning;
+use crate::provisioning::ProvisionedFunctions;
 use crate::queue::Queue;
 use crate::warm_instance::IdleInstance;
 use crate::zygote::Zygotes;
@@ -31,10 +31,10 @@ use crate::{
 /// A handle of the function runtime, which builds environments and runs functions. Clones share the
 /// runtime. Dropping the last clone ends the spawner and all processes that the spawner started.
 #[derive(Debug, Clone)]
-pub struct Functions(pub(crate) Arc<Inner>);
+pub struct Functions(pub(crate) Arc<FunctionsInner>);
 
 #[derive(Debug)]
-pub(crate) struct Inner {
+pub(crate) struct FunctionsInner {
     pub(crate) spawner: Arc<Spawner>,
     pub(crate) environments: Arc<Environments>,
     pub(crate) zygotes: Arc<Zygotes>,
@@ -42,12 +42,12 @@ pub(crate) struct Inner {
     pub(crate) instance_keys: InstanceKeys,
     pub(crate) calls: CallRegistry,
     pub(crate) start_times: StartTimes,
-    pub(crate) provisioning: Provisioning,
+    pub(crate) provisioning: ProvisionedFunctions,
     pub(crate) arrivals: CallArrivals,
     pub(crate) metrics: CallMetrics,
     pub(crate) telemetry: Telemetry,
-    pub(crate) cpu_boost: CpuBoost,
-    pub(crate) idle_pause: IdlePause,
+    pub(crate) cpu_boost: CpuBoostLimiter,
+    pub(crate) idle_pause: IdlePauseTask,
     /// Cancels a token when the last handle is dropped.
     pub(crate) closing: DropGuard,
     pub(crate) isolation: Isolation,
@@ -77,7 +77,7 @@ impl Functions {
         let pages = pages(options.isolation, spawner.report().separate_users);
         let connections = ConnectionCap::new(options.reachable_own, options.connections_max);
         let (concurrency, memory) = (options.concurrency, options.memory_bytes_total);
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(FunctionsInner {
             spawner,
             environments,
             zygotes: Arc::new(zygotes),
@@ -85,12 +85,12 @@ impl Functions {
             instance_keys: InstanceKeys::default(),
             calls: CallRegistry::default(),
             start_times: StartTimes::default(),
-            provisioning: Provisioning::default(),
+            provisioning: ProvisionedFunctions::default(),
             arrivals: CallArrivals::default(),
             metrics: CallMetrics::default(),
             telemetry: options.telemetry.clone(),
-            cpu_boost: CpuBoost::default(),
-            idle_pause: IdlePause::default(),
+            cpu_boost: CpuBoostLimiter::default(),
+            idle_pause: IdlePauseTask::default(),
             closing: CancellationToken::new().drop_guard(),
             isolation: options.isolation,
             pages,

@@ -18,11 +18,11 @@ const PAUSE_AFTER: Duration = Duration::from_millis(5);
 /// The task that pauses idle instances. It runs only while there are idle instances that are not
 /// paused.
 #[derive(Debug, Default)]
-pub(crate) struct IdlePause {
+pub(crate) struct IdlePauseTask {
     is_running: Arc<AtomicBool>,
 }
 
-impl IdlePause {
+impl IdlePauseTask {
     /// Starts the task if it is not running. The caller must hold the lock of the queue.
     pub(crate) fn schedule(&self, queue: &Arc<Queue<IdleInstance>>) {
         if self.is_running.swap(true, Ordering::AcqRel) {

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::call_outcome::{CallEnd, conclude, usage};
+use crate::call_outcome::{CallEndState, conclude, usage};
 use crate::instance_spec::{PROJECT, files, plan};
 use crate::project_folders::ProjectFolder;
 use crate::runtime_start_clock::RuntimeStartClock;
@@ -80,7 +80,7 @@ struct SentCall {
 }
 
 /// A process that is executing a call.
-pub(crate) struct Instance {
+pub(crate) struct RunningInstance {
     invocation: Invocation,
     /// The files with the call's arguments. The task refers to a file by its index in this list.
     files: Vec<WorkerFile>,
@@ -125,7 +125,7 @@ impl InstanceStopReason {
     }
 }
 
-impl Instance {
+impl RunningInstance {
     /// Starts the process of a new instance, and sends it the task of the call.
     pub(crate) fn start(
         spawner: &Spawner,
@@ -231,7 +231,7 @@ impl Instance {
         let start =
             |feed: InputFeed| feed.start(invocation.quota.clone(), fed.clone(), over.clone());
         let feeding = feeds.into_iter().map(start).collect::<Result<_>>()?;
-        Ok(Instance {
+        Ok(RunningInstance {
             invocation,
             files,
             running,
@@ -315,7 +315,7 @@ impl Instance {
         if self.cloned && !begun && why.is_none() && !ended.out_of_memory {
             return Err(Error::NotCloned { reason: ended.exit.describe() });
         }
-        let end = CallEnd {
+        let end = CallEndState {
             ended,
             stopped: why,
             fed: &self.fed,
@@ -352,7 +352,7 @@ impl Instance {
             memory_bytes_peak: 0,
             out_of_memory: false,
         };
-        let end = CallEnd {
+        let end = CallEndState {
             ended,
             stopped: None,
             fed: &self.fed,
@@ -452,7 +452,7 @@ impl Instance {
         };
         let runtime_start_ms = self.start_clock.milliseconds();
         let usage = Usage { runtime_start_ms, ..usage(elapsed, &ended, cpu_us_before, &fed) };
-        let end = CallEnd {
+        let end = CallEndState {
             ended,
             stopped: None,
             fed: &fed,

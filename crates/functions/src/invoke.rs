@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use headwater_metrics::{CallEnd, CallOutcome, CallStart, CallTimer};
+use headwater_metrics::{CallEnd, CallOutcome, CallTimer, InstanceStartKind};
 use headwater_model::{ErrorDetails, JobId, LogStream, Usage};
 use headwater_telemetry::CallTrace;
 use tokio::sync::mpsc;
@@ -151,7 +151,7 @@ impl Functions {
         let outcome = CallOutcome::of(error.map(ErrorDetails::code));
         timer.end(CallEnd { outcome, start, start_time });
         if let Some(trace) = trace {
-            trace.end(start.map(CallStart::as_str), start_time, error.map(code_name));
+            trace.end(start.map(InstanceStartKind::as_str), start_time, error.map(code_name));
         }
         match ended {
             Ok((mut outcome, warm)) => {

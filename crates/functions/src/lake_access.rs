@@ -87,7 +87,7 @@ pub struct LakeResponse {
 /// A request as the worker sends it. Any code in the function's process can send such a message.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "operation", rename_all = "snake_case")]
-pub(crate) enum LakeMessage {
+pub(crate) enum UncheckedLakeRequest {
     ReadObject {
         bucket: String,
         key: String,
@@ -113,7 +113,7 @@ pub(crate) enum LakeMessage {
 pub(crate) async fn answer(
     channel: &Channel,
     access: Option<&Arc<dyn LakeAccess>>,
-    message: LakeMessage,
+    message: UncheckedLakeRequest,
     file: Option<OwnedFd>,
 ) {
     let answered = match (access, request(message, file).await) {
@@ -143,21 +143,24 @@ pub(crate) fn without_lake() -> Problem {
 }
 
 /// Returns the request for a message and the file that is attached to it.
-async fn request(message: LakeMessage, file: Option<OwnedFd>) -> Result<LakeRequest, Problem> {
+async fn request(
+    message: UncheckedLakeRequest,
+    file: Option<OwnedFd>,
+) -> Result<LakeRequest, Problem> {
     let content = || {
         let missing = || Problem::new(ErrorCode::InvalidArgument, "the request has no content");
         file.ok_or_else(missing)
     };
     Ok(match message {
-        LakeMessage::ReadObject { bucket, key } => LakeRequest::ReadObject { bucket, key },
-        LakeMessage::Query { sql, json } => LakeRequest::Query { sql, json },
-        LakeMessage::PutObject { bucket, key } => {
+        UncheckedLakeRequest::ReadObject { bucket, key } => LakeRequest::ReadObject { bucket, key },
+        UncheckedLakeRequest::Query { sql, json } => LakeRequest::Query { sql, json },
+        UncheckedLakeRequest::PutObject { bucket, key } => {
             LakeRequest::PutObject { bucket, key, content: read_content(content()?).await? }
         }
-        LakeMessage::AppendJson { table } => {
+        UncheckedLakeRequest::AppendJson { table } => {
             LakeRequest::AppendJson { table, rows: read_content(content()?).await? }
         }
-        LakeMessage::Append { table } => {
+        UncheckedLakeRequest::Append { table } => {
             let file = content()?;
             let rows = run_blocking(move || SharedTable::open(file)).await;
             LakeRequest::Append { table, rows: rows.map_err(|error| error.to_problem())? }

@@ -30,7 +30,7 @@ mod invocation;
 mod invoke;
 mod keep_alive;
 mod lake_access;
-mod lambda_call;
+mod lambda_call_parts;
 mod options;
 mod pending_rows;
 mod periodic_tasks;
@@ -50,7 +50,7 @@ mod zygote;
 
 pub use early_result::EarlyResultSender;
 pub use environment_cache::EnvironmentCache;
-pub use error::{Error, Frame, Result};
+pub use error::{Error, Result, TracebackFrame};
 pub use functions::Functions;
 pub use headwater_environments::{
     Environment, EnvironmentEvent, EnvironmentSpec, make_folder, package_changes,
@@ -67,7 +67,7 @@ pub use invocation::{
 };
 pub use keep_alive::ExpectedCall;
 pub use lake_access::{LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeRequest, LakeResponse, too_large};
-pub use lambda_call::{ClientCall, ResponsePart, ResponseSender};
+pub use lambda_call_parts::{LambdaCallParts, ResponsePart, ResponseSender};
 pub use options::{FunctionsOptions, Isolation, ZygoteOptions};
 pub use provisioning::ProvisionedStatus;
 pub use streaming_input::{RowStream, StreamedInput};

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::functions::Inner;
+use crate::functions::FunctionsInner;
 use crate::queue::Queue;
 use crate::{project_folders, provisioning};
 
@@ -22,7 +22,7 @@ const SHRINK_EVERY: Duration = Duration::from_secs(1);
 const SHRINK_STEP: Duration = Duration::from_millis(10);
 
 /// Starts the periodic tasks. They end when the runtime is dropped.
-pub(crate) fn start(inner: &Arc<Inner>) {
+pub(crate) fn start(inner: &Arc<FunctionsInner>) {
     tokio::spawn(sweep(Arc::downgrade(inner)));
     tokio::spawn(shrink(Arc::downgrade(inner)));
     tokio::spawn(provisioning::fill_periodically(Arc::downgrade(inner)));
@@ -30,7 +30,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
 }
 
 /// Evicts idle zygotes, and removes unused environments and project folders periodically.
-async fn sweep(functions: Weak<Inner>) {
+async fn sweep(functions: Weak<FunctionsInner>) {
     loop {
         let Some(inner) = functions.upgrade() else { return };
         inner.zygotes.sweep();
@@ -48,7 +48,7 @@ async fn sweep(functions: Weak<Inner>) {
 }
 
 /// Ends expired idle instances, and shrinks the memory of the others.
-async fn shrink(functions: Weak<Inner>) {
+async fn shrink(functions: Weak<FunctionsInner>) {
     let mut pause = SHRINK_EVERY;
     loop {
         tokio::time::sleep(pause).await;

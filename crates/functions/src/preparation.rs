@@ -18,14 +18,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::functions::Functions;
-use crate::instance::{CallDeadline, Instance, InstanceOrigin, NewInstance};
+use crate::instance::{CallDeadline, InstanceOrigin, NewInstance, RunningInstance};
 use crate::keep_alive::{ExpectedCall, KeepAlive};
 use crate::lake_access::without_lake;
 use crate::queue::{Reservation, ReservationResult};
 use crate::warm_instance::{IdleInstance, UnchargedCpu};
 use crate::zygote::ZygoteLookup;
 use crate::{
-    CallOwner, ClientCall, Error, Invocation, Isolation, LakeAccess, LakeRequest, LakeResponse,
+    CallOwner, Error, Invocation, Isolation, LakeAccess, LakeRequest, LakeResponse, LambdaCallParts,
 };
 
 /// Time limit for starting an instance in advance. If instances of the function usually need this
@@ -139,7 +139,7 @@ impl Functions {
         let task = Invocation { lake: Some(lake.clone()), ..invocation.without_arguments() };
         // The receiver is dropped, so the output is discarded.
         let (sink, _) = mpsc::channel(1);
-        let instance = Instance::start(&inner.spawner, &task, new, sink);
+        let instance = RunningInstance::start(&inner.spawner, &task, new, sink);
         let instance = instance.map_err(|error| error.to_string())?;
         let until = started + IMPORT_MAX.min(invocation.limits.timeout);
         let limits = CallDeadline { until, boost: Duration::ZERO, cancelled };
@@ -189,7 +189,7 @@ impl Invocation {
         Invocation {
             share: CallOwner { job: None, ..self.share.clone() },
             lake: None,
-            client: ClientCall::default(),
+            client: LambdaCallParts::default(),
             begins_until: CancellationToken::new(),
             ..self.without_arguments()
         }

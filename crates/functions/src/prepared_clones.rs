@@ -19,10 +19,10 @@ const STARTED_AFTER: Duration = Duration::from_millis(100);
 /// Prepared clones of one zygote. Each clone can serve only a call with the limits for which the
 /// clone was created.
 #[derive(Debug, Default)]
-pub(crate) struct PreparedClones(Mutex<State>);
+pub(crate) struct PreparedClones(Mutex<PreparedClonesState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct PreparedClonesState {
     /// The prepared clones, oldest first.
     clones: Vec<PreparedClone>,
     /// Until this time, several clones are prepared, because calls arrived faster than clones
@@ -37,7 +37,7 @@ struct PreparedClone {
     since: Instant,
 }
 
-impl State {
+impl PreparedClonesState {
     /// Returns the number of clones that should be prepared.
     fn wanted(&self) -> usize {
         let busy = self.busy_until.is_some_and(|until| Instant::now() < until);

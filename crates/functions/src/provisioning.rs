@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::functions::{Functions, Inner};
+use crate::functions::{Functions, FunctionsInner};
 use crate::keep_alive::KeepAlive;
 use crate::queue::{InstanceKey, ReservationResult};
 use crate::{Invocation, Isolation};
@@ -52,7 +52,7 @@ pub struct ProvisionedStatus {
 
 /// The functions with provisioned concurrency, by name.
 #[derive(Debug, Default)]
-pub(crate) struct Provisioning {
+pub(crate) struct ProvisionedFunctions {
     entries: Mutex<BTreeMap<String, ProvisionedFunction>>,
     changed: Arc<Notify>,
 }
@@ -62,7 +62,7 @@ struct ProvisionedFunction {
     requested: usize,
     allotted: usize,
     /// Describes the instances to start; `None` if the function cannot have provisioned instances.
-    start: Option<InstanceStart>,
+    start: Option<InstanceTemplate>,
     problem: Option<String>,
     /// Number of failed starts since the last successful start.
     failures: u32,
@@ -75,7 +75,7 @@ struct ProvisionedFunction {
 
 /// The key of the instances to start, and a call with their settings.
 #[derive(Debug, Clone)]
-struct InstanceStart {
+struct InstanceTemplate {
     key: InstanceKey,
     invocation: Arc<Invocation>,
 }
@@ -167,7 +167,7 @@ impl Functions {
         };
         let mut entries = inner.provisioning.entries.lock();
         let known = entries.get(name);
-        let key = |start: &Option<InstanceStart>| start.as_ref().map(|start| start.key.clone());
+        let key = |start: &Option<InstanceTemplate>| start.as_ref().map(|start| start.key.clone());
         if known.is_some_and(|known| {
             known.requested == count && known.start.is_some() && key(&known.start) == key(&start)
         }) {
@@ -237,7 +237,7 @@ impl Functions {
         self.0.provisioning.changed.notify_one();
     }
 
-    fn instance_start(&self, invocation: &Invocation) -> Result<InstanceStart, String> {
+    fn instance_start(&self, invocation: &Invocation) -> Result<InstanceTemplate, String> {
         let inner = &self.0;
         if inner.isolation == Isolation::Process {
             return Err("functions run without isolation, so instances are not reused".to_owned());
@@ -250,14 +250,14 @@ impl Functions {
         limits.memory_bytes = limits.memory_bytes.min(inner.queue.memory_bytes());
         let key = inner.instance_keys.of(&invocation);
         let key = key.ok_or("each call of the function needs a new instance")?;
-        Ok(InstanceStart { key, invocation: Arc::new(invocation) })
+        Ok(InstanceTemplate { key, invocation: Arc::new(invocation) })
     }
 
     /// Starts missing instances, one after the other.
     async fn fill_provisioned(&self) {
         let inner = &self.0;
         let now = Instant::now();
-        let due: Vec<(String, InstanceStart)> = {
+        let due: Vec<(String, InstanceTemplate)> = {
             let entries = inner.provisioning.entries.lock();
             let due = entries.iter().filter(|(_, one)| one.retry_at.is_none_or(|at| at <= now));
             due.filter_map(|(name, one)| Some((name.clone(), one.start.clone()?))).collect()
@@ -302,7 +302,7 @@ impl Functions {
 }
 
 /// Starts missing instances periodically until the runtime ends.
-pub(crate) async fn fill_periodically(functions: Weak<Inner>) {
+pub(crate) async fn fill_periodically(functions: Weak<FunctionsInner>) {
     loop {
         let Some(inner) = functions.upgrade() else { return };
         let changed = inner.provisioning.changed.clone();

@@ -151,7 +151,7 @@ fn columns(schema: &Schema) -> Result<Vec<u8>, ArrowError> {
 /// A message from the worker's process about a stream. User code in that process can send any
 /// content.
 #[derive(Debug, Deserialize)]
-struct BatchRequest {
+struct InputFeedMessage {
     /// The number of the iteration whose next batch is requested. A new number starts a new
     /// iteration, and ends the previous one.
     #[serde(default)]
@@ -200,7 +200,9 @@ struct InputFeedTask {
 impl InputFeedTask {
     async fn serve(&mut self) {
         while let Some(received) = receive(&self.channel).await {
-            let Ok(asked) = serde_json::from_slice::<BatchRequest>(&received.bytes) else { return };
+            let Ok(asked) = serde_json::from_slice::<InputFeedMessage>(&received.bytes) else {
+                return;
+            };
             self.files.returned(&asked);
             self.report_lost_batch(&asked);
             if asked.end {
@@ -227,7 +229,7 @@ impl InputFeedTask {
         }
     }
 
-    fn report_lost_batch(&self, asked: &BatchRequest) {
+    fn report_lost_batch(&self, asked: &InputFeedMessage) {
         if asked.broken {
             self.record_failure("the function lost a batch: an exception interrupted the read");
         }
@@ -429,7 +431,7 @@ impl InputFeedFiles {
 
     /// Handles the file numbers in a message: files whose rows the function has released can be
     /// reused.
-    fn returned(&self, asked: &BatchRequest) {
+    fn returned(&self, asked: &InputFeedMessage) {
         let mut known = self.known.lock();
         for number in &asked.free {
             if let Some(chunk) = known.given.remove(number) {

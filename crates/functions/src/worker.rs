@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::unix::AsyncFd;
 
-use crate::lake_access::LakeMessage;
+use crate::lake_access::UncheckedLakeRequest;
 use crate::streaming_input::InputFeed;
-use crate::{ArgumentValue, Error, Frame, Invocation, Result, ResultKind, SharedTable};
+use crate::{ArgumentValue, Error, Invocation, Result, ResultKind, SharedTable, TracebackFrame};
 
 /// Path of the worker's program, relative to the folder that contains the worker and the SDK.
 pub(crate) const FILE: &str = "worker/headwater_worker.py";
@@ -280,7 +280,7 @@ pub(crate) enum WorkerMessage {
         text: String,
     },
     /// A request to the lake. A file with its content may be attached to the message.
-    Lake { request: LakeMessage },
+    Lake { request: UncheckedLakeRequest },
     /// The function begins to send its response in parts.
     Answer {
         #[serde(default)]
@@ -326,7 +326,7 @@ pub(crate) enum WorkerMessage {
         #[serde(default)]
         kept: Option<bool>,
         #[serde(default)]
-        frames: Vec<Frame>,
+        frames: Vec<TracebackFrame>,
         #[serde(default)]
         hint: Option<String>,
         /// True if the user's code failed because a host could not be reached.
@@ -383,7 +383,7 @@ pub(crate) enum FinalMessage {
     Raised {
         exception: String,
         message: String,
-        frames: Vec<Frame>,
+        frames: Vec<TracebackFrame>,
         hint: Option<String>,
         unreachable: bool,
         full: Option<u64>,

@@ -10,7 +10,7 @@ use headwater_service::iceberg::{ChangeError, ChangeRequest, StorageAccess};
 use sha2::{Digest, Sha256};
 
 use crate::error::{HandlerResult, IcebergError};
-use crate::request_client::Client;
+use crate::request_context::RequestContext;
 use crate::request_path::RequestPath;
 use crate::{body, storage_access};
 
@@ -24,7 +24,7 @@ const MESSAGE_HEADER: &str = "x-headwater-message";
 const MESSAGE_BYTES_MAX: usize = 4_096;
 
 /// A request that changes the catalog.
-pub struct Change {
+pub struct CatalogChangeRequest {
     /// The principal.
     pub principal: Principal,
     /// The path of the request, which contains the ref and the names of the table or view.
@@ -36,12 +36,13 @@ pub struct Change {
     headers: HeaderMap,
 }
 
-impl<S: Send + Sync> FromRequest<S> for Change {
+impl<S: Send + Sync> FromRequest<S> for CatalogChangeRequest {
     type Rejection = IcebergError;
 
     async fn from_request(request: Request, state: &S) -> HandlerResult<Self> {
         let (mut parts, body) = request.into_parts();
-        let Client { principal, path } = Client::from_request_parts(&mut parts, state).await?;
+        let RequestContext { principal, path } =
+            RequestContext::from_request_parts(&mut parts, state).await?;
         let (method, headers) = (parts.method.clone(), parts.headers.clone());
         let request = Request::from_parts(parts, body);
         let body = Bytes::from_request(request, state).await.map_err(|error| body_error(&error))?;
@@ -54,11 +55,11 @@ impl<S: Send + Sync> FromRequest<S> for Change {
             has_key: key.is_some(),
             message: message.map(str::to_owned),
         };
-        Ok(Change { principal, path, body, request, headers })
+        Ok(CatalogChangeRequest { principal, path, body, request, headers })
     }
 }
 
-impl Change {
+impl CatalogChangeRequest {
     /// Parses the JSON body.
     pub fn parse<T: serde::de::DeserializeOwned>(&self) -> HandlerResult<T> {
         body::parse(&self.headers, &self.body)

@@ -8,13 +8,13 @@ use headwater_service::iceberg::{TableCommit, TableUpdate};
 use serde::Deserialize;
 
 use crate::IcebergError;
-use crate::change_request::Change;
+use crate::change_request::CatalogChangeRequest;
 use crate::error::HandlerResult;
 use crate::table::{TableIdentifier, table_response};
 
 /// Updates of one table in a commit of several tables.
 #[derive(Debug, Deserialize)]
-struct TableChange {
+struct CommitTableRequest {
     identifier: TableIdentifier,
     #[serde(flatten)]
     commit: TableCommit,
@@ -23,12 +23,15 @@ struct TableChange {
 /// Updates of several tables.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct TransactionRequest {
-    table_changes: Vec<TableChange>,
+struct CommitTransactionRequest {
+    table_changes: Vec<CommitTableRequest>,
 }
 
 /// Updates or creates the table that the path selects.
-pub async fn one(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
+pub async fn one(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<Response> {
     let commit: TableCommit = change.parse()?;
     let table = if commit.creates() { change.path.new_table()? } else { change.path.table()? };
     let updates = vec![TableUpdate { table: table.clone(), commit }];
@@ -47,10 +50,13 @@ pub async fn one(State(service): State<Service>, change: Change) -> HandlerResul
 }
 
 /// Updates several tables in one commit.
-pub async fn many(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
-    let transaction: TransactionRequest = change.parse()?;
+pub async fn many(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<Response> {
+    let transaction: CommitTransactionRequest = change.parse()?;
     let mut updates: Vec<TableUpdate> = Vec::new();
-    for TableChange { identifier, commit } in transaction.table_changes {
+    for CommitTableRequest { identifier, commit } in transaction.table_changes {
         let table =
             if commit.creates() { identifier.new_name()? } else { identifier.existing()? };
         if updates.iter().any(|other| other.table == table) {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::IcebergError;
 use crate::error::HandlerResult;
-use crate::request_client::Client;
+use crate::request_context::RequestContext;
 
 /// The supported endpoints, in the specification's notation.
 const ENDPOINTS: [&str; 31] = [
@@ -57,10 +57,10 @@ struct Parameters {
 /// from the parameter `warehouse`.
 pub async fn show(
     State(service): State<Service>,
-    client: Client,
+    client: RequestContext,
     uri: Uri,
 ) -> HandlerResult<Json<Value>> {
-    let Client { principal, path } = client;
+    let RequestContext { principal, path } = client;
     let parameters = Query::<Parameters>::try_from_uri(&uri);
     let parameters =
         parameters.map_err(|_| IcebergError::invalid("`warehouse` cannot be parsed"))?;

@@ -15,7 +15,7 @@ mod config;
 mod error;
 mod namespace;
 mod pagination;
-mod request_client;
+mod request_context;
 mod request_path;
 mod router;
 mod scan;

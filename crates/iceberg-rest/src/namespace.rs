@@ -12,19 +12,19 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::IcebergError;
-use crate::change_request::{Change, no_content};
+use crate::change_request::{CatalogChangeRequest, no_content};
 use crate::error::HandlerResult;
-use crate::pagination::Page;
-use crate::request_client::Client;
+use crate::pagination::Pagination;
+use crate::request_context::RequestContext;
 use crate::request_path::{levels_of, no_namespace, parse_namespace};
 
 /// Lists namespaces by name: the top-level namespaces, or the direct children of a namespace.
 pub async fn list(
     State(service): State<Service>,
-    client: Client,
-    page: Page,
+    client: RequestContext,
+    page: Pagination,
 ) -> HandlerResult<Json<Value>> {
-    let Client { principal, path } = client;
+    let RequestContext { principal, path } = client;
     let parent = page.parent.as_deref().filter(|parent| !parent.is_empty());
     let parent = parent.map(|text| parse_namespace(text).ok_or_else(|| no_namespace(text)));
     let parent = parent.transpose()?;
@@ -37,15 +37,18 @@ pub async fn list(
 
 /// A namespace to create.
 #[derive(Debug, Deserialize)]
-pub struct NewNamespace {
+pub struct CreateNamespaceRequest {
     namespace: Vec<String>,
     #[serde(default)]
     properties: Option<BTreeMap<String, String>>,
 }
 
 /// Creates a namespace.
-pub async fn create(State(service): State<Service>, change: Change) -> HandlerResult<Json<Value>> {
-    let new: NewNamespace = change.parse()?;
+pub async fn create(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<Json<Value>> {
+    let new: CreateNamespaceRequest = change.parse()?;
     let name = namespace_of(&new.namespace)?;
     let properties = new.properties.unwrap_or_default();
     let created = json!({"namespace": new.namespace, "properties": properties});
@@ -57,20 +60,29 @@ pub async fn create(State(service): State<Service>, change: Change) -> HandlerRe
 }
 
 /// Returns a namespace's properties.
-pub async fn show(State(service): State<Service>, client: Client) -> HandlerResult<Json<Value>> {
-    let Client { principal, path } = client;
+pub async fn show(
+    State(service): State<Service>,
+    client: RequestContext,
+) -> HandlerResult<Json<Value>> {
+    let RequestContext { principal, path } = client;
     let name = path.namespace()?;
     let found = service.iceberg().namespace(&principal, &path.reference, &name).await?;
     Ok(Json(json!({"namespace": levels_of(&found.name), "properties": found.properties})))
 }
 
 /// Checks that a namespace exists.
-pub async fn exists(State(service): State<Service>, client: Client) -> HandlerResult<StatusCode> {
+pub async fn exists(
+    State(service): State<Service>,
+    client: RequestContext,
+) -> HandlerResult<StatusCode> {
     show(State(service), client).await.map(|_| StatusCode::NO_CONTENT)
 }
 
 /// Deletes a namespace without tables.
-pub async fn remove(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
+pub async fn remove(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<StatusCode> {
     let name = change.path.namespace()?;
     no_content(service.iceberg().delete_namespace(&change.principal, &change.request, name).await)
 }
@@ -85,7 +97,10 @@ pub struct UpdatePropertiesRequest {
 }
 
 /// Sets and removes properties of a namespace.
-pub async fn update(State(service): State<Service>, change: Change) -> HandlerResult<Json<Value>> {
+pub async fn update(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<Json<Value>> {
     let new: UpdatePropertiesRequest = change.parse()?;
     let removals = new.removals.unwrap_or_default();
     let updates = new.updates.unwrap_or_default();

@@ -14,23 +14,23 @@ const SIZE: usize = 1_000;
 /// The requested page.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Page {
+pub struct Pagination {
     page_token: Option<String>,
     page_size: Option<usize>,
     /// The namespace whose child namespaces are listed.
     pub parent: Option<String>,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Page {
+impl<S: Send + Sync> FromRequestParts<S> for Pagination {
     type Rejection = IcebergError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> HandlerResult<Self> {
-        let found = Query::<Page>::try_from_uri(&parts.uri);
+        let found = Query::<Pagination>::try_from_uri(&parts.uri);
         found.map(|query| query.0).map_err(|_| IcebergError::invalid("`pageSize` is not a number"))
     }
 }
 
-impl Page {
+impl Pagination {
     /// Returns the requested page of a list of ordered names, and the token for the next page. A
     /// client that sends no token, not even an empty one, does not support pagination, and receives
     /// all names.
@@ -51,7 +51,7 @@ mod tests {
     fn page(token: Option<&str>, size: usize) -> (Vec<String>, Option<String>) {
         let names = ["a", "b", "c"].map(str::to_owned).to_vec();
         let page_token = token.map(str::to_owned);
-        Page { page_token, page_size: Some(size), parent: None }.of(names)
+        Pagination { page_token, page_size: Some(size), parent: None }.of(names)
     }
 
     #[test]

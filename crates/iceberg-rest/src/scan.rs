@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::IcebergError;
-use crate::change_request::Change;
+use crate::change_request::CatalogChangeRequest;
 use crate::error::HandlerResult;
-use crate::request_client::Client;
+use crate::request_context::RequestContext;
 use crate::request_path::RequestPath;
 use crate::storage_access::{self, storage_credentials};
 
@@ -21,7 +21,10 @@ use crate::storage_access::{self, storage_credentials};
 pub const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// Plans a scan.
-pub async fn plan(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
+pub async fn plan(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<Response> {
     // Only check the content type and the JSON. Discard the parsed value, because the service
     // parses the request again for each page.
     let _: Value = change.parse()?;
@@ -34,10 +37,10 @@ pub async fn plan(State(service): State<Service>, change: Change) -> HandlerResu
 /// Returns an existing plan.
 pub async fn show(
     State(service): State<Service>,
-    client: Client,
+    client: RequestContext,
     headers: HeaderMap,
 ) -> HandlerResult<Response> {
-    let Client { principal, path } = client;
+    let RequestContext { principal, path } = client;
     let id = path.segment("plan");
     let scan = service.iceberg().scan(&principal, &target(&path)?, id).await;
     let scan = scan.map_err(plan_error)?;
@@ -45,8 +48,11 @@ pub async fn show(
 }
 
 /// Deletes a plan.
-pub async fn cancel(State(service): State<Service>, client: Client) -> HandlerResult<StatusCode> {
-    let Client { principal, path } = client;
+pub async fn cancel(
+    State(service): State<Service>,
+    client: RequestContext,
+) -> HandlerResult<StatusCode> {
+    let RequestContext { principal, path } = client;
     let id = path.segment("plan");
     let cancelled = service.iceberg().cancel_scan(&principal, &target(&path)?, id).await;
     cancelled.map_err(plan_error)?;
@@ -56,13 +62,16 @@ pub async fn cancel(State(service): State<Service>, client: Client) -> HandlerRe
 /// A request for a page of a plan.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct PageRequest {
+struct FetchScanTasksRequest {
     plan_task: String,
 }
 
 /// Returns a further page of a plan.
-pub async fn tasks(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
-    let PageRequest { plan_task } = change.parse()?;
+pub async fn tasks(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<Response> {
+    let FetchScanTasksRequest { plan_task } = change.parse()?;
     let target = target(&change.path)?;
     let page = service.iceberg().scan_page(&change.principal, &target, &plan_task).await;
     let page = page.map_err(|problem| scan_error(problem, "NoSuchPlanTaskException"))?;

@@ -14,20 +14,20 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::IcebergError;
-use crate::change_request::{Change, no_content};
+use crate::change_request::{CatalogChangeRequest, no_content};
 use crate::error::HandlerResult;
-use crate::pagination::Page;
-use crate::request_client::Client;
+use crate::pagination::Pagination;
+use crate::request_context::RequestContext;
 use crate::request_path::levels_of;
 use crate::storage_access::{self, storage_credentials};
 
 /// Lists the tables of a namespace by name.
 pub async fn list(
     State(service): State<Service>,
-    client: Client,
-    page: Page,
+    client: RequestContext,
+    page: Pagination,
 ) -> HandlerResult<Json<Value>> {
-    let Client { principal, path } = client;
+    let RequestContext { principal, path } = client;
     let namespace = path.namespace()?;
     let iceberg = service.iceberg();
     let names = iceberg.list_tables(&principal, &path.reference, &namespace).await?;
@@ -35,7 +35,7 @@ pub async fn list(
 }
 
 /// Encodes a page of the tables or views of a namespace.
-pub fn identifiers(namespace: &str, names: Vec<String>, page: &Page) -> Json<Value> {
+pub fn identifiers(namespace: &str, names: Vec<String>, page: &Pagination) -> Json<Value> {
     let (names, next) = page.of(names);
     let levels = levels_of(namespace);
     let identifiers = names.iter().map(|name| json!({"namespace": levels, "name": name}));
@@ -52,11 +52,11 @@ struct Parameters {
 /// branches and tags in the metadata refer.
 pub async fn show(
     State(service): State<Service>,
-    client: Client,
+    client: RequestContext,
     uri: Uri,
     headers: HeaderMap,
 ) -> HandlerResult<Response> {
-    let Client { principal, path } = client;
+    let RequestContext { principal, path } = client;
     let parameters = Query::<Parameters>::try_from_uri(&uri);
     let snapshots = parameters.ok().and_then(|query| query.0.snapshots);
     let only_named = match snapshots.as_deref() {
@@ -117,13 +117,16 @@ pub fn table_response(
 }
 
 /// Checks that a table exists.
-pub async fn exists(State(service): State<Service>, client: Client) -> HandlerResult<StatusCode> {
+pub async fn exists(
+    State(service): State<Service>,
+    client: RequestContext,
+) -> HandlerResult<StatusCode> {
     check(&service, &client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn check(service: &Service, client: &Client) -> HandlerResult<()> {
-    let Client { principal, path } = client;
+async fn check(service: &Service, client: &RequestContext) -> HandlerResult<()> {
+    let RequestContext { principal, path } = client;
     let name = path.table()?;
     service.iceberg().table_id(principal, &path.reference, &name).await?;
     Ok(())
@@ -131,7 +134,10 @@ async fn check(service: &Service, client: &Client) -> HandlerResult<()> {
 
 /// Creates a table. If the request stages the table, returns only the metadata; a later commit then
 /// creates the table.
-pub async fn create(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
+pub async fn create(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<Response> {
     let new: NewTable = change.parse()?;
     let name = change.new_name(&new.name)?;
     let iceberg = service.iceberg();
@@ -151,7 +157,10 @@ pub async fn create(State(service): State<Service>, change: Change) -> HandlerRe
 
 /// Drops a table from the branch. Its files are kept for the commits and branches that contain the
 /// table, even if the client requests a purge.
-pub async fn remove(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
+pub async fn remove(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<StatusCode> {
     let name = change.path.table()?;
     no_content(service.iceberg().drop_table(&change.principal, &change.request, &name).await)
 }
@@ -189,7 +198,10 @@ pub struct RenameRequest {
 }
 
 /// Renames a table.
-pub async fn rename(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
+pub async fn rename(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<StatusCode> {
     let rename: RenameRequest = change.parse()?;
     let from = rename.source.existing()?;
     let to = rename.destination.new_name()?;
@@ -211,7 +223,10 @@ pub struct RegisterRequest {
 }
 
 /// Registers a table from a metadata file in the warehouse.
-pub async fn register(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
+pub async fn register(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<Response> {
     let new: RegisterRequest = change.parse()?;
     let name = change.new_name(&new.name)?;
     let source = RegisteredMetadata { location: new.metadata_location, overwrite: new.overwrite };
@@ -227,7 +242,7 @@ pub async fn register(State(service): State<Service>, change: Change) -> Handler
 /// this request returns credentials even without the delegation header.
 pub async fn credentials(
     State(service): State<Service>,
-    client: Client,
+    client: RequestContext,
 ) -> HandlerResult<Json<Value>> {
     check(&service, &client).await?;
     let access = service.iceberg().storage_access(&client.principal, true)?;
@@ -235,7 +250,10 @@ pub async fn credentials(
 }
 
 /// Accepts a client's metrics and discards them.
-pub async fn metrics(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
+pub async fn metrics(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<StatusCode> {
     let _: Value = change.parse()?;
     let (principal, name) = (&change.principal, change.path.table()?);
     service.iceberg().table_id(principal, &change.path.reference, &name).await?;

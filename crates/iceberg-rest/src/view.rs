@@ -8,19 +8,19 @@ use headwater_service::iceberg::{ChangeError, LoadedView, NewView, ViewCommit};
 use serde_json::{Value, json};
 
 use crate::IcebergError;
-use crate::change_request::{Change, no_content};
+use crate::change_request::{CatalogChangeRequest, no_content};
 use crate::error::HandlerResult;
-use crate::pagination::Page;
-use crate::request_client::Client;
+use crate::pagination::Pagination;
+use crate::request_context::RequestContext;
 use crate::table::{RegisterRequest, RenameRequest, identifiers};
 
 /// Lists the views of a namespace by name.
 pub async fn list(
     State(service): State<Service>,
-    client: Client,
-    page: Page,
+    client: RequestContext,
+    page: Pagination,
 ) -> HandlerResult<Json<Value>> {
-    let Client { principal, path } = client;
+    let RequestContext { principal, path } = client;
     let namespace = path.namespace()?;
     let iceberg = service.iceberg();
     let names = iceberg.list_views(&principal, &path.reference, &namespace).await?;
@@ -39,25 +39,34 @@ fn view_response(view: &LoadedView) -> HandlerResult<Json<Value>> {
     })))
 }
 
-async fn load(service: &Service, client: &Client) -> HandlerResult<LoadedView> {
-    let Client { principal, path } = client;
+async fn load(service: &Service, client: &RequestContext) -> HandlerResult<LoadedView> {
+    let RequestContext { principal, path } = client;
     let name = path.view_name()?;
     let view = service.iceberg().load_view(principal, &path.reference, &name).await;
     view.map_err(|problem| IcebergError::from(problem).for_view())
 }
 
 /// Returns a view's metadata.
-pub async fn show(State(service): State<Service>, client: Client) -> HandlerResult<Json<Value>> {
+pub async fn show(
+    State(service): State<Service>,
+    client: RequestContext,
+) -> HandlerResult<Json<Value>> {
     view_response(&load(&service, &client).await?)
 }
 
 /// Checks that a view exists.
-pub async fn exists(State(service): State<Service>, client: Client) -> HandlerResult<StatusCode> {
+pub async fn exists(
+    State(service): State<Service>,
+    client: RequestContext,
+) -> HandlerResult<StatusCode> {
     load(&service, &client).await.map(|_| StatusCode::NO_CONTENT)
 }
 
 /// Creates a view.
-pub async fn create(State(service): State<Service>, change: Change) -> HandlerResult<Json<Value>> {
+pub async fn create(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<Json<Value>> {
     let new: NewView = change.parse()?;
     let name = change.new_name(&new.name)?;
     let iceberg = service.iceberg();
@@ -66,7 +75,10 @@ pub async fn create(State(service): State<Service>, change: Change) -> HandlerRe
 }
 
 /// Updates a view: its query in one or several dialects, or its properties.
-pub async fn replace(State(service): State<Service>, change: Change) -> HandlerResult<Json<Value>> {
+pub async fn replace(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<Json<Value>> {
     let commit: ViewCommit = change.parse()?;
     let name = change.path.view_name()?;
     let iceberg = service.iceberg();
@@ -75,14 +87,20 @@ pub async fn replace(State(service): State<Service>, change: Change) -> HandlerR
 }
 
 /// Drops a view from the branch.
-pub async fn remove(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
+pub async fn remove(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<StatusCode> {
     let name = change.path.view_name()?;
     let dropped = service.iceberg().drop_view(&change.principal, &change.request, name).await;
     no_content(dropped).map_err(IcebergError::for_view)
 }
 
 /// Renames a view.
-pub async fn rename(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
+pub async fn rename(
+    State(service): State<Service>,
+    change: CatalogChangeRequest,
+) -> HandlerResult<StatusCode> {
     let rename: RenameRequest = change.parse()?;
     let from = rename.source.existing().map_err(IcebergError::for_view)?;
     let to = rename.destination.new_name()?;
@@ -94,7 +112,7 @@ pub async fn rename(State(service): State<Service>, change: Change) -> HandlerRe
 /// Registers a view from a metadata file in the warehouse.
 pub async fn register(
     State(service): State<Service>,
-    change: Change,
+    change: CatalogChangeRequest,
 ) -> HandlerResult<Json<Value>> {
     let new: RegisterRequest = change.parse()?;
     let name = change.new_name(&new.name)?;

@@ -100,9 +100,9 @@ pub(crate) fn wait<T>(work: impl Future<Output = T>) -> T {
 
 /// An object in the state in which it was listed. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct ListedObject(Arc<Inner>);
+pub(crate) struct ListedObject(Arc<ListedObjectInner>);
 
-struct Inner {
+struct ListedObjectInner {
     store: Arc<dyn ObjectStore>,
     url: String,
     meta: ObjectMeta,
@@ -119,7 +119,7 @@ impl std::fmt::Debug for ListedObject {
 impl ListedObject {
     fn new(store: Arc<dyn ObjectStore>, bucket: &str, meta: ObjectMeta) -> Self {
         let url = format!("{bucket}/{}", meta.location);
-        ListedObject(Arc::new(Inner { store, url, meta, failed: Mutex::default() }))
+        ListedObject(Arc::new(ListedObjectInner { store, url, meta, failed: Mutex::default() }))
     }
 
     pub fn url(&self) -> &str {
@@ -238,12 +238,12 @@ fn failed(error: object_store::Error) -> ParquetError {
 }
 
 /// Reader of parts of an object, which counts their bytes.
-pub(crate) struct ObjectParts {
+pub(crate) struct ObjectChunkReader {
     pub object: ListedObject,
     pub read: ByteCounter,
 }
 
-impl AsyncFileReader for ObjectParts {
+impl AsyncFileReader for ObjectChunkReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
         self.read.add(range.end - range.start);
         self.object.range(range).map_err(failed).boxed()

@@ -2,7 +2,7 @@
 //!
 //! A value that the column's type cannot hold is an error and leaves the column unchanged. The
 //! caller can complete the row with nulls and drop it later. If a row fails after only some fields
-//! of a nested value were appended, [`Column::repair`] completes the column.
+//! of a nested value were appended, [`ColumnBuilder::repair`] completes the column.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) struct ValueMismatch;
 
 /// A column under construction.
 #[derive(Debug)]
-pub(crate) enum Column {
+pub(crate) enum ColumnBuilder {
     Boolean(BooleanBuilder),
     Int(Int32Builder),
     Long(Int64Builder),
@@ -40,69 +40,73 @@ pub(crate) enum Column {
     Text(StringBuilder),
     Binary(BinaryBuilder),
     Uuid(FixedSizeBinaryBuilder),
-    Struct(StructColumn),
-    List(ListColumn),
+    Struct(StructColumnBuilder),
+    List(ListColumnBuilder),
 }
 
 /// Builder of a struct column.
 #[derive(Debug)]
-pub(crate) struct StructColumn {
+pub(crate) struct StructColumnBuilder {
     pub fields: Fields,
-    pub columns: Vec<Column>,
+    pub columns: Vec<ColumnBuilder>,
     pub valid: Vec<bool>,
 }
 
 /// Builder of a list column.
 #[derive(Debug)]
-pub(crate) struct ListColumn {
+pub(crate) struct ListColumnBuilder {
     pub field: FieldRef,
-    pub element: Box<Column>,
+    pub element: Box<ColumnBuilder>,
     pub offsets: Vec<i32>,
     pub valid: Vec<bool>,
 }
 
-impl Column {
+impl ColumnBuilder {
     /// Creates an empty column; `None` for a type that cannot be parsed from text or JSON.
-    pub fn new(data_type: &DataType) -> Option<Column> {
+    pub fn new(data_type: &DataType) -> Option<ColumnBuilder> {
         Some(match data_type {
-            DataType::Boolean => Column::Boolean(BooleanBuilder::new()),
-            DataType::Int32 => Column::Int(Int32Builder::new()),
-            DataType::Int64 => Column::Long(Int64Builder::new()),
-            DataType::Float32 => Column::Float(Float32Builder::new()),
-            DataType::Float64 => Column::Double(Float64Builder::new()),
-            DataType::Date32 => Column::Date(Date32Builder::new()),
+            DataType::Boolean => ColumnBuilder::Boolean(BooleanBuilder::new()),
+            DataType::Int32 => ColumnBuilder::Int(Int32Builder::new()),
+            DataType::Int64 => ColumnBuilder::Long(Int64Builder::new()),
+            DataType::Float32 => ColumnBuilder::Float(Float32Builder::new()),
+            DataType::Float64 => ColumnBuilder::Double(Float64Builder::new()),
+            DataType::Date32 => ColumnBuilder::Date(Date32Builder::new()),
             DataType::Time64(TimeUnit::Microsecond) => {
-                Column::Time(Time64MicrosecondBuilder::new())
+                ColumnBuilder::Time(Time64MicrosecondBuilder::new())
             }
             DataType::Timestamp(TimeUnit::Microsecond, None) => {
-                Column::Timestamp(TimestampMicrosecondBuilder::new())
+                ColumnBuilder::Timestamp(TimestampMicrosecondBuilder::new())
             }
             DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
                 let builder = TimestampMicrosecondBuilder::new().with_data_type(data_type.clone());
-                Column::ZonedTimestamp(builder)
+                ColumnBuilder::ZonedTimestamp(builder)
             }
             DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
                 let builder = TimestampNanosecondBuilder::new().with_data_type(data_type.clone());
                 match zone {
-                    None => Column::Nanoseconds(builder),
-                    Some(_) => Column::ZonedNanoseconds(builder),
+                    None => ColumnBuilder::Nanoseconds(builder),
+                    Some(_) => ColumnBuilder::ZonedNanoseconds(builder),
                 }
             }
             DataType::Decimal128(precision, scale) => {
                 let builder = Decimal128Builder::new().with_data_type(data_type.clone());
-                Column::Decimal(builder, *precision, *scale)
+                ColumnBuilder::Decimal(builder, *precision, *scale)
             }
-            DataType::Utf8 => Column::Text(StringBuilder::new()),
-            DataType::Binary => Column::Binary(BinaryBuilder::new()),
-            DataType::FixedSizeBinary(16) => Column::Uuid(FixedSizeBinaryBuilder::new(16)),
+            DataType::Utf8 => ColumnBuilder::Text(StringBuilder::new()),
+            DataType::Binary => ColumnBuilder::Binary(BinaryBuilder::new()),
+            DataType::FixedSizeBinary(16) => ColumnBuilder::Uuid(FixedSizeBinaryBuilder::new(16)),
             DataType::Struct(fields) => {
-                let columns = fields.iter().map(|field| Column::new(field.data_type()));
+                let columns = fields.iter().map(|field| ColumnBuilder::new(field.data_type()));
                 let columns = columns.collect::<Option<_>>()?;
-                Column::Struct(StructColumn { fields: fields.clone(), columns, valid: Vec::new() })
+                ColumnBuilder::Struct(StructColumnBuilder {
+                    fields: fields.clone(),
+                    columns,
+                    valid: Vec::new(),
+                })
             }
-            DataType::List(field) => Column::List(ListColumn {
+            DataType::List(field) => ColumnBuilder::List(ListColumnBuilder {
                 field: field.clone(),
-                element: Box::new(Column::new(field.data_type())?),
+                element: Box::new(ColumnBuilder::new(field.data_type())?),
                 offsets: vec![0],
                 valid: Vec::new(),
             }),
@@ -112,36 +116,38 @@ impl Column {
 
     /// Returns true if the column stores text or bytes. An empty text is then a value, not a null.
     pub fn is_text(&self) -> bool {
-        matches!(self, Column::Text(_) | Column::Binary(_))
+        matches!(self, ColumnBuilder::Text(_) | ColumnBuilder::Binary(_))
     }
 
     /// Returns true if values are objects or lists.
     pub fn is_nested(&self) -> bool {
-        matches!(self, Column::Struct(_) | Column::List(_))
+        matches!(self, ColumnBuilder::Struct(_) | ColumnBuilder::List(_))
     }
 
     pub fn append_null(&mut self) {
         match self {
-            Column::Boolean(builder) => builder.append_null(),
-            Column::Int(builder) => builder.append_null(),
-            Column::Long(builder) => builder.append_null(),
-            Column::Float(builder) => builder.append_null(),
-            Column::Double(builder) => builder.append_null(),
-            Column::Date(builder) => builder.append_null(),
-            Column::Time(builder) => builder.append_null(),
-            Column::Timestamp(builder) | Column::ZonedTimestamp(builder) => builder.append_null(),
-            Column::Nanoseconds(builder) | Column::ZonedNanoseconds(builder) => {
+            ColumnBuilder::Boolean(builder) => builder.append_null(),
+            ColumnBuilder::Int(builder) => builder.append_null(),
+            ColumnBuilder::Long(builder) => builder.append_null(),
+            ColumnBuilder::Float(builder) => builder.append_null(),
+            ColumnBuilder::Double(builder) => builder.append_null(),
+            ColumnBuilder::Date(builder) => builder.append_null(),
+            ColumnBuilder::Time(builder) => builder.append_null(),
+            ColumnBuilder::Timestamp(builder) | ColumnBuilder::ZonedTimestamp(builder) => {
+                builder.append_null()
+            }
+            ColumnBuilder::Nanoseconds(builder) | ColumnBuilder::ZonedNanoseconds(builder) => {
                 builder.append_null();
             }
-            Column::Decimal(builder, ..) => builder.append_null(),
-            Column::Text(builder) => builder.append_null(),
-            Column::Binary(builder) => builder.append_null(),
-            Column::Uuid(builder) => builder.append_null(),
-            Column::Struct(column) => {
-                column.columns.iter_mut().for_each(Column::append_null);
+            ColumnBuilder::Decimal(builder, ..) => builder.append_null(),
+            ColumnBuilder::Text(builder) => builder.append_null(),
+            ColumnBuilder::Binary(builder) => builder.append_null(),
+            ColumnBuilder::Uuid(builder) => builder.append_null(),
+            ColumnBuilder::Struct(column) => {
+                column.columns.iter_mut().for_each(ColumnBuilder::append_null);
                 column.valid.push(false);
             }
-            Column::List(column) => column.close(false),
+            ColumnBuilder::List(column) => column.close(false),
         }
     }
 
@@ -149,30 +155,30 @@ impl Column {
     #[inline]
     pub fn append_text(&mut self, text: &str) -> Result<(), ValueMismatch> {
         match self {
-            Column::Text(builder) => builder.append_value(text),
-            Column::Long(builder) => builder.append_value(parse_long(trim(text))?),
-            Column::Double(builder) => {
+            ColumnBuilder::Text(builder) => builder.append_value(text),
+            ColumnBuilder::Long(builder) => builder.append_value(parse_long(trim(text))?),
+            ColumnBuilder::Double(builder) => {
                 builder.append_value(trim(text).parse().map_err(|_| ValueMismatch)?);
             }
-            Column::Boolean(builder) => {
+            ColumnBuilder::Boolean(builder) => {
                 builder.append_value(parse_boolean(trim(text)).ok_or(ValueMismatch)?);
             }
-            Column::Int(builder) => {
+            ColumnBuilder::Int(builder) => {
                 let value = parse_long(trim(text))?;
                 builder.append_value(i32::try_from(value).map_err(|_| ValueMismatch)?);
             }
-            Column::Float(builder) => builder.append_value(parse_float(trim(text))?),
-            Column::Date(builder) => {
+            ColumnBuilder::Float(builder) => builder.append_value(parse_float(trim(text))?),
+            ColumnBuilder::Date(builder) => {
                 builder.append_value(parse_date(trim(text)).ok_or(ValueMismatch)?);
             }
-            Column::Time(builder) => {
+            ColumnBuilder::Time(builder) => {
                 builder.append_value(parse_time(trim(text)).ok_or(ValueMismatch)?);
             }
-            Column::Timestamp(builder) => match parse_date_time(trim(text)) {
+            ColumnBuilder::Timestamp(builder) => match parse_date_time(trim(text)) {
                 Some(moment) if !moment.zoned => builder.append_value(moment.microseconds),
                 _ => return Err(ValueMismatch),
             },
-            Column::Nanoseconds(builder) => match parse_date_time(trim(text)) {
+            ColumnBuilder::Nanoseconds(builder) => match parse_date_time(trim(text)) {
                 Some(moment) if !moment.zoned => {
                     builder.append_value(moment.in_nanoseconds().ok_or(ValueMismatch)?);
                 }
@@ -180,23 +186,23 @@ impl Column {
             },
             // A timestamp without a zone is interpreted as UTC, because the column has a type with
             // a zone.
-            Column::ZonedNanoseconds(builder) => {
+            ColumnBuilder::ZonedNanoseconds(builder) => {
                 let moment = parse_date_time(trim(text)).ok_or(ValueMismatch)?;
                 builder.append_value(moment.in_nanoseconds().ok_or(ValueMismatch)?);
             }
-            Column::ZonedTimestamp(builder) => {
+            ColumnBuilder::ZonedTimestamp(builder) => {
                 builder
                     .append_value(parse_date_time(trim(text)).ok_or(ValueMismatch)?.microseconds);
             }
-            Column::Decimal(builder, precision, scale) => {
+            ColumnBuilder::Decimal(builder, precision, scale) => {
                 builder.append_value(parse_decimal(trim(text), *precision, *scale)?);
             }
-            Column::Binary(builder) => builder.append_value(text),
-            Column::Uuid(builder) => {
+            ColumnBuilder::Binary(builder) => builder.append_value(text),
+            ColumnBuilder::Uuid(builder) => {
                 let value = uuid::Uuid::parse_str(trim(text)).map_err(|_| ValueMismatch)?;
                 builder.append_value(value.as_bytes()).map_err(|_| ValueMismatch)?;
             }
-            Column::Struct(_) | Column::List(_) => return Err(ValueMismatch),
+            ColumnBuilder::Struct(_) | ColumnBuilder::List(_) => return Err(ValueMismatch),
         }
         Ok(())
     }
@@ -205,21 +211,25 @@ impl Column {
     pub fn len(&self) -> usize {
         use arrow::array::ArrayBuilder;
         match self {
-            Column::Boolean(builder) => builder.len(),
-            Column::Int(builder) => builder.len(),
-            Column::Long(builder) => builder.len(),
-            Column::Float(builder) => builder.len(),
-            Column::Double(builder) => builder.len(),
-            Column::Date(builder) => builder.len(),
-            Column::Time(builder) => builder.len(),
-            Column::Timestamp(builder) | Column::ZonedTimestamp(builder) => builder.len(),
-            Column::Nanoseconds(builder) | Column::ZonedNanoseconds(builder) => builder.len(),
-            Column::Decimal(builder, ..) => builder.len(),
-            Column::Text(builder) => builder.len(),
-            Column::Binary(builder) => builder.len(),
-            Column::Uuid(builder) => builder.len(),
-            Column::Struct(column) => column.valid.len(),
-            Column::List(column) => column.valid.len(),
+            ColumnBuilder::Boolean(builder) => builder.len(),
+            ColumnBuilder::Int(builder) => builder.len(),
+            ColumnBuilder::Long(builder) => builder.len(),
+            ColumnBuilder::Float(builder) => builder.len(),
+            ColumnBuilder::Double(builder) => builder.len(),
+            ColumnBuilder::Date(builder) => builder.len(),
+            ColumnBuilder::Time(builder) => builder.len(),
+            ColumnBuilder::Timestamp(builder) | ColumnBuilder::ZonedTimestamp(builder) => {
+                builder.len()
+            }
+            ColumnBuilder::Nanoseconds(builder) | ColumnBuilder::ZonedNanoseconds(builder) => {
+                builder.len()
+            }
+            ColumnBuilder::Decimal(builder, ..) => builder.len(),
+            ColumnBuilder::Text(builder) => builder.len(),
+            ColumnBuilder::Binary(builder) => builder.len(),
+            ColumnBuilder::Uuid(builder) => builder.len(),
+            ColumnBuilder::Struct(column) => column.valid.len(),
+            ColumnBuilder::List(column) => column.valid.len(),
         }
     }
 
@@ -227,8 +237,8 @@ impl Column {
     /// appended.
     fn extent(&self) -> usize {
         match self {
-            Column::Struct(column) => {
-                let inner = column.columns.iter().map(Column::extent);
+            ColumnBuilder::Struct(column) => {
+                let inner = column.columns.iter().map(ColumnBuilder::extent);
                 inner.max().unwrap_or(0).max(column.valid.len())
             }
             other => other.len(),
@@ -239,11 +249,11 @@ impl Column {
     /// only partly appended.
     pub fn repair(&mut self, length: usize) {
         match self {
-            Column::Struct(column) => {
+            ColumnBuilder::Struct(column) => {
                 column.valid.resize(length, false);
                 column.columns.iter_mut().for_each(|column| column.repair(length));
             }
-            Column::List(column) => {
+            ColumnBuilder::List(column) => {
                 let elements = column.element.extent();
                 column.element.repair(elements);
                 while column.valid.len() < length {
@@ -261,38 +271,39 @@ impl Column {
     /// Returns the values so far as an array and empties the column.
     pub fn finish(&mut self) -> Result<ArrayRef, arrow::error::ArrowError> {
         Ok(match self {
-            Column::Boolean(builder) => Arc::new(builder.finish()),
-            Column::Int(builder) => Arc::new(builder.finish()),
-            Column::Long(builder) => Arc::new(builder.finish()),
-            Column::Float(builder) => Arc::new(builder.finish()),
-            Column::Double(builder) => Arc::new(builder.finish()),
-            Column::Date(builder) => Arc::new(builder.finish()),
-            Column::Time(builder) => Arc::new(builder.finish()),
-            Column::Timestamp(builder) | Column::ZonedTimestamp(builder) => {
+            ColumnBuilder::Boolean(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Int(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Long(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Float(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Double(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Date(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Time(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Timestamp(builder) | ColumnBuilder::ZonedTimestamp(builder) => {
                 Arc::new(builder.finish())
             }
-            Column::Nanoseconds(builder) | Column::ZonedNanoseconds(builder) => {
+            ColumnBuilder::Nanoseconds(builder) | ColumnBuilder::ZonedNanoseconds(builder) => {
                 Arc::new(builder.finish())
             }
-            Column::Decimal(builder, ..) => Arc::new(builder.finish()),
-            Column::Text(builder) => Arc::new(builder.finish()),
-            Column::Binary(builder) => Arc::new(builder.finish()),
-            Column::Uuid(builder) => Arc::new(builder.finish()),
-            Column::Struct(column) => column.finish()?,
-            Column::List(column) => column.finish()?,
+            ColumnBuilder::Decimal(builder, ..) => Arc::new(builder.finish()),
+            ColumnBuilder::Text(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Binary(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Uuid(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Struct(column) => column.finish()?,
+            ColumnBuilder::List(column) => column.finish()?,
         })
     }
 }
 
-impl StructColumn {
+impl StructColumnBuilder {
     fn finish(&mut self) -> Result<ArrayRef, arrow::error::ArrowError> {
-        let columns = self.columns.iter_mut().map(Column::finish).collect::<Result<Vec<_>, _>>()?;
+        let columns =
+            self.columns.iter_mut().map(ColumnBuilder::finish).collect::<Result<Vec<_>, _>>()?;
         let nulls = NullBuffer::from(std::mem::take(&mut self.valid));
         Ok(Arc::new(StructArray::try_new(self.fields.clone(), columns, Some(nulls))?))
     }
 }
 
-impl ListColumn {
+impl ListColumnBuilder {
     /// Ends the current list, which consists of the elements that were appended since the end of
     /// the previous list.
     pub fn close(&mut self, valid: bool) {
@@ -346,7 +357,7 @@ mod tests {
 
     /// Parses the values as `data_type`; `!` in `expected` marks a value that does not fit.
     fn check(data_type: &DataType, values: &[&str], expected: &[&str]) {
-        let mut column = Column::new(data_type).unwrap();
+        let mut column = ColumnBuilder::new(data_type).unwrap();
         let misfits: Vec<bool> = values
             .iter()
             .map(|value| {
@@ -400,9 +411,9 @@ mod tests {
         let element =
             DataType::Struct(vec![arrow::datatypes::Field::new("a", DataType::Int64, true)].into());
         let field = Arc::new(arrow::datatypes::Field::new("element", element, true));
-        let mut column = Column::new(&DataType::List(field)).unwrap();
-        if let Column::List(list) = &mut column
-            && let Column::Struct(inner) = list.element.as_mut()
+        let mut column = ColumnBuilder::new(&DataType::List(field)).unwrap();
+        if let ColumnBuilder::List(list) = &mut column
+            && let ColumnBuilder::Struct(inner) = list.element.as_mut()
         {
             inner.columns[0].append_text("1").unwrap();
         }

@@ -7,7 +7,7 @@ use encoding_rs::Encoding;
 
 use super::bad_row::{RowError, not_a};
 use super::csv_header;
-use super::csv_records::{NextRecord, Record, Records, field};
+use super::csv_records::{CsvRecordReader, NextRecord, Record, field};
 use super::delimiter;
 use super::json_value::append_json;
 use super::progress::{CountingReader, StageCounter};
@@ -34,7 +34,7 @@ pub(crate) struct CsvOptions {
 
 /// An open CSV file.
 pub(crate) struct CsvFile<'a> {
-    records: Records<Box<dyn Read + Send + 'a>>,
+    records: CsvRecordReader<Box<dyn Read + Send + 'a>>,
     pub names: Vec<String>,
     /// True if [`CsvFile::next`] must return the current record: without a header, `open` has
     /// already read the first row, which is a data row.
@@ -58,7 +58,7 @@ impl<'a> CsvFile<'a> {
         let sample = &bytes[..bytes.len().min(delimiter::SAMPLE_BYTES)];
         let whole = window.ended() && sample.len() == bytes.len();
         let found = options.delimiter.unwrap_or_else(|| delimiter::detect(sample, whole));
-        let mut records = Records::new(window, found);
+        let mut records = CsvRecordReader::new(window, found);
         let names = match records.advance().map_err(|error| trouble.read(error))? {
             NextRecord::End => return Ok(None),
             // The first row determines the names or the number of columns, so a fault in it is an

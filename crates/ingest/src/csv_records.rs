@@ -14,7 +14,7 @@ use super::read_buffer::{ROW_BYTES_MAX, ReadBuffer};
 
 /// The next item in a CSV text.
 pub(crate) enum NextRecord {
-    /// A record, which [`Records::record`] returns.
+    /// A record, which [`CsvRecordReader::record`] returns.
     Record,
     /// Bytes that are not a record.
     Fault(RowError),
@@ -23,7 +23,7 @@ pub(crate) enum NextRecord {
 }
 
 /// Reader of the records of a stream.
-pub(crate) struct Records<R> {
+pub(crate) struct CsvRecordReader<R> {
     window: ReadBuffer<R>,
     delimiter: u8,
     spans: Vec<FieldSpan>,
@@ -45,9 +45,9 @@ pub(crate) struct Record<'a> {
     pub line: u64,
 }
 
-impl<R: Read> Records<R> {
+impl<R: Read> CsvRecordReader<R> {
     pub fn new(window: ReadBuffer<R>, delimiter: u8) -> Self {
-        Records {
+        CsvRecordReader {
             window,
             delimiter,
             spans: Vec::new(),
@@ -210,7 +210,8 @@ mod tests {
     }
 
     fn all(text: &str) -> Vec<(u64, Vec<String>)> {
-        let mut records = Records::new(ReadBuffer::new(OneByteReader(text.as_bytes())), b',');
+        let mut records =
+            CsvRecordReader::new(ReadBuffer::new(OneByteReader(text.as_bytes())), b',');
         let mut found = Vec::new();
         loop {
             match records.advance().unwrap() {
@@ -265,7 +266,8 @@ mod tests {
     #[test]
     fn a_row_over_the_maximum_length_is_a_fault_and_the_next_one_is_read() {
         let long = std::io::repeat(b'x').take(ROW_BYTES_MAX as u64 + 5);
-        let mut records = Records::new(ReadBuffer::new(long.chain(&b"\nnext,row\n"[..])), b',');
+        let mut records =
+            CsvRecordReader::new(ReadBuffer::new(long.chain(&b"\nnext,row\n"[..])), b',');
         let NextRecord::Fault(fault) = records.advance().unwrap() else { panic!("no fault") };
         assert!(fault.reason.contains("64 MiB") && fault.row.len() <= 64 * 1024);
         assert!(matches!(records.advance().unwrap(), NextRecord::Record));
@@ -309,7 +311,7 @@ mod tests {
         /// The reader reads any input to its end, without a panic.
         #[test]
         fn any_bytes_terminate(bytes in proptest::collection::vec(0_u8..=255, 0..200)) {
-            let mut records = Records::new(ReadBuffer::new(bytes.as_slice()), b',');
+            let mut records = CsvRecordReader::new(ReadBuffer::new(bytes.as_slice()), b',');
             let mut steps = 0;
             while !matches!(records.advance().unwrap(), NextRecord::End) {
                 steps += 1;

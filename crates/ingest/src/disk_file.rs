@@ -15,27 +15,27 @@ use headwater_lake::FileAttributes;
 pub(crate) struct DiskFile {
     /// The path as the user named it.
     path: PathBuf,
-    state: DiskState,
+    state: DiskFileState,
 }
 
 /// Identity, size and times of a file on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct DiskState {
+struct DiskFileState {
     device: u64,
     inode: u64,
     stamp: FileAttributes,
 }
 
-impl DiskState {
+impl DiskFileState {
     fn of(metadata: &Metadata) -> Self {
-        DiskState { device: metadata.dev(), inode: metadata.ino(), stamp: stamp_of(metadata) }
+        DiskFileState { device: metadata.dev(), inode: metadata.ino(), stamp: stamp_of(metadata) }
     }
 }
 
 impl DiskFile {
     /// Creates a file from its path and its metadata, which was read without symbolic links.
     pub fn new(path: &Path, metadata: &Metadata) -> Self {
-        DiskFile { path: path.to_owned(), state: DiskState::of(metadata) }
+        DiskFile { path: path.to_owned(), state: DiskFileState::of(metadata) }
     }
 
     /// Returns the size and the times of the file when it was listed.
@@ -52,7 +52,7 @@ impl DiskFile {
 
     /// Returns true if an open file has not changed since this file was listed.
     pub fn is_unchanged(&self, file: &File) -> std::io::Result<bool> {
-        Ok(DiskState::of(&file.metadata()?) == self.state)
+        Ok(DiskFileState::of(&file.metadata()?) == self.state)
     }
 }
 

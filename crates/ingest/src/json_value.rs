@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 
 use super::bad_row::not_a;
-use super::column_builder::{Column, ListColumn, StructColumn};
+use super::column_builder::{ColumnBuilder, ListColumnBuilder, StructColumnBuilder};
 
 /// The reason why a JSON value does not fit its column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) struct JsonValueError {
 }
 
 impl JsonValueError {
-    fn mismatch(column: &Column, raw: &str) -> Self {
+    fn mismatch(column: &ColumnBuilder, raw: &str) -> Self {
         let reason = not_a(raw, type_name(column));
         JsonValueError { path: String::new(), value: Some(raw.to_owned()), reason }
     }
@@ -47,62 +47,64 @@ impl JsonValueError {
     }
 }
 
-fn type_name(column: &Column) -> &'static str {
+fn type_name(column: &ColumnBuilder) -> &'static str {
     match column {
-        Column::Boolean(_) => "boolean",
-        Column::Int(_) => "int",
-        Column::Long(_) => "long",
-        Column::Float(_) => "float",
-        Column::Double(_) => "double",
-        Column::Date(_) => "date",
-        Column::Time(_) => "time",
-        Column::Timestamp(_) => "timestamp",
-        Column::ZonedTimestamp(_) => "timestamptz",
-        Column::Nanoseconds(_) => "timestamp_ns",
-        Column::ZonedNanoseconds(_) => "timestamptz_ns",
-        Column::Decimal(..) => "decimal of the column's precision",
-        Column::Text(_) => "string",
-        Column::Binary(_) => "binary",
-        Column::Uuid(_) => "uuid",
-        Column::Struct(_) => "struct",
-        Column::List(_) => "list",
+        ColumnBuilder::Boolean(_) => "boolean",
+        ColumnBuilder::Int(_) => "int",
+        ColumnBuilder::Long(_) => "long",
+        ColumnBuilder::Float(_) => "float",
+        ColumnBuilder::Double(_) => "double",
+        ColumnBuilder::Date(_) => "date",
+        ColumnBuilder::Time(_) => "time",
+        ColumnBuilder::Timestamp(_) => "timestamp",
+        ColumnBuilder::ZonedTimestamp(_) => "timestamptz",
+        ColumnBuilder::Nanoseconds(_) => "timestamp_ns",
+        ColumnBuilder::ZonedNanoseconds(_) => "timestamptz_ns",
+        ColumnBuilder::Decimal(..) => "decimal of the column's precision",
+        ColumnBuilder::Text(_) => "string",
+        ColumnBuilder::Binary(_) => "binary",
+        ColumnBuilder::Uuid(_) => "uuid",
+        ColumnBuilder::Struct(_) => "struct",
+        ColumnBuilder::List(_) => "list",
     }
 }
 
 /// Appends a JSON value to a column. After an error, the column may contain a part of the value;
-/// [`Column::repair`] then completes the column.
-pub(crate) fn append_json(column: &mut Column, raw: &str) -> Result<(), JsonValueError> {
+/// [`ColumnBuilder::repair`] then completes the column.
+pub(crate) fn append_json(column: &mut ColumnBuilder, raw: &str) -> Result<(), JsonValueError> {
     let raw = raw.trim_ascii();
     if raw == "null" {
         column.append_null();
         return Ok(());
     }
     match (&mut *column, raw.as_bytes().first()) {
-        (Column::Struct(inner), Some(b'{')) => append_object(inner, raw),
-        (Column::List(inner), Some(b'[')) => append_list(inner, raw),
-        (Column::Struct(_) | Column::List(_), _) => Err(JsonValueError::mismatch(column, raw)),
+        (ColumnBuilder::Struct(inner), Some(b'{')) => append_object(inner, raw),
+        (ColumnBuilder::List(inner), Some(b'[')) => append_list(inner, raw),
+        (ColumnBuilder::Struct(_) | ColumnBuilder::List(_), _) => {
+            Err(JsonValueError::mismatch(column, raw))
+        }
         (_, Some(b'"')) => {
             let text = unquote(raw)?;
             column.append_text(&text).map_err(|_| JsonValueError::mismatch(column, &text))
         }
-        (Column::Text(_) | Column::Binary(_), _) => {
+        (ColumnBuilder::Text(_) | ColumnBuilder::Binary(_), _) => {
             column.append_text(raw).map_err(|_| JsonValueError::mismatch(column, raw))
         }
-        (Column::Boolean(_), Some(b't' | b'f')) | (_, Some(b'-' | b'0'..=b'9')) => {
+        (ColumnBuilder::Boolean(_), Some(b't' | b'f')) | (_, Some(b'-' | b'0'..=b'9')) => {
             append_scalar(column, raw).map_err(|()| JsonValueError::mismatch(column, raw))
         }
         _ => Err(JsonValueError::mismatch(column, raw)),
     }
 }
 
-fn append_scalar(column: &mut Column, raw: &str) -> Result<(), ()> {
+fn append_scalar(column: &mut ColumnBuilder, raw: &str) -> Result<(), ()> {
     if column.append_text(raw).is_ok() {
         return Ok(());
     }
     // `1.0` and `1e3` are whole numbers in JSON.
     let whole = raw.parse::<f64>().ok().filter(|value| value.fract() == 0.0 && value.abs() < 9e15);
     match (column, whole) {
-        (column @ (Column::Int(_) | Column::Long(_)), Some(value)) => {
+        (column @ (ColumnBuilder::Int(_) | ColumnBuilder::Long(_)), Some(value)) => {
             column.append_text(&(value as i64).to_string()).map_err(|_| ())
         }
         _ => Err(()),
@@ -148,12 +150,14 @@ impl<'de> Visitor<'de> for Key {
 }
 
 /// A reader of an object, which passes each field to `take`. `take` may reject a field.
-struct Object<'f, F> {
+struct JsonObjectReader<'f, F> {
     take: F,
     fault: &'f mut Option<JsonValueError>,
 }
 
-impl<'de, F: FnMut(&str, &'de str) -> Result<(), JsonValueError>> Visitor<'de> for Object<'_, F> {
+impl<'de, F: FnMut(&str, &'de str) -> Result<(), JsonValueError>> Visitor<'de>
+    for JsonObjectReader<'_, F>
+{
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -179,7 +183,7 @@ pub(crate) fn read_object<'de>(
 ) -> Result<(), JsonValueError> {
     let mut fault = None;
     let mut json = serde_json::Deserializer::from_str(raw);
-    let object = Object { take, fault: &mut fault };
+    let object = JsonObjectReader { take, fault: &mut fault };
     let read = (&mut json).deserialize_map(object).and_then(|()| json.end());
     match (fault, read) {
         (Some(fault), _) => Err(fault),
@@ -190,7 +194,7 @@ pub(crate) fn read_object<'de>(
 
 /// A reader of a list, which appends each element to a column.
 struct ListReader<'c, 'f> {
-    column: &'c mut Column,
+    column: &'c mut ColumnBuilder,
     fault: &'f mut Option<JsonValueError>,
 }
 
@@ -212,7 +216,7 @@ impl<'de> Visitor<'de> for ListReader<'_, '_> {
     }
 }
 
-fn append_list(list: &mut ListColumn, raw: &str) -> Result<(), JsonValueError> {
+fn append_list(list: &mut ListColumnBuilder, raw: &str) -> Result<(), JsonValueError> {
     let mut fault = None;
     let mut json = serde_json::Deserializer::from_str(raw);
     let elements = ListReader { column: &mut list.element, fault: &mut fault };
@@ -225,9 +229,9 @@ fn append_list(list: &mut ListColumn, raw: &str) -> Result<(), JsonValueError> {
     Ok(())
 }
 
-fn append_object(column: &mut StructColumn, raw: &str) -> Result<(), JsonValueError> {
+fn append_object(column: &mut StructColumnBuilder, raw: &str) -> Result<(), JsonValueError> {
     let row = column.valid.len();
-    let StructColumn { fields, columns, valid } = column;
+    let StructColumnBuilder { fields, columns, valid } = column;
     let mut guess = 0;
     read_object(raw, |key, value| {
         let place = match fields.get(guess) {
@@ -247,7 +251,7 @@ fn append_object(column: &mut StructColumn, raw: &str) -> Result<(), JsonValueEr
 /// Appends the value of a key, in row `row`, to the key's column.
 pub(crate) fn put(
     place: Option<usize>,
-    columns: &mut [Column],
+    columns: &mut [ColumnBuilder],
     row: usize,
     key: &str,
     value: &str,

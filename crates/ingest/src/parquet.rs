@@ -20,7 +20,7 @@ use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::bad_row::{RowError, not_a};
-use super::cloud_object::{ObjectParts, wait};
+use super::cloud_object::{ObjectChunkReader, wait};
 use super::csv_header::{ColumnIndex, map_columns};
 use super::progress::{ByteCounter, StageCounter};
 use super::row_builder::RowSink;
@@ -38,23 +38,23 @@ fn broken(source: &SourceFile, reason: &dyn std::fmt::Display) -> Error {
 
 /// An open file, on disk or in a bucket. From a bucket, one row group is fetched at a time.
 enum OpenFile {
-    Disk(ParquetRecordBatchReaderBuilder<FileParts>),
-    Object(ParquetRecordBatchStreamBuilder<ObjectParts>),
+    Disk(ParquetRecordBatchReaderBuilder<FileChunkReader>),
+    Object(ParquetRecordBatchStreamBuilder<ObjectChunkReader>),
 }
 
 /// Reader of parts of a file, which counts their bytes.
-struct FileParts {
+struct FileChunkReader {
     file: File,
     read: ByteCounter,
 }
 
-impl Length for FileParts {
+impl Length for FileChunkReader {
     fn len(&self) -> u64 {
         self.file.len()
     }
 }
 
-impl ChunkReader for FileParts {
+impl ChunkReader for FileChunkReader {
     type T = PartReader;
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<PartReader> {
@@ -123,11 +123,11 @@ fn open(source: &SourceFile, meter: &StageCounter) -> Result<OpenFile> {
     let read = meter.read.clone();
     let opened = match &source.place {
         SourceLocation::Disk(disk) => {
-            let parts = FileParts { file: source.open_disk(disk)?, read };
+            let parts = FileChunkReader { file: source.open_disk(disk)?, read };
             ParquetRecordBatchReaderBuilder::try_new(parts).map(OpenFile::Disk)
         }
         SourceLocation::Object(object) => {
-            let parts = ObjectParts { object: object.clone(), read };
+            let parts = ObjectChunkReader { object: object.clone(), read };
             wait(ParquetRecordBatchStreamBuilder::new(parts)).map(OpenFile::Object)
         }
     };

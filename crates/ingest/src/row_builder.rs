@@ -15,7 +15,7 @@ use headwater_tables::type_name;
 use tokio::sync::mpsc::Sender;
 
 use super::bad_row::RowError;
-use super::column_builder::Column;
+use super::column_builder::ColumnBuilder;
 use super::rejected_rows::RejectedRows;
 use crate::error::{Error, Result};
 
@@ -29,7 +29,7 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct RowBuilder {
     schema: SchemaRef,
-    pub columns: Vec<Column>,
+    pub columns: Vec<ColumnBuilder>,
     rows: usize,
     bytes: usize,
     bad: Vec<usize>,
@@ -40,7 +40,7 @@ impl RowBuilder {
     /// be parsed from text.
     pub fn new(schema: &SchemaRef, file: &str) -> Result<Self> {
         let column = |field: &Arc<arrow::datatypes::Field>| {
-            Column::new(field.data_type()).ok_or_else(|| Error::TypeConflict {
+            ColumnBuilder::new(field.data_type()).ok_or_else(|| Error::TypeConflict {
                 column: field.name().clone(),
                 found: "text".to_owned(),
                 expected: type_name(field.data_type()),
@@ -83,7 +83,7 @@ impl RowBuilder {
         let rows = std::mem::take(&mut self.rows);
         self.bytes = 0;
         let bad = std::mem::take(&mut self.bad);
-        let finish = |column: &mut Column| {
+        let finish = |column: &mut ColumnBuilder| {
             column.repair(rows);
             column.finish()
         };

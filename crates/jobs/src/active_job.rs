@@ -48,7 +48,7 @@ pub(crate) struct ActiveJob {
     pub budget: Option<String>,
     pub created: Timestamp,
     pub cancel: CancellationToken,
-    state: Mutex<State>,
+    state: Mutex<ActiveJobState>,
     seen: watch::Sender<VisibleEventsEnd>,
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct VisibleEventsEnd {
     pub ended: bool,
 }
 
-struct State {
+struct ActiveJobState {
     record: JobRecord,
     log: EventLog,
     /// The final state of the job, until other clients may see it.
@@ -137,7 +137,7 @@ impl ActiveJob {
 
     fn of(record: JobRecord, log: EventLog) -> Self {
         let seen = VisibleEventsEnd { sequence: log.last(), ended: false };
-        let state = State {
+        let state = ActiveJobState {
             record,
             log,
             end: None,
@@ -334,7 +334,7 @@ impl ActiveJob {
         }
     }
 
-    fn show(&self, state: &State) {
+    fn show(&self, state: &ActiveJobState) {
         let ended = state.ended && state.end.is_none();
         let hidden = u64::from(state.ended && !ended);
         let seen = VisibleEventsEnd { sequence: state.log.last() - hidden, ended };
@@ -379,7 +379,7 @@ impl ActiveJob {
     /// Adds the record to the batch. Returns true if this also records the job's end for triggers.
     fn collect_record(
         &self,
-        state: &mut State,
+        state: &mut ActiveJobState,
         watches: &[JobsTrigger],
         batch: &mut Batch,
     ) -> Result<bool> {
@@ -487,7 +487,7 @@ impl ActiveJob {
     }
 }
 
-fn show_end(state: &mut State) {
+fn show_end(state: &mut ActiveJobState) {
     if let Some(job) = state.end.take() {
         state.record.job = job;
     }

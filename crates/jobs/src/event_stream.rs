@@ -17,7 +17,7 @@ use crate::active_job::{ActiveJob, VisibleEventsEnd};
 use crate::event_log::EventsAfter;
 use crate::outcome::plain_events;
 use crate::record::{decode_events, event_key, events_journal};
-use crate::writer::Shared;
+use crate::writer::JobsState;
 use crate::{Error, Jobs, Result};
 
 /// The events of a job, in order.
@@ -53,28 +53,28 @@ impl Jobs {
     async fn follower(&self, id: JobId, after: u64) -> Result<EventFollower> {
         let shared = self.inner.shared.clone();
         let source = if let Some(live) = self.live(id) {
-            JobSource::Live { seen: live.watch(), live }
+            JobEventSource::Live { seen: live.watch(), live }
         } else {
             let record = shared.stored(id).await?;
             let missing = || Error::JobNotFound { id: id.to_string(), near: None };
             let job = record.ok_or_else(missing)?.job;
-            JobSource::Stored { kind: job.kind, plain: plain_events(&job) }
+            JobEventSource::Stored { kind: job.kind, plain: plain_events(&job) }
         };
         Ok(EventFollower { shared, id, source, after, ready: VecDeque::new() })
     }
 }
 
 /// The place from which the events of a job are read: memory or the store.
-enum JobSource {
+enum JobEventSource {
     Live { live: Arc<ActiveJob>, seen: watch::Receiver<VisibleEventsEnd> },
     Stored { kind: JobKind, plain: Vec<JobEvent> },
 }
 
 /// A reader of a job's events, which waits for new events.
 struct EventFollower {
-    shared: Arc<Shared>,
+    shared: Arc<JobsState>,
     id: JobId,
-    source: JobSource,
+    source: JobEventSource,
     /// The sequence number of the last buffered event.
     after: u64,
     ready: VecDeque<JobEvent>,
@@ -89,14 +89,14 @@ impl EventFollower {
             if self.fill().await? {
                 continue;
             }
-            let JobSource::Live { seen, .. } = &mut self.source else { return Ok(None) };
+            let JobEventSource::Live { seen, .. } = &mut self.source else { return Ok(None) };
             let ended = seen.borrow_and_update().ended;
             // Read again after the subscription, to find events that were added between the first
             // read and the subscription.
             if self.fill().await? {
                 continue;
             }
-            let JobSource::Live { seen, .. } = &mut self.source else { return Ok(None) };
+            let JobEventSource::Live { seen, .. } = &mut self.source else { return Ok(None) };
             if ended || seen.changed().await.is_err() {
                 return Ok(None);
             }
@@ -106,14 +106,14 @@ impl EventFollower {
     /// Buffers the available events. Returns true if any were available.
     async fn fill(&mut self) -> Result<bool> {
         let found = match &self.source {
-            JobSource::Live { live, .. } => match live.events_after(self.after).0 {
+            JobEventSource::Live { live, .. } => match live.events_after(self.after).0 {
                 EventsAfter::Events(events) => events,
                 EventsAfter::Stored(until) => {
                     let kind = live.kind;
                     self.shared.stored_events(self.id, kind, self.after, until).await?
                 }
             },
-            JobSource::Stored { kind, plain } => {
+            JobEventSource::Stored { kind, plain } => {
                 let stored =
                     self.shared.stored_events(self.id, *kind, self.after, u64::MAX - 2).await?;
                 if stored.is_empty() && self.after < plain.len() as u64 {
@@ -135,7 +135,7 @@ impl EventFollower {
     }
 }
 
-impl Shared {
+impl JobsState {
     /// Returns stored events with sequence numbers above `after`, up to and including `until`.
     /// Returns at least one event if there are any.
     async fn stored_events(

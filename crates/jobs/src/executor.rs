@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::active_job::{ActiveJob, StopReason};
 use crate::budget::CallBudget;
 use crate::run_loop::supervise;
-use crate::writer::Shared;
+use crate::writer::JobsState;
 
 /// Executes the jobs of one kind; registered with [`crate::Jobs::register`].
 #[async_trait]
@@ -99,11 +99,11 @@ impl NewJob {
 #[derive(Clone)]
 pub struct JobContext {
     live: Arc<ActiveJob>,
-    shared: Arc<Shared>,
+    shared: Arc<JobsState>,
 }
 
 impl JobContext {
-    pub(crate) fn new(live: Arc<ActiveJob>, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(live: Arc<ActiveJob>, shared: Arc<JobsState>) -> Self {
         JobContext { live, shared }
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::Result;
 use crate::record::{JobRecord, decode, encode};
-use crate::writer::Shared;
+use crate::writer::JobsState;
 
 /// The state of the entry that records the end of a job for triggers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(crate) enum JobEndEntry {
 
 /// A handle to the ends of jobs that are recorded for triggers, from [`crate::JobMonitor::ends`].
 #[derive(Clone, Copy)]
-pub struct JobEnds<'a>(pub(crate) &'a Shared);
+pub struct JobEnds<'a>(pub(crate) &'a JobsState);
 
 impl JobEnds<'_> {
     /// Replaces the watches of all triggers. Later ends are recorded only if a watch selects the
@@ -44,7 +44,7 @@ impl JobEnds<'_> {
     }
 }
 
-impl Shared {
+impl JobsState {
     fn end_journal(&self) -> OccurrenceJournal<'_> {
         OccurrenceJournal::new(&*self.store, JOB_END_JOURNAL)
     }

@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::active_job::ActiveJob;
 use crate::admission::CallerPermit;
 use crate::budget::BudgetPermit;
-use crate::jobs::Inner;
+use crate::jobs::JobsInner;
 use crate::queue::QueuePosition;
 use crate::quota::JobPermit;
 
@@ -19,7 +19,7 @@ use crate::quota::JobPermit;
 /// If the guard is dropped without [`JobGuard::finish`], for example because a client disconnects,
 /// the job ends as cancelled.
 pub struct JobGuard {
-    inner: Arc<Inner>,
+    inner: Arc<JobsInner>,
     live: Arc<ActiveJob>,
     pub(crate) slot: Option<OwnedSemaphorePermit>,
     /// The job's position in its queue, until its end is stored.
@@ -42,7 +42,7 @@ pub(crate) struct JobPermits {
 }
 
 impl JobGuard {
-    pub(crate) fn new(inner: Arc<Inner>, live: Arc<ActiveJob>, admitted: JobPermits) -> Self {
+    pub(crate) fn new(inner: Arc<JobsInner>, live: Arc<ActiveJob>, admitted: JobPermits) -> Self {
         let JobPermits { share, permit, budget } = admitted;
         JobGuard {
             inner,

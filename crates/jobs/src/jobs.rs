@@ -17,7 +17,7 @@ use crate::job_guard::JobPermits;
 use crate::queue::{QueuePosition, Queues};
 use crate::quota::JobPermit;
 use crate::record::{self, PAYLOADS};
-use crate::writer::Shared;
+use crate::writer::JobsState;
 use crate::{Error, Executor, JobContext, JobGuard, JobMonitor, JobsOptions, NewJob, Result};
 
 /// Maximum number of ended jobs kept in memory while the store fails.
@@ -26,11 +26,11 @@ const UNSTORED_MAX: usize = 20_000;
 /// The jobs of a lake. Clones are handles to the same jobs.
 #[derive(Clone, Debug)]
 pub struct Jobs {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<JobsInner>,
 }
 
-pub(crate) struct Inner {
-    pub shared: Arc<Shared>,
+pub(crate) struct JobsInner {
+    pub shared: Arc<JobsState>,
     pub interrupted: Vec<JobId>,
     lanes: BTreeMap<JobKind, KindAdmission>,
     queues: Queues,
@@ -46,12 +46,12 @@ impl Jobs {
         clock: Arc<dyn Clock>,
         options: JobsOptions,
     ) -> Result<Jobs> {
-        let shared = Shared::new(store, clock, options);
+        let shared = JobsState::new(store, clock, options);
         let reopened = shared.reopen().await?;
         let lane = |kind| KindAdmission::new(kind, shared.options.limits(kind));
         let lanes = JobKind::ALL.map(|kind| (kind, lane(kind))).into();
         let (interrupted, queues) = (reopened.interrupted, Queues::default());
-        let inner = Arc::new(Inner { lanes, interrupted, shared: shared.clone(), queues });
+        let inner = Arc::new(JobsInner { lanes, interrupted, shared: shared.clone(), queues });
         tokio::spawn(shared.run());
         let jobs = Jobs { inner };
         for (live, permit) in reopened.queued {
@@ -318,7 +318,7 @@ impl Jobs {
     }
 }
 
-impl Inner {
+impl JobsInner {
     pub(crate) fn admission_of(&self, kind: JobKind) -> &KindAdmission {
         &self.lanes[&kind]
     }
@@ -377,7 +377,7 @@ pub(crate) fn record_batch(live: &ActiveJob, relaxed: bool) -> Result<Batch> {
     })
 }
 
-impl Shared {
+impl JobsState {
     /// Returns the permit for a new job, within the limits of the job's user.
     async fn permit(&self, new: &NewJob) -> Result<Option<JobPermit>> {
         self.quotas.admit(&*self.store, new.user.as_deref(), self.clock.now()).await
@@ -404,13 +404,13 @@ impl Shared {
     }
 }
 
-impl Drop for Inner {
+impl Drop for JobsInner {
     fn drop(&mut self) {
         self.shared.closing.cancel();
     }
 }
 
-impl std::fmt::Debug for Inner {
+impl std::fmt::Debug for JobsInner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Jobs")
             .field("unfinished", &self.shared.unfinished())

@@ -9,7 +9,7 @@
 mod active_job;
 mod admission;
 mod budget;
-mod commit_start;
+mod commit_decision;
 mod error;
 mod event_log;
 mod event_stream;
@@ -38,7 +38,7 @@ mod writer;
 
 pub use active_job::StopReason;
 pub use budget::CallBudget;
-pub use commit_start::CommitStart;
+pub use commit_decision::CommitDecision;
 pub use error::{Error, Result};
 pub use event_stream::EventStream;
 pub use executor::{Executor, JobContext, NewJob};

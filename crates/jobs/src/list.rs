@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::active_job::ActiveJob;
 use crate::job_id_generator::key_at;
 use crate::record::{self, JOBS, JobRecord, QUERIES};
-use crate::writer::Shared;
+use crate::writer::JobsState;
 use crate::{Jobs, Result};
 
 /// Maximum time for which a list waits for a job.
@@ -125,13 +125,13 @@ impl JobFilter {
 
 /// A stream of the records that match a filter, newest first.
 pub(crate) struct JobRecords<'a> {
-    shared: &'a Shared,
+    shared: &'a JobsState,
     filter: JobFilter,
     live: Vec<Arc<ActiveJob>>,
     journals: Vec<ReverseScan>,
 }
 
-impl Shared {
+impl JobsState {
     /// Returns the records that match a filter, newest first. The caller applies the limit.
     pub(crate) fn records(&self, filter: &JobFilter) -> JobRecords<'_> {
         let mut journals = Vec::new();

@@ -5,7 +5,7 @@ use headwater_store::ReverseScan;
 use serde_json::Value;
 
 use crate::record::{JOBS, QUERIES};
-use crate::writer::Shared;
+use crate::writer::JobsState;
 use crate::{Error, Jobs, Result};
 
 /// Maximum number of candidates that an error lists.
@@ -48,7 +48,7 @@ impl Jobs {
     }
 }
 
-impl Shared {
+impl JobsState {
     async fn ids_newest_first(&self) -> Result<Vec<String>> {
         let mut ids: Vec<String> = self.live.lock().keys().map(ToString::to_string).collect();
         let kept = self.queries_from.read().clone();

@@ -7,11 +7,11 @@ use headwater_model::JobStatus;
 use headwater_telemetry::Telemetry;
 
 use crate::JobEnds;
-use crate::writer::Shared;
+use crate::writer::JobsState;
 
 /// The metrics, the traces and the recorded ends of jobs, from [`crate::Jobs::monitor`].
 #[derive(Clone, Copy)]
-pub struct JobMonitor<'a>(pub(crate) &'a Shared);
+pub struct JobMonitor<'a>(pub(crate) &'a JobsState);
 
 impl<'a> JobMonitor<'a> {
     /// Returns the traces of the jobs.

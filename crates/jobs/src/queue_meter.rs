@@ -15,9 +15,9 @@ use parking_lot::Mutex;
 const PERIOD: Duration = Duration::from_mins(1);
 
 /// Counts the requests to queues.
-pub struct QueueMeter(Arc<Inner>);
+pub struct QueueMeter(Arc<QueueMeterInner>);
 
-struct Inner {
+struct QueueMeterInner {
     jobs: Jobs,
     open: Mutex<UnrecordedRequests>,
 }
@@ -32,7 +32,7 @@ impl QueueMeter {
     }
 
     fn with_period(jobs: Jobs, period: Duration) -> Self {
-        let inner = Arc::new(Inner { jobs, open: Mutex::default() });
+        let inner = Arc::new(QueueMeterInner { jobs, open: Mutex::default() });
         let meter = Arc::downgrade(&inner);
         tokio::spawn(async move {
             loop {

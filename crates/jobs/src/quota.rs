@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::active_job::ActiveJob;
 use crate::budget::{Reservations, is_budget_key};
 use crate::record::{decode, encode};
-use crate::writer::Shared;
+use crate::writer::JobsState;
 use crate::{Error, Jobs, Result};
 
 const USER_DAYS: &str = "user_days";
@@ -329,7 +329,7 @@ impl Jobs {
     }
 }
 
-impl Shared {
+impl JobsState {
     /// Returns the limits of a job's user if they include a daily limit.
     pub(crate) fn day_limits(&self, job: &ActiveJob) -> Option<Limits> {
         let limits = self.quotas.limits(job.user.as_deref()?);

@@ -14,7 +14,7 @@ use crate::Result;
 use crate::active_job::ActiveJob;
 use crate::quota::JobPermit;
 use crate::record::{self, JOBS, JobRecord, OPEN, PAYLOADS, QUERIES};
-use crate::writer::Shared;
+use crate::writer::JobsState;
 
 /// Number of payloads that are kept after the end of their jobs, so that these jobs can be
 /// repeated.
@@ -29,7 +29,7 @@ pub(crate) struct RecoveredJobs {
     pub interrupted: Vec<JobId>,
 }
 
-impl Shared {
+impl JobsState {
     /// Recovers the open jobs of the last process.
     pub(crate) async fn reopen(self: &Arc<Self>) -> Result<RecoveredJobs> {
         self.load_queries_from().await?;

@@ -17,7 +17,7 @@ use headwater_store::{Append, Batch, KeyRange, ReverseScan};
 use crate::Result;
 use crate::record::{self, JobRecord, QUERIES, events_journal};
 use crate::usage::{UsageSum, day_of};
-use crate::writer::Shared;
+use crate::writer::JobsState;
 
 const SUMS: &str = "query_sums";
 /// The key under which the end of the aggregated range is stored.
@@ -98,7 +98,7 @@ impl RemovedTotals {
 const TRIMMED: usize = 16;
 const PAUSE: Duration = Duration::from_millis(5);
 
-impl Shared {
+impl JobsState {
     /// Reads the key up to which records of queries and calls are aggregated.
     pub(crate) async fn load_queries_from(&self) -> Result<()> {
         if let Some(entry) = self.store.latest(SUMS, THROUGH).await? {

@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 use crate::active_job::ActiveJob;
 use crate::admission::QueuePermit;
 use crate::event_log::remark;
-use crate::jobs::{Inner, record_batch, waits_for};
+use crate::jobs::{JobsInner, record_batch, waits_for};
 use crate::outcome::lost;
 use crate::queue::QueuePosition;
 use crate::{Error, Executor, JobContext, Result};
 
-impl Inner {
+impl JobsInner {
     /// Runs a job until its end. Returns false if the server stops before the job begins.
     pub(crate) async fn drive(
         &self,

@@ -42,7 +42,7 @@ const HOPELESS: usize = 3;
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// State shared by all jobs of a lake.
-pub(crate) struct Shared {
+pub(crate) struct JobsState {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub ids: JobIdGenerator,
@@ -102,13 +102,13 @@ enum WriteGroup {
     Due,
 }
 
-impl Shared {
+impl JobsState {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         options: JobsOptions,
     ) -> Arc<Self> {
-        Arc::new(Shared {
+        Arc::new(JobsState {
             store,
             ids: JobIdGenerator::new(clock.clone()),
             clock,
@@ -408,7 +408,7 @@ impl Shared {
     }
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for JobsState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
     }

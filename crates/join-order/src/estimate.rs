@@ -16,7 +16,7 @@ const GROUPS: f64 = 0.1;
 
 /// Estimated size of a relation.
 #[derive(Debug, Clone)]
-pub struct Estimate {
+pub struct RelationEstimate {
     pub rows: f64,
     pub columns: HashMap<Column, ColumnEstimate>,
 }
@@ -29,7 +29,7 @@ pub struct ColumnEstimate {
     pub max: Option<f64>,
 }
 
-impl Estimate {
+impl RelationEstimate {
     /// Returns the number of distinct values of a column, which is at most the number of rows;
     /// `None` if unknown.
     pub fn distinct(&self, column: &Column) -> Option<f64> {
@@ -43,12 +43,12 @@ impl Estimate {
         let mut columns = self.columns;
         let pairs = from.columns().into_iter().zip(to.columns());
         let columns = pairs.filter_map(|(from, to)| Some((to, columns.remove(&from)?))).collect();
-        Estimate { rows: self.rows, columns }
+        RelationEstimate { rows: self.rows, columns }
     }
 }
 
 /// Estimates a plan; `None` if the size of some table is unknown.
-pub fn estimate(plan: &LogicalPlan) -> Option<Estimate> {
+pub fn estimate(plan: &LogicalPlan) -> Option<RelationEstimate> {
     match plan {
         LogicalPlan::TableScan(scan) => of_scan(scan),
         LogicalPlan::Filter(filter) => {
@@ -62,9 +62,10 @@ pub fn estimate(plan: &LogicalPlan) -> Option<Estimate> {
         }
         LogicalPlan::Aggregate(aggregate) => of_aggregate(aggregate),
         LogicalPlan::Distinct(Distinct::All(input)) => estimate(input),
-        LogicalPlan::Distinct(Distinct::On(distinct)) => {
-            Some(Estimate { rows: estimate(&distinct.input)?.rows, columns: HashMap::new() })
-        }
+        LogicalPlan::Distinct(Distinct::On(distinct)) => Some(RelationEstimate {
+            rows: estimate(&distinct.input)?.rows,
+            columns: HashMap::new(),
+        }),
         LogicalPlan::Join(join) => of_join(join),
         LogicalPlan::Sort(sort) => estimate(&sort.input),
         LogicalPlan::Window(window) => estimate(&window.input),
@@ -79,20 +80,20 @@ pub fn estimate(plan: &LogicalPlan) -> Option<Estimate> {
         LogicalPlan::Union(union) => {
             let inputs: Option<Vec<_>> = union.inputs.iter().map(|one| estimate(one)).collect();
             let rows = inputs?.iter().map(|one| one.rows).sum();
-            Some(Estimate { rows, columns: HashMap::new() })
+            Some(RelationEstimate { rows, columns: HashMap::new() })
         }
         LogicalPlan::Values(values) => {
-            Some(Estimate { rows: values.values.len() as f64, columns: HashMap::new() })
+            Some(RelationEstimate { rows: values.values.len() as f64, columns: HashMap::new() })
         }
         LogicalPlan::EmptyRelation(empty) => {
             let rows = if empty.produce_one_row { 1.0 } else { 0.0 };
-            Some(Estimate { rows, columns: HashMap::new() })
+            Some(RelationEstimate { rows, columns: HashMap::new() })
         }
         _ => None,
     }
 }
 
-fn of_scan(scan: &TableScan) -> Option<Estimate> {
+fn of_scan(scan: &TableScan) -> Option<RelationEstimate> {
     let statistics = source_as_provider(&scan.source).ok()?.statistics()?;
     let rows = *statistics.num_rows.get_value()? as f64;
     let schema = scan.source.schema();
@@ -102,7 +103,7 @@ fn of_scan(scan: &TableScan) -> Option<Estimate> {
         let Some(known) = statistics.column_statistics.get(index) else { continue };
         columns.insert(column, of_column(known, schema.field(index).data_type(), rows));
     }
-    Some(Estimate { rows, columns })
+    Some(RelationEstimate { rows, columns })
 }
 
 fn of_column(known: &ColumnStatistics, data_type: &DataType, rows: f64) -> ColumnEstimate {
@@ -138,7 +139,7 @@ pub fn number(value: &ScalarValue) -> Option<f64> {
     }
 }
 
-fn of_projection(projection: &Projection) -> Option<Estimate> {
+fn of_projection(projection: &Projection) -> Option<RelationEstimate> {
     let input = estimate(&projection.input)?;
     let mut columns = HashMap::new();
     for (expr, output) in projection.expr.iter().zip(projection.schema.columns()) {
@@ -146,7 +147,7 @@ fn of_projection(projection: &Projection) -> Option<Estimate> {
             columns.insert(output, known.clone());
         }
     }
-    Some(Estimate { rows: input.rows, columns })
+    Some(RelationEstimate { rows: input.rows, columns })
 }
 
 /// Returns the column if an expression is a column or an alias of one.
@@ -158,7 +159,7 @@ fn source(expr: &Expr) -> Option<&Column> {
     }
 }
 
-fn of_aggregate(aggregate: &Aggregate) -> Option<Estimate> {
+fn of_aggregate(aggregate: &Aggregate) -> Option<RelationEstimate> {
     let input = estimate(&aggregate.input)?;
     let mut columns = HashMap::new();
     let mut groups: f64 = 1.0;
@@ -169,15 +170,15 @@ fn of_aggregate(aggregate: &Aggregate) -> Option<Estimate> {
             columns.insert(output, known.clone());
         }
     }
-    Some(Estimate { rows: groups.min(input.rows.max(1.0)), columns })
+    Some(RelationEstimate { rows: groups.min(input.rows.max(1.0)), columns })
 }
 
-fn of_join(join: &Join) -> Option<Estimate> {
+fn of_join(join: &Join) -> Option<RelationEstimate> {
     let (left, right) = (estimate(&join.left)?, estimate(&join.right)?);
-    let distinct = |expr: &Expr, input: &Estimate| {
+    let distinct = |expr: &Expr, input: &RelationEstimate| {
         source(expr).and_then(|column| input.distinct(column)).unwrap_or(input.rows).max(1.0)
     };
-    let values = |side: fn(&(Expr, Expr)) -> &Expr, input: &Estimate| {
+    let values = |side: fn(&(Expr, Expr)) -> &Expr, input: &RelationEstimate| {
         let product: f64 = join.on.iter().map(|pair| distinct(side(pair), input)).product();
         product.min(input.rows).max(1.0)
     };
@@ -196,5 +197,5 @@ fn of_join(join: &Join) -> Option<Estimate> {
     };
     let mut columns = left.columns;
     columns.extend(right.columns);
-    Some(Estimate { rows, columns })
+    Some(RelationEstimate { rows, columns })
 }

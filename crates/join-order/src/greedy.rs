@@ -5,7 +5,7 @@
 //! the number of relations.
 
 use crate::condition::RelationSet;
-use crate::estimate::Estimate;
+use crate::estimate::RelationEstimate;
 
 /// An order of joins, as a binary tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +38,8 @@ struct JoinedRelations {
 }
 
 /// Returns an order of the relations, with the smaller input of each join first.
-pub fn order(estimates: &[Estimate], conditions: &Selectivities) -> JoinTree {
-    let part = |(at, estimate): (usize, &Estimate)| JoinedRelations {
+pub fn order(estimates: &[RelationEstimate], conditions: &Selectivities) -> JoinTree {
+    let part = |(at, estimate): (usize, &RelationEstimate)| JoinedRelations {
         tree: JoinTree::Relation(at),
         relations: 1 << at,
         rows: estimate.rows,
@@ -96,13 +96,13 @@ fn selectivity_between(
 }
 
 /// Returns the cost of an order: the sum of the estimated rows of all its joins.
-pub fn cost(tree: &JoinTree, estimates: &[Estimate], conditions: &Selectivities) -> f64 {
+pub fn cost(tree: &JoinTree, estimates: &[RelationEstimate], conditions: &Selectivities) -> f64 {
     rows_and_cost(tree, estimates, conditions).1
 }
 
 fn rows_and_cost(
     tree: &JoinTree,
-    estimates: &[Estimate],
+    estimates: &[RelationEstimate],
     conditions: &Selectivities,
 ) -> (f64, f64) {
     let inputs = match tree {

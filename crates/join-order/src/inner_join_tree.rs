@@ -8,7 +8,7 @@ use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, LogicalPlan, Operator};
 
 use crate::condition::{Condition, RelationSet};
-use crate::estimate::Estimate;
+use crate::estimate::RelationEstimate;
 use crate::greedy::JoinTree;
 use crate::selectivity::{UNKNOWN_CONDITION, joined_share};
 
@@ -56,7 +56,7 @@ impl InnerJoinTree {
     /// Estimates the share of row combinations that satisfy the conditions, for each set of
     /// relations with a condition. Equalities between the same two relations are estimated
     /// together, because the columns of a compound key are not independent.
-    pub fn selectivities(&self, estimates: &[Estimate]) -> Vec<(RelationSet, f64)> {
+    pub fn selectivities(&self, estimates: &[RelationEstimate]) -> Vec<(RelationSet, f64)> {
         let mut equalities: BTreeMap<RelationSet, Vec<&Condition>> = BTreeMap::new();
         let mut shares = Vec::new();
         for condition in &self.conditions {

@@ -1,6 +1,6 @@
 //! The order of inner joins, chosen by estimated cost.
 //!
-//! [`JoinOrder`] is a rule of DataFusion's optimizer. It splits three or more inner joins into
+//! [`JoinOrderRule`] is a rule of DataFusion's optimizer. It splits three or more inner joins into
 //! relations and conditions, and estimates the rows of each possible join from the tables'
 //! statistics. It joins the pair with the fewest rows first. The new order replaces the old order
 //! only if its estimated cost is far lower. This limits the effect of wrong estimates.
@@ -15,4 +15,4 @@ mod inner_join_tree;
 mod rule;
 mod selectivity;
 
-pub use self::rule::{JoinOrder, with_join_order};
+pub use self::rule::{JoinOrderRule, with_join_order};

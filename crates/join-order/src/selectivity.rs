@@ -6,7 +6,7 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
 
 use crate::condition::{Condition, RelationSet};
-use crate::estimate::{ColumnEstimate, Estimate, number};
+use crate::estimate::{ColumnEstimate, RelationEstimate, number};
 
 /// Assumed share of rows that satisfy a condition of unknown kind.
 pub const UNKNOWN_CONDITION: f64 = 0.25;
@@ -29,7 +29,7 @@ const PATTERN: f64 = 0.1;
 pub fn joined_share(
     relations: RelationSet,
     conditions: &[&Condition],
-    estimates: &[Estimate],
+    estimates: &[RelationEstimate],
 ) -> f64 {
     let values = |relation: usize| {
         let estimate = &estimates[relation];
@@ -48,7 +48,7 @@ pub fn joined_share(
 
 /// Returns the share of a relation's rows that satisfy a condition, and narrows the estimated
 /// ranges of the relation's columns to the values that the condition permits.
-pub fn apply(condition: &Expr, estimate: &mut Estimate) -> f64 {
+pub fn apply(condition: &Expr, estimate: &mut RelationEstimate) -> f64 {
     match condition {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
             apply(left, estimate) * apply(right, estimate)
@@ -74,7 +74,7 @@ pub fn apply(condition: &Expr, estimate: &mut Estimate) -> f64 {
     }
 }
 
-fn comparison(left: &Expr, op: Operator, right: &Expr, estimate: &mut Estimate) -> f64 {
+fn comparison(left: &Expr, op: Operator, right: &Expr, estimate: &mut RelationEstimate) -> f64 {
     let (column, op, value) = match (left, right) {
         (_, Expr::Literal(value, _)) => (left, op, value),
         (Expr::Literal(value, _), _) => match op.swap() {
@@ -94,7 +94,7 @@ fn comparison(left: &Expr, op: Operator, right: &Expr, estimate: &mut Estimate) 
 
 /// Returns the share of rows in which a column equals one value. If `value` is given, narrows the
 /// column's estimated range to this value.
-fn equality(column: &Expr, value: Option<&ScalarValue>, estimate: &mut Estimate) -> f64 {
+fn equality(column: &Expr, value: Option<&ScalarValue>, estimate: &mut RelationEstimate) -> f64 {
     let Some(known) = column_of(column).and_then(|column| estimate.columns.get_mut(&column)) else {
         return UNKNOWN_EQUALITY;
     };
@@ -108,7 +108,7 @@ fn equality(column: &Expr, value: Option<&ScalarValue>, estimate: &mut Estimate)
 
 /// Returns the share of rows in which a column is above or below a value, and narrows the column's
 /// estimated range.
-fn range(column: &Expr, value: &ScalarValue, estimate: &mut Estimate, above: bool) -> f64 {
+fn range(column: &Expr, value: &ScalarValue, estimate: &mut RelationEstimate, above: bool) -> f64 {
     let known = column_of(column).and_then(|column| estimate.columns.get_mut(&column));
     let Some(known) = known else { return UNKNOWN_RANGE };
     let (Some(min), Some(max), Some(value)) = (known.min, known.max, number(value)) else {

@@ -29,9 +29,9 @@ mod wire;
 pub use cluster::{Cluster, ClusterClient, InvalidSetting, problem_at, server_name};
 pub use connection::{BrokerFailure, Connection, FETCH_MAX, REQUEST_MAX};
 pub use messages::{
-    BrokerMetadata, EARLIEST, FetchRequest, FetchResponse, FetchedPartition, LATEST, Metadata,
-    MetadataRequest, OFFSET_OUT_OF_RANGE, PartitionMetadata, PartitionOffset, Request,
-    UNKNOWN_TOPIC, error_text,
+    BrokerMetadata, EARLIEST, FetchRequest, FetchResponse, FetchedPartition, LATEST,
+    MetadataRequest, MetadataResponse, OFFSET_OUT_OF_RANGE, PartitionMetadata, PartitionOffset,
+    Request, UNKNOWN_TOPIC, error_text,
 };
 pub use position::{Position, ReceivedContent, ReceivedItem, Topic};
 pub use records::{AbortedTransactions, Record, RecordBatch, RecordError, Records};

@@ -7,7 +7,7 @@ use rsasl::config::SASLConfig;
 use rsasl::prelude::{Mechname, SASLClient};
 
 use crate::connection::{BrokerFailure, Connection, REQUEST_MAX};
-use crate::messages::{AuthenticateRequest, HandshakeRequest, error_text};
+use crate::messages::{SaslAuthenticateRequest, SaslHandshakeRequest, error_text};
 
 /// Maximum number of messages of a login.
 const MESSAGES_MAX: usize = 10;
@@ -33,7 +33,8 @@ impl Login {
     /// Logs in. With SCRAM, also verifies that the server knows the password.
     pub(crate) async fn run(&self, connection: &mut Connection) -> Result<(), BrokerFailure> {
         let mechanism = self.mechanism_name();
-        let handshake = connection.request(&HandshakeRequest { mechanism }, REQUEST_MAX).await?;
+        let handshake =
+            connection.request(&SaslHandshakeRequest { mechanism }, REQUEST_MAX).await?;
         if handshake.error != 0 {
             let mut reason = error_text(handshake.error);
             if !handshake.mechanisms.is_empty() {
@@ -64,7 +65,7 @@ impl Login {
             (session, received) = (continued, None);
             let state = state.map_err(|error| failed(&error))?;
             if state.has_sent_message() {
-                let request = AuthenticateRequest { data };
+                let request = SaslAuthenticateRequest { data };
                 let answer = connection.request(&request, REQUEST_MAX).await?;
                 if answer.error != 0 {
                     let reason = error_text(answer.error);

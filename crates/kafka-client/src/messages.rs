@@ -66,7 +66,7 @@ pub struct MetadataRequest<'a> {
 
 /// The response to a [`MetadataRequest`].
 #[derive(Debug)]
-pub struct Metadata {
+pub struct MetadataResponse {
     /// The servers.
     pub servers: Vec<BrokerMetadata>,
     /// The id of the cluster.
@@ -101,14 +101,14 @@ impl Request for MetadataRequest<'_> {
     const KEY: i16 = 3;
     const VERSION: i16 = 4;
     const RESPONSE_BYTES_MAX: usize = 16 << 20;
-    type Response = Metadata;
+    type Response = MetadataResponse;
 
     fn write(&self, writer: &mut Writer) {
         // The last value prevents the creation of a missing topic.
         writer.count(1).text(self.topic).i8(0);
     }
 
-    fn read(reader: &mut Reader) -> Result<Metadata, MalformedMessage> {
+    fn read(reader: &mut Reader) -> Result<MetadataResponse, MalformedMessage> {
         let _throttle = reader.i32()?;
         let servers = reader.list(|reader| {
             let server =
@@ -134,7 +134,7 @@ impl Request for MetadataRequest<'_> {
         if servers.len() > SERVERS_MAX || partitions.len() > PARTITIONS_MAX {
             return Err(MalformedMessage("it has too many servers or partitions"));
         }
-        Ok(Metadata { servers, cluster, error, partitions })
+        Ok(MetadataResponse { servers, cluster, error, partitions })
     }
 }
 
@@ -259,44 +259,44 @@ impl Request for FetchRequest<'_> {
 
 /// Begins a login.
 #[derive(Debug)]
-pub struct HandshakeRequest<'a> {
+pub struct SaslHandshakeRequest<'a> {
     /// The SASL mechanism.
     pub mechanism: &'a str,
 }
 
 /// The mechanisms of a server.
 #[derive(Debug)]
-pub struct HandshakeResponse {
+pub struct SaslHandshakeResponse {
     /// The error code; 0 if there is no error.
     pub error: i16,
     /// The mechanisms that the server supports.
     pub mechanisms: Vec<String>,
 }
 
-impl Request for HandshakeRequest<'_> {
+impl Request for SaslHandshakeRequest<'_> {
     const KEY: i16 = 17;
     const VERSION: i16 = 1;
-    type Response = HandshakeResponse;
+    type Response = SaslHandshakeResponse;
 
     fn write(&self, writer: &mut Writer) {
         writer.text(self.mechanism);
     }
 
-    fn read(reader: &mut Reader) -> Result<HandshakeResponse, MalformedMessage> {
-        Ok(HandshakeResponse { error: reader.i16()?, mechanisms: reader.list(Reader::text)? })
+    fn read(reader: &mut Reader) -> Result<SaslHandshakeResponse, MalformedMessage> {
+        Ok(SaslHandshakeResponse { error: reader.i16()?, mechanisms: reader.list(Reader::text)? })
     }
 }
 
 /// Continues a login.
 #[derive(Debug)]
-pub struct AuthenticateRequest {
+pub struct SaslAuthenticateRequest {
     /// The message of the mechanism.
     pub data: Vec<u8>,
 }
 
 /// The response of the server.
 #[derive(Debug)]
-pub struct AuthenticateResponse {
+pub struct SaslAuthenticateResponse {
     /// The error code; 0 if there is no error.
     pub error: i16,
     /// The description of the error.
@@ -305,18 +305,18 @@ pub struct AuthenticateResponse {
     pub data: Bytes,
 }
 
-impl Request for AuthenticateRequest {
+impl Request for SaslAuthenticateRequest {
     const KEY: i16 = 36;
     const VERSION: i16 = 0;
-    type Response = AuthenticateResponse;
+    type Response = SaslAuthenticateResponse;
 
     fn write(&self, writer: &mut Writer) {
         writer.bytes(&self.data);
     }
 
-    fn read(reader: &mut Reader) -> Result<AuthenticateResponse, MalformedMessage> {
+    fn read(reader: &mut Reader) -> Result<SaslAuthenticateResponse, MalformedMessage> {
         let (error, message) = (reader.i16()?, reader.nullable_text()?);
-        Ok(AuthenticateResponse { error, message, data: reader.bytes()?.unwrap_or_default() })
+        Ok(SaslAuthenticateResponse { error, message, data: reader.bytes()?.unwrap_or_default() })
     }
 }
 

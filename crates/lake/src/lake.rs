@@ -33,9 +33,9 @@ pub struct LakeOptions {
 
 /// A lake. Clones share its components.
 #[derive(Clone)]
-pub struct Lake(Arc<Inner>);
+pub struct Lake(Arc<LakeInner>);
 
-struct Inner {
+struct LakeInner {
     catalog: Catalog,
     tables: Tables,
     store: Arc<dyn Store>,
@@ -70,7 +70,7 @@ impl Lake {
         let (pins, merging) = (PinnedCommits::default(), Arc::default());
         let (changed, groups) = (ChangedTables::default(), AppendQueues::default());
         let sweeping = tokio::sync::Mutex::default();
-        Ok(Lake(Arc::new(Inner {
+        Ok(Lake(Arc::new(LakeInner {
             catalog,
             tables,
             store,

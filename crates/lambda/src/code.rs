@@ -13,7 +13,7 @@ use crate::request::LambdaRequest;
 /// The code in a request.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct CodeRequest {
+pub(crate) struct CodeInput {
     /// A ZIP archive in Base64.
     zip_file: Option<String>,
     /// The bucket that contains the archive.
@@ -28,7 +28,7 @@ pub(crate) struct CodeRequest {
     object_version: Option<String>,
 }
 
-impl CodeRequest {
+impl CodeInput {
     /// Reads the files of the archive. An object is read with the rights of the principal.
     pub async fn read(self, service: &Service, request: &LambdaRequest) -> Result<FunctionFiles> {
         if self.object_version.is_some() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use headwater_model::{Actor, ErrorCode, Timestamp};
 use headwater_service::{
-    InvokeConfig, QualifierChange, QualifierSettings, Service, StoredFunction,
+    EventInvokeConfig, QualifierChange, QualifierSettings, Service, StoredFunction,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ const QUEUE: &str = "queue://";
 /// The body of `PutFunctionEventInvokeConfig` and `UpdateFunctionEventInvokeConfig`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct InvokeConfigRequest {
+struct EventInvokeConfigRequest {
     maximum_retry_attempts: Option<u64>,
     maximum_event_age_in_seconds: Option<u64>,
     #[serde(default)]
@@ -77,12 +77,12 @@ async fn read(
     service: &Service,
     request: &LambdaRequest,
     name: &FunctionName,
-) -> Result<InvokeConfig> {
-    let read: InvokeConfigRequest = request.parse()?;
+) -> Result<EventInvokeConfig> {
+    let read: EventInvokeConfigRequest = request.parse()?;
     let Destinations { on_success, on_failure } = read.destination_config;
     let retries = within("MaximumRetryAttempts", read.maximum_retry_attempts, 0, RETRIES_MAX)?;
     let age = read.maximum_event_age_in_seconds;
-    Ok(InvokeConfig {
+    Ok(EventInvokeConfig {
         retries,
         max_age_seconds: within("MaximumEventAgeInSeconds", age, AGE_MIN, AGE_MAX)?,
         on_success: destination(service, request, name, on_success).await?,
@@ -160,7 +160,10 @@ async fn change(
     Ok(config_of(&changed, &name).map(|config| shape(&name, config)).unwrap_or_default())
 }
 
-fn config_of<'a>(function: &'a StoredFunction, name: &FunctionName) -> Option<&'a InvokeConfig> {
+fn config_of<'a>(
+    function: &'a StoredFunction,
+    name: &FunctionName,
+) -> Option<&'a EventInvokeConfig> {
     function.settings_of(name.qualifier.as_deref())?.invoke.as_ref()
 }
 
@@ -191,7 +194,7 @@ pub(crate) async fn list(
     page(request, "FunctionEventInvokeConfigs", items)
 }
 
-fn shape(name: &FunctionName, config: &InvokeConfig) -> Value {
+fn shape(name: &FunctionName, config: &EventInvokeConfig) -> Value {
     let destination = |called: &Option<String>| match called {
         Some(address) if address.contains("://") => {
             let queue = address.strip_prefix(QUEUE);

@@ -7,7 +7,7 @@ use headwater_service::{FunctionChange, FunctionUpdate, Service};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::code::CodeRequest;
+use crate::code::CodeInput;
 use crate::configuration::{ConfigurationRequest, configuration, defaults};
 use crate::error::{LambdaError, Result};
 use crate::function_name::{FunctionName, arn};
@@ -21,9 +21,9 @@ const UPDATE_ATTEMPTS: u32 = 20;
 /// The body of `CreateFunction`, without the settings.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct CreateRequest {
+struct CreateFunctionRequest {
     function_name: String,
-    code: CodeRequest,
+    code: CodeInput,
     #[serde(default)]
     publish: bool,
     #[serde(default)]
@@ -35,7 +35,7 @@ struct CreateRequest {
 #[serde(rename_all = "PascalCase")]
 struct UpdateCodeRequest {
     #[serde(flatten)]
-    code: CodeRequest,
+    code: CodeInput,
     #[serde(default)]
     publish: bool,
     #[serde(default)]
@@ -46,7 +46,7 @@ struct UpdateCodeRequest {
 
 /// The body of `PublishVersion`.
 #[derive(Deserialize)]
-struct PublishRequest {
+struct PublishVersionRequest {
     #[serde(rename = "Description")]
     description: Option<String>,
     #[serde(rename = "CodeSha256")]
@@ -56,7 +56,7 @@ struct PublishRequest {
 }
 
 pub(crate) async fn create(service: &Service, request: &LambdaRequest) -> Result<Value> {
-    let create: CreateRequest = request.parse()?;
+    let create: CreateFunctionRequest = request.parse()?;
     let settings: ConfigurationRequest = request.parse()?;
     let name = FunctionName::parse(&create.function_name)?.name;
     let functions = service.invocations().deployed();
@@ -241,7 +241,7 @@ pub(crate) async fn publish(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let publish: PublishRequest = request.parse()?;
+    let publish: PublishVersionRequest = request.parse()?;
     let functions = service.invocations().deployed();
     if let Some(expected) = &publish.code_sha256 {
         let latest = functions.get(&request.principal, &name.name).await?.latest;

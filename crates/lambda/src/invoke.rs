@@ -10,8 +10,8 @@ use headwater_model::{
     ErrorCode, InvokeAsyncRequest, Job, JobEventKind, JobId, LogStream, Principal, Problem,
 };
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, ClientCall, FunctionResult, JobContext, ResolvedFunction,
-    ResultKind, Service,
+    Argument, ArgumentValue, CallInput, FunctionResult, JobContext, LambdaCallParts,
+    ResolvedFunction, ResultKind, Service,
 };
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Response, StatusCode};
@@ -111,7 +111,8 @@ async fn call(
     let called = CalledVersion::of(&function);
     let value = ArgumentValue::Json(event);
     let arguments = vec![Argument { name: EVENT.to_owned(), value }];
-    let client = ClientCall { context: client_context(request)?, ..ClientCall::default() };
+    let client =
+        LambdaCallParts { context: client_context(request)?, ..LambdaCallParts::default() };
     let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
     let encode = |returned, _: JobContext| encode(returned);
     let ended = invocations.call(&request.principal, function, input, encode).await?;

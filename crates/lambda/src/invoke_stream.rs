@@ -16,20 +16,20 @@ use crate::invoke::{
     is_of_function, set,
 };
 use crate::request::LambdaRequest;
-use crate::response_body::LambdaBody;
+use crate::response_body::LambdaResponseBody;
 use crate::streamed_call::{CallEnd, CallEvent, ClientInput, StreamedCall};
 
 pub(crate) async fn invoke(
     service: &Service,
     request: &LambdaRequest,
     name: FunctionName,
-) -> Result<Response<LambdaBody>> {
+) -> Result<Response<LambdaResponseBody>> {
     let name = name.qualified(request.query("Qualifier"))?;
     let function = service.invocations().find(&request.principal, &name.called()).await?;
     match request.header("x-amz-invocation-type") {
         None | Some("RequestResponse") => {}
         Some("DryRun") => {
-            let mut response = Response::new(LambdaBody::Whole(Bytes::new()));
+            let mut response = Response::new(LambdaResponseBody::Whole(Bytes::new()));
             *response.status_mut() = StatusCode::NO_CONTENT;
             return Ok(response);
         }
@@ -55,12 +55,12 @@ pub(crate) async fn invoke(
         }
         first => first,
     };
-    let log = (request.header("x-amz-log-type") == Some("Tail")).then(|| CallLog {
+    let log = (request.header("x-amz-log-type") == Some("Tail")).then(|| CallLogReader {
         service: service.clone(),
         principal: request.principal.clone(),
         called,
     });
-    let mut response = Response::new(LambdaBody::Parts(messages(ResponseMessages {
+    let mut response = Response::new(LambdaResponseBody::Parts(messages(ResponseMessages {
         call,
         first,
         has_parts: false,
@@ -77,11 +77,11 @@ struct ResponseMessages {
     /// The first event, which was read before the response; `None` after it was encoded.
     first: Option<CallEvent>,
     has_parts: bool,
-    log: Option<CallLog>,
+    log: Option<CallLogReader>,
 }
 
 /// The values that are needed to read the log of an ended call.
-struct CallLog {
+struct CallLogReader {
     service: Service,
     principal: Principal,
     called: CalledVersion,

@@ -8,7 +8,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::code::CodeRequest;
+use crate::code::CodeInput;
 use crate::configuration::lambda_time;
 use crate::error::{LambdaError, Result};
 use crate::function_name::{ACCOUNT, REGION};
@@ -194,7 +194,7 @@ async fn list(service: &Service, request: &LambdaRequest) -> Result<Value> {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct PublishLayerRequest {
-    content: CodeRequest,
+    content: CodeInput,
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
 }

@@ -40,7 +40,7 @@ mod url_stream;
 
 pub use invoke::EVENT_BYTES_MAX;
 pub use protocol::{BODY_BYTES_MAX, LambdaProtocol, ROOTS};
-pub use response_body::LambdaBody;
+pub use response_body::LambdaResponseBody;
 pub use sqs::{SqsProtocol, TARGET_PREFIX};
 pub use url_call::UrlTarget;
 pub use url_config::URL_ROOT;

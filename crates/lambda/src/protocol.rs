@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::error::{LambdaError, Result};
 use crate::request::{LambdaRequest, parse_query};
-use crate::response_body::LambdaBody;
+use crate::response_body::LambdaResponseBody;
 use crate::route::Operation;
 use crate::signature::{LAMBDA, Signature};
 use crate::{
@@ -84,11 +84,11 @@ impl LambdaProtocol {
         &self,
         request: Request<Bytes>,
         address: Option<IpAddr>,
-    ) -> Response<LambdaBody> {
+    ) -> Response<LambdaResponseBody> {
         let (parts, body) = request.into_parts();
         with_id(match self.answer(parts, body, address).await {
             Ok(response) => response,
-            Err(error) => error.response().map(LambdaBody::from),
+            Err(error) => error.response().map(LambdaResponseBody::from),
         })
     }
 
@@ -102,7 +102,7 @@ impl LambdaProtocol {
         parts: Parts,
         body: Bytes,
         address: Option<IpAddr>,
-    ) -> Result<Response<LambdaBody>> {
+    ) -> Result<Response<LambdaResponseBody>> {
         let principal = self.authenticate(&parts, &body, address).await?;
         let operation = Operation::of(&parts.method, parts.uri.path())?;
         let query = parse_query(parts.uri.query().unwrap_or_default());
@@ -111,7 +111,7 @@ impl LambdaProtocol {
         if let Operation::InvokeStream(name) = operation {
             return invoke_stream::invoke(&self.service, &request, name).await;
         }
-        Ok(self.execute(operation, &request).await?.map(LambdaBody::from))
+        Ok(self.execute(operation, &request).await?.map(LambdaResponseBody::from))
     }
 
     pub(crate) async fn authenticate(

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 /// The body of a response.
-pub enum LambdaBody {
+pub enum LambdaResponseBody {
     /// The whole response.
     Whole(Bytes),
     /// Parts of the response. After an error, the response is incomplete, and the connection must
@@ -14,8 +14,8 @@ pub enum LambdaBody {
     Parts(BoxStream<'static, io::Result<Bytes>>),
 }
 
-impl From<Bytes> for LambdaBody {
+impl From<Bytes> for LambdaResponseBody {
     fn from(bytes: Bytes) -> Self {
-        LambdaBody::Whole(bytes)
+        LambdaResponseBody::Whole(bytes)
     }
 }

@@ -5,7 +5,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use headwater_model::{Principal, Problem};
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, ClientCall, EndedJob, JobContext, ResolvedFunction,
+    Argument, ArgumentValue, CallInput, EndedJob, JobContext, LambdaCallParts, ResolvedFunction,
     ResponsePart, ResponseSender, ResultKind, Service,
 };
 use serde_json::Value;
@@ -51,7 +51,8 @@ impl StreamedCall {
         ClientInput { event, context, check }: ClientInput,
     ) -> Self {
         let (answer, parts) = ResponseSender::new();
-        let client = ClientCall { context, answer: Some(answer), ..ClientCall::default() };
+        let client =
+            LambdaCallParts { context, answer: Some(answer), ..LambdaCallParts::default() };
         let arguments =
             vec![Argument { name: EVENT.to_owned(), value: ArgumentValue::Json(event) }];
         let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };

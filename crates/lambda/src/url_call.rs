@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chrono::Utc;
 use headwater_model::{ErrorCode, Principal, Problem};
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, ClientCall, Cors, FunctionUrl, InvokeMode, JobContext,
+    Argument, ArgumentValue, CallInput, Cors, FunctionUrl, InvokeMode, JobContext, LambdaCallParts,
     ResultKind, UrlAuth,
 };
 use http::header::{HeaderName, ORIGIN, VARY};
@@ -18,7 +18,7 @@ use crate::function_name::FunctionName;
 use crate::invoke::{EVENT, EVENT_BYTES_MAX, encode, is_of_function};
 use crate::protocol::{LambdaProtocol, REQUEST_ID};
 use crate::request::decode;
-use crate::response_body::LambdaBody;
+use crate::response_body::LambdaResponseBody;
 use crate::signature::{LAMBDA, Signature};
 use crate::streamed_call::{ClientInput, StreamedCall};
 use crate::url_config::URL_ROOT;
@@ -78,14 +78,15 @@ impl LambdaProtocol {
         target: UrlTarget,
         request: Request<Bytes>,
         address: Option<IpAddr>,
-    ) -> Response<LambdaBody> {
+    ) -> Response<LambdaResponseBody> {
         let (parts, body) = request.into_parts();
         if body.len() > EVENT_BYTES_MAX {
-            return failure(StatusCode::PAYLOAD_TOO_LARGE).map(LambdaBody::from);
+            return failure(StatusCode::PAYLOAD_TOO_LARGE).map(LambdaResponseBody::from);
         }
         let cors = target.url.cors.clone();
         let called = self.call_target(target, &parts, &body, address).await;
-        let mut response = called.unwrap_or_else(|status| failure(status).map(LambdaBody::from));
+        let mut response =
+            called.unwrap_or_else(|status| failure(status).map(LambdaResponseBody::from));
         if let Some(cors) = &cors {
             allow_origin(&parts, cors, &mut response);
         }
@@ -98,7 +99,7 @@ impl LambdaProtocol {
         parts: &Parts,
         body: &Bytes,
         address: Option<IpAddr>,
-    ) -> Result<Response<LambdaBody>, StatusCode> {
+    ) -> Result<Response<LambdaResponseBody>, StatusCode> {
         let UrlTarget { name, url, path } = target;
         let (principal, signer) = match url.auth {
             UrlAuth::None => {
@@ -122,7 +123,7 @@ impl LambdaProtocol {
             return self.stream_url(&principal, &name, event).await;
         }
         let response = self.invoke_url(&principal, &name, ArgumentValue::Json(event)).await?;
-        Ok(response.map(LambdaBody::from))
+        Ok(response.map(LambdaResponseBody::from))
     }
 
     /// Calls a function, and returns its output while it runs.
@@ -131,7 +132,7 @@ impl LambdaProtocol {
         principal: &Principal,
         name: &FunctionName,
         event: Value,
-    ) -> Result<Response<LambdaBody>, StatusCode> {
+    ) -> Result<Response<LambdaResponseBody>, StatusCode> {
         let function = self.service.invocations().find(principal, &name.called()).await;
         let function = function.map_err(|problem| status_of(&problem))?;
         let input = ClientInput { event, context: None, check: invalid_response };
@@ -152,7 +153,7 @@ impl LambdaProtocol {
         let function = invocations.find(principal, &name.called()).await;
         let function = function.map_err(|problem| status_of(&problem))?;
         let arguments = vec![Argument { name: EVENT.to_owned(), value }];
-        let client = ClientCall::default();
+        let client = LambdaCallParts::default();
         let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
         let encode = |returned, job: JobContext| async move {
             let result = encode(returned).await?;

@@ -13,7 +13,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde_json::Value;
 
-use crate::response_body::LambdaBody;
+use crate::response_body::LambdaResponseBody;
 use crate::streamed_call::{CallEvent, StreamedCall};
 use crate::url_response::{described_head, response, sandboxed};
 
@@ -35,7 +35,9 @@ pub(crate) enum StreamFailure {
 }
 
 /// Waits for the start of the output, and returns the response.
-pub(crate) async fn respond(mut call: StreamedCall) -> Result<Response<LambdaBody>, StreamFailure> {
+pub(crate) async fn respond(
+    mut call: StreamedCall,
+) -> Result<Response<LambdaResponseBody>, StreamFailure> {
     let media_type = match call.next().await {
         Some(CallEvent::Part(ResponsePart::Begin { media_type })) => media_type,
         Some(CallEvent::Part(ResponsePart::Bytes(_))) | None => return Err(StreamFailure::Invalid),
@@ -43,7 +45,7 @@ pub(crate) async fn respond(mut call: StreamedCall) -> Result<Response<LambdaBod
             let EndedJob { result, .. } = end.map_err(StreamFailure::Problem)?;
             let whole = response(&result.map_err(StreamFailure::Problem)?);
             let whole = whole.map_err(|_| StreamFailure::Invalid)?;
-            return Ok(whole.map(LambdaBody::from));
+            return Ok(whole.map(LambdaResponseBody::from));
         }
     };
     let (mut response, start) = if media_type.split(';').next() == Some(DESCRIBED) {
@@ -60,7 +62,7 @@ pub(crate) async fn respond(mut call: StreamedCall) -> Result<Response<LambdaBod
         let bytes = HeaderValue::from_static("application/octet-stream");
         headers.insert(CONTENT_TYPE, bytes);
     }
-    Ok(sandboxed(response).map(|_| LambdaBody::Parts(body(start, call))))
+    Ok(sandboxed(response).map(|_| LambdaResponseBody::Parts(body(start, call))))
 }
 
 /// Returns the response that an output describes, and the bytes of the body that were read together

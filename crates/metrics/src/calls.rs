@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use headwater_model::ErrorCode;
 
-use crate::durations::Durations;
+use crate::duration_histogram::DurationHistogram;
 use crate::metrics_by_name::MetricsByName;
 
 /// The outcome of a call.
@@ -63,7 +63,7 @@ impl CallOutcome {
 
 /// The start of the instance of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CallStart {
+pub enum InstanceStartKind {
     /// A cold start: this call imported the packages.
     Cold,
     /// A clone of a zygote that had already imported the packages.
@@ -72,15 +72,16 @@ pub enum CallStart {
     Reused,
 }
 
-impl CallStart {
-    pub(crate) const ALL: [CallStart; 3] = [CallStart::Cold, CallStart::Zygote, CallStart::Reused];
+impl InstanceStartKind {
+    pub(crate) const ALL: [InstanceStartKind; 3] =
+        [InstanceStartKind::Cold, InstanceStartKind::Zygote, InstanceStartKind::Reused];
 
     /// Returns the name in metrics and traces.
     pub const fn as_str(self) -> &'static str {
         match self {
-            CallStart::Cold => "cold",
-            CallStart::Zygote => "zygote",
-            CallStart::Reused => "reused",
+            InstanceStartKind::Cold => "cold",
+            InstanceStartKind::Zygote => "zygote",
+            InstanceStartKind::Reused => "reused",
         }
     }
 }
@@ -91,7 +92,7 @@ pub struct CallEnd {
     /// The outcome of the call.
     pub outcome: CallOutcome,
     /// The start of the instance; `None` if no instance started.
-    pub start: Option<CallStart>,
+    pub start: Option<InstanceStartKind>,
     /// The time until the zygote of the instance was ready; zero for a reused instance.
     pub start_time: Duration,
 }
@@ -104,12 +105,12 @@ pub struct CallMetrics(Arc<MetricsByName<FunctionCounts>>);
 #[derive(Debug, Default)]
 pub(crate) struct FunctionCounts {
     pub(crate) outcomes: [AtomicU64; CallOutcome::ALL.len()],
-    pub(crate) starts: [AtomicU64; CallStart::ALL.len()],
+    pub(crate) starts: [AtomicU64; InstanceStartKind::ALL.len()],
     pub(crate) waiting: AtomicU64,
     pub(crate) running: AtomicU64,
-    pub(crate) queue: Durations,
-    pub(crate) start: Durations,
-    pub(crate) run: Durations,
+    pub(crate) queue: DurationHistogram,
+    pub(crate) start: DurationHistogram,
+    pub(crate) run: DurationHistogram,
 }
 
 /// A waiting or running call. Dropping the timer before the call's end counts the call as
@@ -176,7 +177,7 @@ mod tests {
     fn outcomes_and_starts_are_in_the_order_of_their_numbers() {
         let outcomes = CallOutcome::ALL.map(|outcome| outcome as usize);
         assert_eq!(outcomes, [0, 1, 2, 3, 4, 5]);
-        assert_eq!(CallStart::ALL.map(|start| start as usize), [0, 1, 2]);
+        assert_eq!(InstanceStartKind::ALL.map(|start| start as usize), [0, 1, 2]);
     }
 
     #[test]
@@ -191,13 +192,13 @@ mod tests {
         drop(waiting);
         running.end(CallEnd {
             outcome: CallOutcome::Succeeded,
-            start: Some(CallStart::Cold),
+            start: Some(InstanceStartKind::Cold),
             start_time: Duration::ZERO,
         });
         assert_eq!(gauges(), [0, 0]);
         let outcome =
             |outcome: CallOutcome| counts.outcomes[outcome as usize].load(Ordering::Relaxed);
         assert_eq!((outcome(CallOutcome::Cancelled), outcome(CallOutcome::Succeeded)), (1, 1));
-        assert_eq!(counts.starts[CallStart::Cold as usize].load(Ordering::Relaxed), 1);
+        assert_eq!(counts.starts[InstanceStartKind::Cold as usize].load(Ordering::Relaxed), 1);
     }
 }

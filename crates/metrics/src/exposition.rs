@@ -9,8 +9,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
 use prometheus_client::registry::Registry;
 
-use crate::calls::{CallOutcome, CallStart, FunctionCounts};
-use crate::durations::Durations;
+use crate::calls::{CallOutcome, FunctionCounts, InstanceStartKind};
+use crate::duration_histogram::DurationHistogram;
 use crate::events::EventCounts;
 use crate::jobs::{KindCounts, STATUSES};
 use crate::metric_families::{FamilyWriter, Labels, labels};
@@ -22,7 +22,7 @@ use crate::metric_names::{
     PROCESS_START, PROCESS_THREADS, PROCESS_VIRTUAL, QUEUE_TIME, REQUEST_TIME, REQUESTS, ROWS_READ,
     ROWS_WRITTEN, RUN_TIME, SPANS, START_TIME, STARTS, STATEMENTS, UPTIME,
 };
-use crate::process::ProcessState;
+use crate::process::ProcessResources;
 use crate::{
     CallMetrics, CommitMetrics, EventMetrics, JobMetrics, RequestMetrics, SpanMetrics,
     StatementMetrics,
@@ -127,7 +127,7 @@ impl Exposition {
             });
             samples.collect::<Vec<_>>()
         };
-        let times = |value: fn(&FunctionCounts) -> &Durations| {
+        let times = |value: fn(&FunctionCounts) -> &DurationHistogram| {
             let samples = functions
                 .iter()
                 .map(move |(name, counts)| (labels([("function", name)]), value(counts).counts()));
@@ -141,7 +141,7 @@ impl Exposition {
         });
         writer.counters(CALLS, outcomes)?;
         let starts = functions.iter().flat_map(|(name, counts)| {
-            CallStart::ALL.map(|start| {
+            InstanceStartKind::ALL.map(|start| {
                 let value = counts.starts[start as usize].load(Ordering::Relaxed);
                 (labels([("function", name), ("start", start.as_str())]), value)
             })
@@ -243,7 +243,7 @@ impl Exposition {
     }
 
     fn write_process(&self, writer: &mut FamilyWriter<'_>) -> fmt::Result {
-        let state = ProcessState::read();
+        let state = ProcessResources::read();
         let plain = |value: Option<u64>| value.map(|value| (Labels::new(), value));
         writer.info(BUILD, &labels([("version", &self.version)]))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
@@ -292,7 +292,7 @@ mod tests {
         call.run();
         call.end(CallEnd {
             outcome: CallOutcome::Succeeded,
-            start: Some(CallStart::Cold),
+            start: Some(InstanceStartKind::Cold),
             start_time: Duration::from_millis(3),
         });
         let events = exposition.events.of("landing");

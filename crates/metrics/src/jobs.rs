@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headwater_model::{JobKind, JobStatus, Usage};
 
-use crate::durations::Durations;
+use crate::duration_histogram::DurationHistogram;
 
 /// The final statuses of a job, in the order in which they are counted.
 pub(crate) const STATUSES: [JobStatus; 4] = JobStatus::FINAL;
@@ -19,7 +19,7 @@ pub struct JobMetrics(Arc<[KindCounts; JobKind::ALL.len()]>);
 #[derive(Debug, Default)]
 pub(crate) struct KindCounts {
     pub(crate) ended: [AtomicU64; STATUSES.len()],
-    pub(crate) elapsed: Durations,
+    pub(crate) elapsed: DurationHistogram,
     pub(crate) cpu_us: AtomicU64,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) bytes_written: AtomicU64,

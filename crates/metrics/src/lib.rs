@@ -7,7 +7,7 @@
 
 mod calls;
 mod commits;
-mod durations;
+mod duration_histogram;
 mod events;
 mod exposition;
 mod jobs;
@@ -19,7 +19,7 @@ mod requests;
 mod spans;
 mod statements;
 
-pub use calls::{CallEnd, CallMetrics, CallOutcome, CallStart, CallTimer};
+pub use calls::{CallEnd, CallMetrics, CallOutcome, CallTimer, InstanceStartKind};
 pub use commits::{CommitMetrics, MergeResult};
 pub use events::{EventCounts, EventMetrics};
 pub use exposition::{Exposition, InstanceCounts, MetricsFormat, UnfinishedJobs};

@@ -6,7 +6,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
-use crate::durations::DurationCounts;
+use crate::duration_histogram::HistogramCounts;
 
 /// The names and values of the labels of a sample.
 pub(crate) type Labels = Vec<(&'static str, String)>;
@@ -32,7 +32,7 @@ impl From<f64> for SampleValue {
 
 /// The name and the description of a family.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Family {
+pub(crate) struct MetricFamily {
     /// The name. For a counter, the name omits the suffix `_total`.
     pub(crate) name: &'static str,
     pub(crate) help: &'static str,
@@ -45,10 +45,10 @@ impl FamilyWriter<'_> {
     /// Writes a family of counters.
     pub(crate) fn counters<V: Into<SampleValue>>(
         &mut self,
-        family: Family,
+        family: MetricFamily,
         samples: impl IntoIterator<Item = (Labels, V)>,
     ) -> fmt::Result {
-        let Family { name, help } = family;
+        let MetricFamily { name, help } = family;
         let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         let none: Option<&Exemplar<NoLabelSet, f64>> = None;
         for (labels, value) in samples {
@@ -64,10 +64,10 @@ impl FamilyWriter<'_> {
     /// Writes a family of gauges.
     pub(crate) fn gauges<V: Into<SampleValue>>(
         &mut self,
-        family: Family,
+        family: MetricFamily,
         samples: impl IntoIterator<Item = (Labels, V)>,
     ) -> fmt::Result {
-        let Family { name, help } = family;
+        let MetricFamily { name, help } = family;
         let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (labels, value) in samples {
             let mut encoder = encoder.encode_family(&labels)?;
@@ -80,22 +80,22 @@ impl FamilyWriter<'_> {
     }
 
     /// Writes a constant metric, named `..._info`, whose labels contain the values.
-    pub(crate) fn info(&mut self, family: Family, labels: &Labels) -> fmt::Result {
-        let Family { name, help } = family;
+    pub(crate) fn info(&mut self, family: MetricFamily, labels: &Labels) -> fmt::Result {
+        let MetricFamily { name, help } = family;
         self.0.encode_descriptor(name, help, None, MetricType::Info)?.encode_info(labels)
     }
 
     /// Writes a family of histograms.
     pub(crate) fn histograms(
         &mut self,
-        family: Family,
-        samples: impl IntoIterator<Item = (Labels, DurationCounts)>,
+        family: MetricFamily,
+        samples: impl IntoIterator<Item = (Labels, HistogramCounts)>,
     ) -> fmt::Result {
-        let Family { name, help } = family;
+        let MetricFamily { name, help } = family;
         let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
         for (labels, counts) in samples {
             let mut encoder = encoder.encode_family(&labels)?;
-            let DurationCounts { sum, count, buckets } = counts;
+            let HistogramCounts { sum, count, buckets } = counts;
             encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
         }
         Ok(())

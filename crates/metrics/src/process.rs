@@ -13,7 +13,7 @@ const START_TICKS: usize = 19;
 
 /// The resources of the server's process. A value is `None` if `/proc` does not contain it.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct ProcessState {
+pub(crate) struct ProcessResources {
     pub(crate) cpu_seconds: Option<f64>,
     /// The start time in seconds since 1970.
     pub(crate) start_seconds: Option<f64>,
@@ -24,13 +24,13 @@ pub(crate) struct ProcessState {
     pub(crate) open_files_max: Option<u64>,
 }
 
-impl ProcessState {
+impl ProcessResources {
     /// Reads the state of this process.
     pub(crate) fn read() -> Self {
         let own = Path::new("/proc/self");
         let text = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
         let files = std::fs::read_dir(own.join("fd"));
-        ProcessState {
+        ProcessResources {
             open_files: files.ok().map(|files| files.count() as u64),
             open_files_max: open_files_max(&text(&own.join("limits"))),
             ..Self::parse(
@@ -53,13 +53,13 @@ impl ProcessState {
         let boot = boot.and_then(|time| time.trim().parse::<u64>().ok());
         let cpu = value(USER_TICKS).zip(value(SYSTEM_TICKS));
         let start = value(START_TICKS).zip(boot);
-        ProcessState {
+        ProcessResources {
             cpu_seconds: cpu.map(|(user, system)| seconds(user + system)),
             start_seconds: start.map(|(ticks, boot)| boot as f64 + seconds(ticks)),
             threads: value(THREADS),
             resident_bytes: kilobytes(status, "VmRSS:"),
             virtual_bytes: kilobytes(status, "VmSize:"),
-            ..ProcessState::default()
+            ..ProcessResources::default()
         }
     }
 }
@@ -84,24 +84,24 @@ mod tests {
     fn the_state_of_a_process_is_parsed() {
         let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 9 0 0 0 150 50 0 0 20 0 12 0 1000 99 88 1";
         let status = "Name:\ta\nVmSize:\t   200 kB\nVmRSS:\t    16 kB\n";
-        let state = ProcessState::parse(stat, status, "cpu 1 2\nbtime 1700000000\n");
-        let expected = ProcessState {
+        let state = ProcessResources::parse(stat, status, "cpu 1 2\nbtime 1700000000\n");
+        let expected = ProcessResources {
             cpu_seconds: Some(2.0),
             start_seconds: Some(1_700_000_010.0),
             threads: Some(12),
             resident_bytes: Some(16 << 10),
             virtual_bytes: Some(200 << 10),
-            ..ProcessState::default()
+            ..ProcessResources::default()
         };
         assert_eq!(state, expected);
-        assert_eq!(ProcessState::parse("", "", ""), ProcessState::default());
+        assert_eq!(ProcessResources::parse("", "", ""), ProcessResources::default());
         let limits = "Limit  Soft Limit  Hard Limit  Units\nMax open files   1024   4096   files\n";
         assert_eq!(open_files_max(limits), Some(1024));
     }
 
     #[test]
     fn the_state_of_this_process_is_complete() {
-        let state = ProcessState::read();
+        let state = ProcessResources::read();
         assert!(state.resident_bytes.is_some_and(|bytes| bytes > 100_000), "{state:?}");
         assert!(state.open_files.is_some_and(|files| files > 2), "{state:?}");
         assert!(state.start_seconds.is_some_and(|start| start > 1.7e9), "{state:?}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use crate::durations::Durations;
+use crate::duration_histogram::DurationHistogram;
 use crate::metrics_by_name::{MetricsByName, OTHER};
 
 /// The methods with their own label.
@@ -26,14 +26,14 @@ pub struct RequestMetrics(Arc<MetricsByName<RouteCounts>>);
 /// Metrics of the requests of one route.
 #[derive(Debug, Default)]
 pub(crate) struct RouteCounts {
-    responses: RwLock<BTreeMap<ResponseKey, AtomicU64>>,
+    responses: RwLock<BTreeMap<ResponseLabels, AtomicU64>>,
     /// The time until the head of the response.
-    pub(crate) elapsed: Durations,
+    pub(crate) elapsed: DurationHistogram,
 }
 
 /// The labels of a response within its route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ResponseKey {
+pub(crate) struct ResponseLabels {
     pub(crate) method: &'static str,
     pub(crate) status: u16,
 }
@@ -44,7 +44,7 @@ impl RequestMetrics {
     pub fn answered(&self, route: &str, method: &str, status: u16, elapsed: Duration) {
         let counts = self.0.get(route);
         let method = method_label(method).unwrap_or(OTHER);
-        let key = ResponseKey { method, status };
+        let key = ResponseLabels { method, status };
         counts.elapsed.observe(elapsed);
         if let Some(count) = counts.responses.read().get(&key) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -59,7 +59,7 @@ impl RequestMetrics {
 }
 
 impl RouteCounts {
-    pub(crate) fn responses(&self) -> Vec<(ResponseKey, u64)> {
+    pub(crate) fn responses(&self) -> Vec<(ResponseLabels, u64)> {
         let responses = self.responses.read();
         responses.iter().map(|(key, count)| (*key, count.load(Ordering::Relaxed))).collect()
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_engine::TableAccess;
+use headwater_engine::SessionRights;
 use headwater_model::{
     Action, Limits, Object, ObjectOwner, Problem, Restriction, Restrictions, TableName,
 };
@@ -12,7 +12,7 @@ use headwater_model::{
 /// on the target branch, or they allow everything.
 #[derive(Debug)]
 pub struct BranchAccess {
-    access: Arc<dyn TableAccess>,
+    access: Arc<dyn SessionRights>,
     branch: Object,
     /// Branch whose grants apply on the hidden branch; `None` allows everything on the hidden
     /// branch.
@@ -21,12 +21,12 @@ pub struct BranchAccess {
 
 impl BranchAccess {
     /// Creates checks that allow everything on the hidden branch `branch`.
-    pub fn unlimited(access: Arc<dyn TableAccess>, branch: &str) -> Self {
+    pub fn unlimited(access: Arc<dyn SessionRights>, branch: &str) -> Self {
         BranchAccess { access, branch: Object::branch(branch), target: None }
     }
 
     /// Creates checks that apply the rights on the branch `target` to the hidden branch `branch`.
-    pub fn as_on(access: Arc<dyn TableAccess>, branch: &str, target: &str) -> Self {
+    pub fn as_on(access: Arc<dyn SessionRights>, branch: &str, target: &str) -> Self {
         let target = Some(Object::branch(target));
         BranchAccess { access, branch: Object::branch(branch), target }
     }
@@ -38,7 +38,7 @@ impl BranchAccess {
     }
 }
 
-impl TableAccess for BranchAccess {
+impl SessionRights for BranchAccess {
     fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
         self.checked(object).map_or(Ok(()), |object| self.access.check(action, object))
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use headwater_functions::{
-    Argument, CallOwner, ClientCall, Environment, EnvironmentCache, EnvironmentSpec,
-    FunctionResult, LakeAccess, ResultKind, ReuseScope,
+    Argument, CallOwner, Environment, EnvironmentCache, EnvironmentSpec, FunctionResult,
+    LakeAccess, LambdaCallParts, ResultKind, ReuseScope,
 };
 use headwater_jobs::JobContext;
 use headwater_model::Usage;
@@ -25,7 +25,7 @@ pub struct CallInput {
     /// The function's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
     /// Values from the client: the Lambda client context, and the receiver of a streamed response.
-    pub client: ClientCall,
+    pub client: LambdaCallParts,
 }
 
 impl Runner {

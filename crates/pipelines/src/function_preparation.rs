@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_functions::{
-    CallOwner, ClientCall, Environment, EnvironmentCache, ExpectedCall, Invocation, ResultKind,
-    ReuseScope,
+    CallOwner, Environment, EnvironmentCache, ExpectedCall, Invocation, LambdaCallParts,
+    ResultKind, ReuseScope,
 };
 use headwater_model::Priority;
 use tokio_util::sync::CancellationToken;
@@ -145,7 +145,7 @@ impl Runner {
             reuse: if may_start { ReuseScope::SameFunction } else { ReuseScope::Never },
             start_until: CancellationToken::new(),
             lake: None,
-            client: ClientCall::default(),
+            client: LambdaCallParts::default(),
             early_result: None,
         };
         self.invocation_of(call).0

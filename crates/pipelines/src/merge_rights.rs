@@ -10,14 +10,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headwater_catalog::TableEntry;
-use headwater_engine::{TableAccess, change_forbidden};
+use headwater_engine::{SessionRights, change_forbidden};
 use headwater_lake::{Lake, MergeRights};
 use headwater_model::{Action, CommitId, ErrorCode, Object, Problem, TableName};
 
 /// Creates the checks that a merge, cherry-pick or revert makes for a user with the permissions in
 /// `access`. If rows or values of a table are hidden from the user, the user may not change the
 /// table.
-pub fn merge_rights(access: Arc<dyn TableAccess>) -> Arc<dyn MergeRights> {
+pub fn merge_rights(access: Arc<dyn SessionRights>) -> Arc<dyn MergeRights> {
     Arc::new(UserMergeRights(access))
 }
 
@@ -68,7 +68,7 @@ pub async fn readable(
 
 /// The merge checks for one user, with the same permissions as in the user's sessions.
 #[derive(Debug)]
-struct UserMergeRights(Arc<dyn TableAccess>);
+struct UserMergeRights(Arc<dyn SessionRights>);
 
 impl MergeRights for UserMergeRights {
     fn check(&self, action: Action, table: &TableName, entry: &TableEntry) -> Result<(), Problem> {

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use headwater_catalog::{DivergedTable, MergePlan, NewBranch, RequiredChecks};
+use headwater_catalog::{DivergedTable, MergePlan, NewBranch, RequiredCheckStatus};
 use headwater_jobs::JobContext;
 use headwater_lake::{MergeOptions, conflict_problem};
 use headwater_model::{
@@ -111,7 +111,7 @@ impl Runner {
     async fn plan_merge(&self, target: &str, request: &RunRequest) -> Result<MergeBeforeSteps> {
         let project = parse_project(&request.files)?.into_runnable()?;
         let mut merge = request.merge.clone().unwrap_or_else(|| MergeRequest::new(RefSpec::main()));
-        let checks = RequiredChecks::required_unless(merge.unchecked);
+        let checks = RequiredCheckStatus::required_unless(merge.unchecked);
         let plan = self.lake().catalog().merges().plan(target, &merge.source, checks).await;
         let plan = plan.map_err(|error| Error::other(&error))?;
         let mut whole = BTreeSet::new();

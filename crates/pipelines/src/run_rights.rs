@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use headwater_engine::{TableAccess, change_forbidden, check_ref, restricted_tables};
+use headwater_engine::{SessionRights, change_forbidden, check_ref, restricted_tables};
 use headwater_lake::CommitView;
 use headwater_model::{
     Action, Actor, MergeReport, Object, ObjectOwner, RefSpec, RunRequest, SYSTEM_NAMESPACE,
@@ -25,7 +25,7 @@ impl Runner {
     /// Returns a runner whose runs are limited to the permissions in `access`; `None` allows
     /// everything.
     #[must_use]
-    pub fn with_access(&self, access: Option<Arc<dyn TableAccess>>) -> Runner {
+    pub fn with_access(&self, access: Option<Arc<dyn SessionRights>>) -> Runner {
         let mut runner = self.clone();
         runner.access = access;
         runner
@@ -43,7 +43,7 @@ impl Runner {
 
     /// Returns the permissions for sessions on a run branch: the permissions of the runner, and all
     /// permissions on the branch.
-    pub(crate) fn access_on(&self, branch: &str) -> Option<Arc<dyn TableAccess>> {
+    pub(crate) fn access_on(&self, branch: &str) -> Option<Arc<dyn SessionRights>> {
         let access = self.access.clone()?;
         Some(Arc::new(BranchAccess::unlimited(access, branch)))
     }
@@ -261,7 +261,7 @@ impl Runner {
     /// merge base.
     async fn restricted(
         &self,
-        access: &dyn TableAccess,
+        access: &dyn SessionRights,
         target: &str,
         report: &MergeReport,
     ) -> Result<BTreeSet<TableName>> {

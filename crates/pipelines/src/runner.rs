@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headwater_catalog::EVENT_SCOPE;
-use headwater_engine::{Engine, TableAccess};
+use headwater_engine::{Engine, SessionRights};
 use headwater_functions::{EnvironmentCache, Functions, TableQuota};
 use headwater_jobs::{JobContext, Jobs};
 use headwater_lake::{Lake, MergeOptions, set_creator};
@@ -32,7 +32,7 @@ pub struct Runner {
     pub(crate) table_quota: TableQuota,
     pub(crate) secrets: SecretStore,
     /// The permissions of runs; `None` allows everything.
-    pub(crate) access: Option<Arc<dyn TableAccess>>,
+    pub(crate) access: Option<Arc<dyn SessionRights>>,
     /// The identity whose rights the outputs of runs use; `None` if runs write no outputs.
     pub(crate) actor: Option<Actor>,
     pub(crate) checked: CheckedQueries,

@@ -41,7 +41,7 @@ fn row(contents: &VisibleObjects, connection: &ConnectionState) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use headwater_connections::{Connections, NewConnection};
+    use headwater_connections::{ClientProperties, Connections};
     use headwater_model::Principal;
 
     use super::*;
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn a_connection_is_a_row_with_its_client_and_its_statement() {
         let connections = Connections::default();
-        let client = NewConnection {
+        let client = ClientProperties {
             database: "main".into(),
             application: "psql".into(),
             address: Some("127.0.0.1:4000".parse().expect("an address")),

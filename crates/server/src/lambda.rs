@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use headwater_lambda::{BODY_BYTES_MAX, LambdaBody, LambdaProtocol, ROOTS, URL_ROOT};
+use headwater_lambda::{BODY_BYTES_MAX, LambdaProtocol, LambdaResponseBody, ROOTS, URL_ROOT};
 
 use crate::auth::{TcpPeer, client_address};
 use crate::host_and_origin::WebOrigin;
@@ -88,9 +88,9 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
     protocol.call(request, address).await.map(body_of)
 }
 
-fn body_of(body: LambdaBody) -> Body {
+fn body_of(body: LambdaResponseBody) -> Body {
     match body {
-        LambdaBody::Whole(bytes) => Body::from(bytes),
-        LambdaBody::Parts(parts) => Body::from_stream(parts),
+        LambdaResponseBody::Whole(bytes) => Body::from(bytes),
+        LambdaResponseBody::Parts(parts) => Body::from_stream(parts),
     }
 }

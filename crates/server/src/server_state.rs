@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{ErrorCode, Health, Principal, Problem};
-use headwater_service::{LoginLimit, Service};
+use headwater_service::{LoginLimiter, Service};
 
 use crate::console::{NewSession, PresentedSession, Sessions};
 use crate::http::body::BodyQuotas;
@@ -25,7 +25,7 @@ pub struct AppState {
     /// Memory quotas of request bodies.
     pub bodies: BodyQuotas,
     pub activity: RequestActivity,
-    pub logins: LoginLimit,
+    pub logins: LoginLimiter,
     /// Sessions of browsers and of Flight clients.
     pub sessions: Sessions,
     pub shutdown: Shutdown,
@@ -38,7 +38,7 @@ impl AppState {
             service: Service::start(config.service.clone()).await?,
             bodies: BodyQuotas::new(config.service.memory_bytes / 8, config.write_timeout),
             activity: RequestActivity::new(config.service.telemetry.clone()),
-            logins: LoginLimit::default(),
+            logins: LoginLimiter::default(),
             sessions: Sessions::default(),
             shutdown: Shutdown::default(),
             config,

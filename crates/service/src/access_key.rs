@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use headwater_access::{AccessKeys as Keys, KeyPair, NewKey};
+use headwater_access::{AccessKeyPair, AccessKeys as Keys, NewAccessKey};
 use headwater_model::{
     AccessKey, CreateAccessKey, CreatedAccessKey, ErrorCode, Identity, Principal, Problem,
     ResultExt,
@@ -53,9 +53,9 @@ impl AccessKeys {
         self.0.authenticated(principal)?;
         let user = request.user.clone().or(principal.user_name().map(str::to_owned));
         self.check_create(principal, user.as_deref(), &request)?;
-        let pair = KeyPair::generate().or_problem()?;
+        let pair = AccessKeyPair::generate().or_problem()?;
         let sealed = self.0.secrets.seal(&label(&pair.id), &pair.secret).await.or_problem()?;
-        let new = NewKey { id: pair.id, sealed, user, properties: request.into() };
+        let new = NewAccessKey { id: pair.id, sealed, user, properties: request.into() };
         let key = Keys::of(&self.0.access).create(principal, new).await.or_problem()?;
         Ok(CreatedAccessKey { key, secret: pair.secret })
     }

@@ -2,7 +2,7 @@
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use headwater_access::{Access, AuditFilter, AuditRetentions};
+use headwater_access::{Access, AuditFilter, AuditRetentionSetting};
 use headwater_executors::{audit_schema, to_batches};
 use headwater_model::{Action, AuditRetention, Object, Principal, Problem, ResultExt};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ impl AccessControl {
     /// Errors: `forbidden` without `audit` on the lake.
     pub fn audit_retention(&self, principal: &Principal) -> Result<AuditRetention, Problem> {
         self.0.authorize(principal, Action::Audit, &Object::lake())?;
-        Ok(AuditRetentions::of(&self.0.access).get())
+        Ok(AuditRetentionSetting::of(&self.0.access).get())
     }
 
     /// Sets the retention time of events in the audit log. A server that was started with another
@@ -48,7 +48,7 @@ impl AccessControl {
         retention: AuditRetention,
     ) -> Result<AuditRetention, Problem> {
         self.0.administer(principal)?;
-        AuditRetentions::of(&self.0.access).set(principal, retention).await.or_problem()
+        AuditRetentionSetting::of(&self.0.access).set(principal, retention).await.or_problem()
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use headwater_access::{Credential, Decision, DenialReason};
-use headwater_engine::{TableAccess, check_ref};
+use headwater_engine::{SessionRights, check_ref};
 use headwater_executors::{authorize, table_access, unauthenticated};
 use headwater_model::{Action, ErrorCode, Object, Principal, Problem, RefSpec, ResultExt};
 use headwater_oidc::is_jwt;
@@ -114,7 +114,7 @@ impl Components {
 
     /// Returns the access checks for the tables of a principal's session; `None` for the owner of a
     /// lake without users.
-    pub(crate) fn table_access(&self, principal: &Principal) -> Option<Arc<dyn TableAccess>> {
+    pub(crate) fn table_access(&self, principal: &Principal) -> Option<Arc<dyn SessionRights>> {
         table_access(&self.access, principal, None)
     }
 }

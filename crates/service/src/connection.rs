@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use headwater_connections::{
-    ConnectionHandle, ConnectionKey, ConnectionState, Connections, NewConnection,
+    ClientProperties, ConnectionHandle, ConnectionKey, ConnectionState, Connections,
 };
 use headwater_engine::Session;
 use headwater_model::{Principal, Problem};
@@ -34,7 +34,7 @@ impl ClientConnections {
     pub fn open(
         &self,
         principal: &Principal,
-        client: NewConnection,
+        client: ClientProperties,
     ) -> Result<ConnectionHandle, Problem> {
         self.0.authenticated(principal)?;
         Ok(self.0.connections.open(principal.clone(), client))

@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{
     FileCall, PreparedStatement, RowSource, ScanCost, Session, StatementDescription,
 };
-use headwater_executors::{FileUsage, RunningStatement};
+use headwater_executors::{FileReadCounters, RunningStatement};
 use headwater_ingest::{ByteCounter, FileRows, Importer};
 use headwater_model::{ImportRequest, Principal, Problem, ResultExt};
 
@@ -139,7 +139,7 @@ struct StoredRows {
     rows: FileRows,
     /// Number of bytes that were read to determine columns and types.
     opened: u64,
-    usage: FileUsage,
+    usage: FileReadCounters,
 }
 
 impl RowSource for StoredRows {

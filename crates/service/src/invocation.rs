@@ -7,11 +7,11 @@ use std::sync::Arc;
 use futures::TryFutureExt;
 use headwater_destinations::DestinationSender;
 use headwater_executors::{
-    CallOutputs, OutputWriter, ParsedFunction, ParsedVersion, call_access, call_budget,
+    CallOutputs, OutputWriter, ParsedDeployment, ParsedFunction, call_access, call_budget,
     function_summary, instance_state, limits, parse_folder, record_secrets, split_name,
 };
-use headwater_function_lake::{CallIdentity, FunctionLake};
-use headwater_functions::{Argument, ClientCall, FunctionResult, LakeAccess, ResultKind};
+use headwater_function_lake::{CallIdentity, FunctionLakeAccess};
+use headwater_functions::{Argument, FunctionResult, LakeAccess, LambdaCallParts, ResultKind};
 use headwater_jobs::{JobContext, NewJob, SpawnOnDrop};
 use headwater_model::{
     AcceptedEvent, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind,
@@ -52,7 +52,7 @@ pub struct CallInput {
     /// The kind of result that the caller accepts.
     pub returns: ResultKind,
     /// Values from the client: the Lambda client context, and the receiver of a streamed response.
-    pub client: ClientCall,
+    pub client: LambdaCallParts,
     /// A permit for the memory of the arguments, held until the call has ended.
     pub permit: Option<Box<dyn Send>>,
 }
@@ -127,7 +127,7 @@ impl Invocations {
         self.0.authenticated(principal)?;
         let version = self.0.deployer.deployed().version()?;
         let mut listed = Vec::new();
-        if let Some(ParsedVersion { project, .. }) = &version {
+        if let Some(ParsedDeployment { project, .. }) = &version {
             for callable in project.callables.values() {
                 let mut summary = callable.summary(&project.defaults);
                 if let Some(call) = call_budget(callable, &project.defaults) {
@@ -252,7 +252,7 @@ impl Invocations {
             event: None,
             caused_by,
         };
-        let lake = Arc::new(FunctionLake::new(self.0.lake_parts(), scope));
+        let lake = Arc::new(FunctionLakeAccess::new(self.0.lake_parts(), scope));
         // Dropping this guard stops the function if the caller disconnects; its usage is recorded.
         let leaving = context.cancelled().drop_guard();
         let components = self.0.clone();

@@ -107,10 +107,10 @@ pub use view::Views;
 
 pub use headwater_access::{
     Access, AuditFilter, AuditLog, Credential, CredentialDigest, Decision, DecisionReason,
-    DenialReason, LOGIN_RETRY_AFTER, LoginAttempt, LoginLimit, NewUser,
+    DenialReason, LOGIN_RETRY_AFTER, LoginAttempt, LoginLimiter, NewUser,
 };
 pub use headwater_connections::{
-    ConnectionHandle, ConnectionState, NewConnection, TransactionState,
+    ClientProperties, ConnectionHandle, ConnectionState, TransactionState,
 };
 pub use headwater_engine::{
     PlanEstimate, PreparedStatement, RecordBatches as CopiedRows, StatementDescription,
@@ -118,14 +118,14 @@ pub use headwater_engine::{
 };
 pub use headwater_executors::{StatementRows, read_project};
 pub use headwater_function_store::{
-    ARCHIVE_BYTES_MAX, Cors, FILES_BYTES_MAX, FunctionChange, FunctionFiles, FunctionSource,
-    FunctionUpdate, FunctionUrl, InvokeConfig, InvokeMode, LAYERS, LayerChange, LayerVersion,
+    ARCHIVE_BYTES_MAX, Cors, EventInvokeConfig, FILES_BYTES_MAX, FunctionChange, FunctionFiles,
+    FunctionSource, FunctionUpdate, FunctionUrl, InvokeMode, LAYERS, LayerChange, LayerVersion,
     ProvisionedConfig, QualifierChange, QualifierSettings, STORED_ARCHIVE_BYTES_MAX,
     StoredFunction, StoredLayer, StoredVersion, UrlAuth, UrlSettings, UsedLayer,
     read_source as read_function, write_archive as write_function_archive,
 };
 pub use headwater_functions::{
-    Argument, ArgumentValue, ClientCall, FunctionResult, Isolation, ProvisionedStatus,
+    Argument, ArgumentValue, FunctionResult, Isolation, LambdaCallParts, ProvisionedStatus,
     ResponsePart, ResponseSender, ResultKind, SharedTable, SpawnCommand, make_folder,
     set_short_time_slice, spawner_main,
 };

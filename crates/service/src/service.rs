@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_access::{Access, AuditRetentions};
+use headwater_access::{Access, AuditRetentionSetting};
 use headwater_connections::Connections;
 use headwater_destinations::DestinationSender;
 use headwater_engine::Engine;
 use headwater_executors::{
-    ActiveVersion, BackfillExecutor, Deployer, FunctionCatalog, ImportExecutor, ImportRights,
-    MaintenanceExecutor, MeteredRuntime, ProjectFileSettings, Provisioner, ProvisionerParts,
+    ActiveDeployment, BackfillExecutor, Deployer, FunctionCatalog, ImportExecutor, ImportRights,
+    MaintenanceExecutor, MeteredRuntimePool, ProjectFileSettings, Provisioner, ProvisionerParts,
     RunExecutor, TriggerDependencies, TriggerExecutor, UPLOADS_FOLDER, delete_interrupted_uploads,
     register_system_tables, start_maintenance,
 };
@@ -272,7 +272,7 @@ pub(crate) struct Components {
     /// Cache of the Python environments that function calls use.
     pub given: Arc<EnvironmentCache>,
     /// Thread pool for operations that are recorded as jobs. It measures their processor time.
-    pub operations: MeteredRuntime,
+    pub operations: MeteredRuntimePool,
     /// Scans planned for Iceberg REST clients.
     pub scans: ScanCache,
     /// Changes of Iceberg REST clients that are in progress.
@@ -308,7 +308,7 @@ impl Components {
         let destinations = DestinationSender::new(parts, &queues, &secrets);
         let runs = RunExecutor::new(&runner, &lake, &access, &secrets, &destinations);
         let catalog = FunctionCatalog::new(&lake, &buckets.objects, folder);
-        let deployed = Arc::<ActiveVersion>::default();
+        let deployed = Arc::<ActiveDeployment>::default();
         let given = Arc::<EnvironmentCache>::default();
         let targets = project_dir(&config).map(|project| TriggerExecutor {
             catalog: catalog.clone(),
@@ -352,7 +352,7 @@ impl Components {
             queues,
             mappings,
             given,
-            operations: MeteredRuntime::default(),
+            operations: MeteredRuntimePool::default(),
             scans: ScanCache::default(),
             changes: ActiveChanges::default(),
             connections: Connections::default(),
@@ -378,7 +378,7 @@ impl Components {
         if let Err(error) = self.access.audit().flush().await {
             tracing::warn!("audit events cannot be stored: {error}");
         }
-        let kept = AuditRetentions::of(&self.access).get().keep_seconds;
+        let kept = AuditRetentionSetting::of(&self.access).get().keep_seconds;
         let kept = self.config.audit_kept.unwrap_or(Duration::from_secs(kept));
         if let Err(error) = self.access.audit().expire(kept).await {
             tracing::warn!("old audit events cannot be deleted: {error}");
@@ -405,7 +405,7 @@ fn lake_parts(lake: &Lake, engine: &Engine, buckets: &BucketComponents) -> LakeC
 
 fn import_executor(lake: &Lake, rights: &ImportRights) -> ImportExecutor {
     let (lake, rights) = (lake.clone(), rights.clone());
-    ImportExecutor { lake, runtime: MeteredRuntime::default(), rights }
+    ImportExecutor { lake, runtime: MeteredRuntimePool::default(), rights }
 }
 
 async fn open_queues(lake: &Lake) -> Result<headwater_queues::Queues> {
@@ -467,7 +467,7 @@ async fn register_executors(
     jobs.register(JobKind::Import, Arc::new(imports));
     jobs.register(JobKind::Run, Arc::new(runs));
     let maintenance =
-        MaintenanceExecutor { lake: lake.clone(), runtime: MeteredRuntime::background() };
+        MaintenanceExecutor { lake: lake.clone(), runtime: MeteredRuntimePool::background() };
     jobs.register(JobKind::Maintenance, Arc::new(maintenance));
 }
 

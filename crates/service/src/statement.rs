@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_engine::{
-    PreparedStatement, RecordBatches, Session, SessionOptions, StatementDescription,
-    StatementResult, TableAccess,
+    PreparedStatement, RecordBatches, Session, SessionOptions, SessionRights, StatementDescription,
+    StatementResult,
 };
 use headwater_executors::{EVERY, RunningStatement, StatementRows, table_access};
 use headwater_jobs::{NewJob, StatementLimits};
@@ -85,7 +85,7 @@ impl Statements {
     }
 
     /// Returns the access checks of a statement; `None` for the owner of a lake without users.
-    fn access(&self, principal: &Principal, job: Option<JobId>) -> Option<Arc<dyn TableAccess>> {
+    fn access(&self, principal: &Principal, job: Option<JobId>) -> Option<Arc<dyn SessionRights>> {
         let access = table_access(&self.components.access, principal, job)?;
         Some(match &self.transaction {
             Some(transaction) => transaction.access(access),

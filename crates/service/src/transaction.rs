@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_engine::TableAccess;
+use headwater_engine::SessionRights;
 use headwater_jobs::NewJob;
 use headwater_lake::{EqualChanges, Lake, MergeOptions, TemporaryBranch, conflict_problem};
 use headwater_model::{
@@ -90,7 +90,7 @@ impl OpenTransaction {
 
     /// Returns the access checks of the transaction's statements. On the hidden branch, a user has
     /// the same rights as on the target.
-    pub(crate) fn access(&self, access: Arc<dyn TableAccess>) -> Arc<dyn TableAccess> {
+    pub(crate) fn access(&self, access: Arc<dyn SessionRights>) -> Arc<dyn SessionRights> {
         match (&self.branch, &self.target) {
             (Some(branch), Some(target)) => {
                 Arc::new(BranchAccess::as_on(access, branch.name(), target))

@@ -1,7 +1,7 @@
 //! Checks of the rights to see or change tables, views and namespaces. The checks use the stored
 //! spelling of names.
 
-use headwater_executors::{EntryRights, StoredObject};
+use headwater_executors::{CheckedEntry, EntryRights};
 use headwater_lake::CommitView;
 use headwater_model::{Action, Object, Principal, Problem, RefSpec, ResultExt, TableName};
 
@@ -15,7 +15,7 @@ impl Components {
         reference: &RefSpec,
         action: Action,
         name: &TableName,
-    ) -> Result<StoredObject, Problem> {
+    ) -> Result<CheckedEntry, Problem> {
         let view = self.view_for(principal, reference).await?;
         self.entry_rights(principal).check_named(&view, action, name).await
     }
@@ -32,7 +32,7 @@ impl Components {
         reference: &RefSpec,
         actions: impl IntoIterator<Item = Action> + Send,
         object: Object,
-    ) -> Result<StoredObject, Problem> {
+    ) -> Result<CheckedEntry, Problem> {
         let stored = self.entry_rights(principal).stored(reference, object).await;
         for action in actions {
             self.authorize(principal, action, &stored.object)?;

@@ -17,9 +17,9 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use headwater_functions::{
-    Argument, ArgumentValue, CallOwner, ClientCall, Environment, EnvironmentCache, EnvironmentSpec,
-    Error, Frame, FunctionResult, Functions, Invocation, InvocationOutcome, LimitSettings, Limits,
-    ResultKind, ReuseScope, SharedTable,
+    Argument, ArgumentValue, CallOwner, Environment, EnvironmentCache, EnvironmentSpec, Error,
+    FunctionResult, Functions, Invocation, InvocationOutcome, LambdaCallParts, LimitSettings,
+    Limits, ResultKind, ReuseScope, SharedTable, TracebackFrame,
 };
 use headwater_model::{ErrorCode, ErrorDetails, Priority, Problem, ProjectFiles, ResultExt, Usage};
 use headwater_project::check_definition;
@@ -147,7 +147,7 @@ impl SqlFunctions {
             },
             begins_until: in_time.clone(),
             lake: None,
-            client: ClientCall::default(),
+            client: LambdaCallParts::default(),
             early_result: None,
         };
         // The receiver is dropped, so printed lines are discarded.
@@ -315,7 +315,7 @@ fn explained(function: &FunctionDefinition, error: &Error) -> Problem {
         let message = format!("function {own}{}", problem.message);
         return Problem { message, ..problem };
     };
-    let own: Vec<&Frame> = frames.iter().filter(|frame| frame.file == CODE_FILE).collect();
+    let own: Vec<&TracebackFrame> = frames.iter().filter(|frame| frame.file == CODE_FILE).collect();
     if exception.rsplit('.').next() == Some(RESULT_ERROR) {
         let message = format!("the function `{name}` {message}");
         return Problem::new(ErrorCode::FunctionFailed, message)
@@ -397,7 +397,7 @@ mod tests {
 
     #[test]
     fn an_exception_names_the_function_and_the_line_of_its_code() {
-        let frame = |file: &str, line| Frame {
+        let frame = |file: &str, line| TracebackFrame {
             file: file.to_owned(),
             line,
             function: "f".to_owned(),

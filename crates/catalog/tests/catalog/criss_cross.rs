@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_catalog::{Catalog, RequiredChecks};
+use headwater_catalog::{Catalog, RequiredCheckStatus};
 use headwater_model::{CommitId, FixedClock, MergeOutcome, MergeReport, MergeRequest};
 use headwater_store::MemoryStore;
 use proptest::prelude::*;
@@ -73,8 +73,11 @@ async fn different_resolutions_of_criss_cross_merges_conflict() {
     let before = [head(&catalog, "main").await, head(&catalog, "dev").await];
     for (target, source) in [("main", before[1]), ("dev", before[0])] {
         let source = format!("@{source}").parse().expect("a ref");
-        let plan =
-            catalog.merges().plan(target, &source, RequiredChecks::Required).await.expect("a plan");
+        let plan = catalog
+            .merges()
+            .plan(target, &source, RequiredCheckStatus::Required)
+            .await
+            .expect("a plan");
         let commit = headwater_catalog::MergeCommit::default();
         let made = catalog.merges().apply(&plan, Vec::new(), &commit).await.expect("a merge");
         assert!(made.is_some());

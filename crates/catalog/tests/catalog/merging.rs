@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_catalog::{
-    CommitRequest, Error, MergeCommit, NewBranch, RequiredChecks, TableChange,
+    CommitRequest, Error, MergeCommit, NewBranch, RequiredCheckStatus, TableChange,
 };
 use headwater_model::{
     BranchMerge, CommitId, CreateRef, MERGE_JOURNAL, MergeOutcome, MergeRequest, Namespace, RefSpec,
@@ -134,7 +134,7 @@ async fn each_commit_of_many_failed_runs_is_in_quarantine() {
             }
         }
         let source = format!("@{commit}").parse().expect("a ref");
-        let planned = catalog.merges().plan("main", &source, RequiredChecks::Required).await;
+        let planned = catalog.merges().plan("main", &source, RequiredCheckStatus::Required).await;
         let is_refused = matches!(planned, Err(Error::Quarantined { .. }));
         assert_eq!(is_refused, failed && !accepted, "{commit}: {planned:?}");
         refused += usize::from(is_refused);
@@ -151,7 +151,7 @@ async fn merges_are_recorded_while_they_are_watched() {
     let source: RefSpec = "dev".parse().expect("a ref");
     let merged = async |table: &str, name: Option<&str>| {
         let commit = set(&catalog, "dev", &[(table, 1)]).await.expect("a commit");
-        let planned = catalog.merges().plan("main", &source, RequiredChecks::Required).await;
+        let planned = catalog.merges().plan("main", &source, RequiredCheckStatus::Required).await;
         let mut plan = planned.expect("a plan");
         plan.merged = name.map(str::to_owned);
         let with = MergeCommit { author: "eva".into(), ..MergeCommit::default() };

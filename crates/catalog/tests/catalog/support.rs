@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_catalog::{
-    Catalog, CommitRequest, EntryKind, Error, MergeCommit, RequiredChecks, TableChange, TableEntry,
+    Catalog, CommitRequest, EntryKind, Error, MergeCommit, RequiredCheckStatus, TableChange,
+    TableEntry,
 };
 use headwater_model::{
     Branch, Clock, Commit, CreateRef, FixedClock, MergeOutcome, MergeReport, MergeRequest,
@@ -95,7 +96,7 @@ pub async fn merge_with(
     loop {
         let plan = catalog
             .merges()
-            .plan(target, &request.source, RequiredChecks::required_unless(request.unchecked))
+            .plan(target, &request.source, RequiredCheckStatus::required_unless(request.unchecked))
             .await?;
         if plan.is_up_to_date() {
             return Ok(plan.report(MergeOutcome::UpToDate, plan.head));

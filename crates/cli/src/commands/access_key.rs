@@ -2,7 +2,7 @@
 
 use headwater_model::{AccessKey, CreateAccessKey, CreateToken, CreatedAccessKey};
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::Key;
 use crate::commands::token::request;
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::output::{self, Grid};
 
 /// Runs `headwater key`.
-pub async fn key(context: &Context, api: &Api, arguments: Key) -> Result<()> {
+pub async fn key(context: &Context, api: &ApiClient, arguments: Key) -> Result<()> {
     match arguments {
         Key::Ls { user } => list(context, api, user.as_deref()).await,
         Key::Create(arguments) => {
@@ -29,7 +29,7 @@ pub async fn key(context: &Context, api: &Api, arguments: Key) -> Result<()> {
     }
 }
 
-async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient, user: Option<&str>) -> Result<()> {
     let query = user.map(|user| format!("?user={}", segment(user))).unwrap_or_default();
     let Some(keys) =
         fetch::<Vec<AccessKey>>(context, api, format!("/v1/access-keys{query}")).await?

@@ -2,7 +2,7 @@
 
 use headwater_model::{AsyncQuery, JobStatus, Problem, QueryRequest};
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output;
 use crate::commands::query::{self, RowRange};
 use crate::context::Context;
@@ -11,7 +11,7 @@ use crate::output;
 use crate::progress::ProgressDisplay;
 
 /// Starts a query and prints its id.
-pub async fn start(context: &Context, api: &Api, request: QueryRequest) -> Result<()> {
+pub async fn start(context: &Context, api: &ApiClient, request: QueryRequest) -> Result<()> {
     let query: AsyncQuery = api.post("/v1/queries".to_owned(), &request).await?;
     if !api_output::is_printed(context, &query) {
         output::line(&query.id);
@@ -21,7 +21,7 @@ pub async fn start(context: &Context, api: &Api, request: QueryRequest) -> Resul
 }
 
 /// Waits for the end of a query and prints its rows.
-pub async fn result(context: &Context, api: &Api, id: &str, rows: RowRange) -> Result<()> {
+pub async fn result(context: &Context, api: &ApiClient, id: &str, rows: RowRange) -> Result<()> {
     let path = format!("/v1/queries/{}", segment(id));
     let watch = ProgressDisplay::new(context.style, "querying");
     let waiting = async {
@@ -40,7 +40,7 @@ pub async fn result(context: &Context, api: &Api, id: &str, rows: RowRange) -> R
 }
 
 /// Cancels a query.
-pub async fn cancel(context: &Context, api: &Api, id: &str) -> Result<()> {
+pub async fn cancel(context: &Context, api: &ApiClient, id: &str) -> Result<()> {
     let path = format!("/v1/queries/{}/cancel", segment(id));
     let query: AsyncQuery = api.post(path, &serde_json::json!({})).await?;
     let text = match query.status {

@@ -4,7 +4,7 @@ use chrono::Utc;
 use headwater_model::{AuditRetention, parse_duration};
 use hyper::Method;
 
-use crate::api::{Api, ApiRequest, segment};
+use crate::api::{ApiClient, ApiRequest, segment};
 use crate::api_output;
 use crate::arguments::Audit;
 use crate::commands::query;
@@ -13,7 +13,7 @@ use crate::error::{self, Result};
 use crate::output::plural;
 
 /// Runs `headwater audit`.
-pub async fn audit(context: &Context, api: &Api, arguments: &Audit) -> Result<()> {
+pub async fn audit(context: &Context, api: &ApiClient, arguments: &Audit) -> Result<()> {
     if let Some(keep) = arguments.keep {
         let retention = AuditRetention { keep_seconds: keep.as_secs() };
         let set: AuditRetention = api.call(Method::PUT, "/v1/audit/retention", &retention).await?;

@@ -5,7 +5,7 @@ use headwater_backfill::{BackfillReport, ParameterValues};
 use headwater_model::{BackfillRequest, Job, Problem, RunRequest};
 use serde_json::Value;
 
-use crate::api::Api;
+use crate::api::ApiClient;
 use crate::arguments::{Backfill, OutputFormat};
 use crate::commands::reference;
 use crate::commands::run::{pairs, started};
@@ -16,7 +16,7 @@ use crate::output;
 use crate::project;
 
 /// Runs `headwater backfill`.
-pub async fn backfill(context: &Context, api: &Api, arguments: &Backfill) -> Result<()> {
+pub async fn backfill(context: &Context, api: &ApiClient, arguments: &Backfill) -> Result<()> {
     let ParameterValues { name, values } = parameter_values(arguments)?;
     let parameters = pairs(&arguments.parameters, "param")?;
     if parameters.contains_key(&name) {

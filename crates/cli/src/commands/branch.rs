@@ -12,7 +12,7 @@ use headwater_model::{
 use hyper::Method;
 use serde_json::json;
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{
     Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, ConflictOptions,
@@ -29,7 +29,7 @@ use crate::terminal::Tone;
 const RUN_PREFIX: &str = "run/";
 
 /// Runs `headwater branch`.
-pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<()> {
+pub async fn branch(context: &Context, api: &ApiClient, arguments: Branch) -> Result<()> {
     match arguments {
         Branch::Ls(arguments) => list(context, api, &arguments).await,
         Branch::Create(arguments) => {
@@ -72,7 +72,7 @@ pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<(
     }
 }
 
-async fn remove(context: &Context, api: &Api, arguments: &BranchRm) -> Result<()> {
+async fn remove(context: &Context, api: &ApiClient, arguments: &BranchRm) -> Result<()> {
     let lake = context.lake()?;
     let name = &arguments.name;
     let is_active = lake.active_branch() == *name && name != MAIN_BRANCH;
@@ -92,7 +92,7 @@ async fn remove(context: &Context, api: &Api, arguments: &BranchRm) -> Result<()
     Ok(())
 }
 
-async fn update(api: &Api, name: &str, change: &UpdateRef) -> Result<BranchRow> {
+async fn update(api: &ApiClient, name: &str, change: &UpdateRef) -> Result<BranchRow> {
     api.call(Method::PATCH, format!("/v1/branches/{}", segment(name)), change).await
 }
 
@@ -129,7 +129,7 @@ pub fn removed_if_exists(
     Ok(())
 }
 
-async fn list(context: &Context, api: &Api, arguments: &BranchLs) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient, arguments: &BranchLs) -> Result<()> {
     let Some(mut branches) = fetch::<Vec<BranchRow>>(context, api, "/v1/branches").await? else {
         return Ok(());
     };
@@ -174,7 +174,10 @@ fn is_of_run(branch: &BranchRow) -> bool {
 
 /// Returns the status of all cancelled and interrupted runs, by job id, to describe branches in
 /// quarantine. Sends no request if there are none.
-async fn unfinished_runs(api: &Api, branches: &[BranchRow]) -> Result<HashMap<String, JobStatus>> {
+async fn unfinished_runs(
+    api: &ApiClient,
+    branches: &[BranchRow],
+) -> Result<HashMap<String, JobStatus>> {
     if branches.iter().all(|branch| branch.quarantine.is_none()) {
         return Ok(HashMap::new());
     }
@@ -191,7 +194,7 @@ fn run_state(unfinished: &HashMap<String, JobStatus>, run: &str) -> &'static str
     }
 }
 
-async fn merge(context: &Context, api: &Api, arguments: BranchMerge) -> Result<()> {
+async fn merge(context: &Context, api: &ApiClient, arguments: BranchMerge) -> Result<()> {
     let target = reference(context, arguments.into)?;
     let (on_conflict, choices) = choices(arguments.choices)?;
     let request = MergeRequest {
@@ -224,7 +227,11 @@ async fn merge(context: &Context, api: &Api, arguments: BranchMerge) -> Result<(
     Ok(())
 }
 
-async fn cherry_pick(context: &Context, api: &Api, arguments: BranchCherryPick) -> Result<()> {
+async fn cherry_pick(
+    context: &Context,
+    api: &ApiClient,
+    arguments: BranchCherryPick,
+) -> Result<()> {
     let target = reference(context, arguments.onto)?;
     let (on_conflict, choices) = choices(arguments.choices)?;
     let picked = described(api, &arguments.commit).await?;
@@ -249,7 +256,7 @@ async fn cherry_pick(context: &Context, api: &Api, arguments: BranchCherryPick) 
     Ok(())
 }
 
-async fn revert(context: &Context, api: &Api, arguments: BranchRevert) -> Result<()> {
+async fn revert(context: &Context, api: &ApiClient, arguments: BranchRevert) -> Result<()> {
     let target = reference(context, arguments.on)?;
     let (on_conflict, choices) = choices(arguments.choices)?;
     let commit = arguments.commit.as_deref().map(str::parse).transpose();
@@ -285,7 +292,7 @@ async fn revert(context: &Context, api: &Api, arguments: BranchRevert) -> Result
 }
 
 /// Describes the commit of a ref: `@3fa9c1d2abcd (DELETE FROM flights)`.
-async fn described(api: &Api, reference: &str) -> Result<String> {
+async fn described(api: &ApiClient, reference: &str) -> Result<String> {
     let commits: Vec<Commit> =
         api.get(format!("/v1/refs/{}/commits?limit=1", segment(reference))).await?;
     let Some(commit) = commits.first() else { return Ok(reference.to_owned()) };

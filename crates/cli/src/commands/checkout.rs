@@ -2,7 +2,7 @@
 
 use headwater_model::{Branch, CreateRef, Problem, Tag};
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::arguments::{Checkout, OutputFormat};
 use crate::commands::reference;
 use crate::context::Context;
@@ -11,7 +11,7 @@ use crate::output;
 use crate::terminal::Tone;
 
 /// Sets the active branch.
-pub async fn checkout(context: &Context, api: &Api, arguments: &Checkout) -> Result<()> {
+pub async fn checkout(context: &Context, api: &ApiClient, arguments: &Checkout) -> Result<()> {
     if arguments.create {
         let from = reference(context, arguments.from.clone())?;
         let from = Some(from.parse().map_err(error::from_error)?);
@@ -34,7 +34,7 @@ pub async fn checkout(context: &Context, api: &Api, arguments: &Checkout) -> Res
 }
 
 /// Adds a hint to the error for a missing branch if a tag has this name.
-async fn if_tag(problem: Problem, api: &Api, name: &str) -> Problem {
+async fn if_tag(problem: Problem, api: &ApiClient, name: &str) -> Problem {
     let tag: Result<Tag> = api.get(format!("/v1/tags/{}", segment(name))).await;
     if tag.is_err() {
         return problem;

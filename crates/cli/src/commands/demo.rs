@@ -8,7 +8,7 @@ use std::path::Path;
 use clap::Parser;
 use headwater_model::{Branch, Table};
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::arguments::{Arguments, Command, Demo};
 use crate::commands::{dispatch, init};
 use crate::connect;
@@ -54,7 +54,7 @@ pub async fn demo(context: &Context, arguments: &Demo) -> Result<()> {
     Ok(())
 }
 
-async fn steps(context: &Context, api: &Api, folder: &Path) -> Result<()> {
+async fn steps(context: &Context, api: &ApiClient, folder: &Path) -> Result<()> {
     heading(context, "Import files into tables");
     let present: Vec<Table> = api.get("/v1/refs/main/tables").await?;
     for (table, file) in data_files(folder)? {
@@ -109,7 +109,7 @@ fn announce(context: &Context, words: &[&str]) -> Result<Command> {
 }
 
 /// Prints and runs a command.
-async fn run(context: &Context, api: &Api, words: &[&str]) -> Result<()> {
+async fn run(context: &Context, api: &ApiClient, words: &[&str]) -> Result<()> {
     let command = announce(context, words)?;
     dispatch(context, api, command).await
 }

@@ -13,7 +13,7 @@ use hyper::Method;
 
 use super::branch::removed_if_exists;
 use super::run;
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::arguments::{FunctionDeploy, FunctionName, FunctionRm, OutputFormat};
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -22,7 +22,7 @@ use crate::output;
 use crate::terminal::Tone;
 
 /// Deploys a function.
-pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> Result<()> {
+pub async fn deploy(context: &Context, api: &ApiClient, arguments: FunctionDeploy) -> Result<()> {
     let env = run::pairs(&arguments.env, "env")?;
     let request = send_files(api, &arguments.source).await?;
     let settings = FunctionSettingsUpdate {
@@ -66,7 +66,7 @@ fn listed(values: Vec<String>) -> Option<Vec<String>> {
 
 /// Returns a deployment request with the files of a folder or archive. If the files are large, they
 /// are uploaded first, and the request names the upload.
-pub async fn send_files(api: &Api, source: &Path) -> Result<DeployFunction> {
+pub async fn send_files(api: &ApiClient, source: &Path) -> Result<DeployFunction> {
     let source = headwater_server::read_function(source).map_err(error::from_error)?;
     match source {
         FunctionSource::Request(request) => Ok(*request),
@@ -76,14 +76,14 @@ pub async fn send_files(api: &Api, source: &Path) -> Result<DeployFunction> {
 }
 
 /// Uploads an archive, and returns a request that names the upload.
-async fn send(api: &Api, archive: File) -> Result<DeployFunction> {
+async fn send(api: &ApiClient, archive: File) -> Result<DeployFunction> {
     let archive = tokio::fs::File::from_std(archive);
     let upload: Upload = api.upload("/v1/uploads?name=function.zip", archive).await?;
     Ok(DeployFunction { upload: Some(upload.path), ..DeployFunction::default() })
 }
 
 /// Uploads an archive of a folder while creating it, so that the archive takes no disk space here.
-async fn send_folder(api: &Api, folder: PathBuf) -> Result<DeployFunction> {
+async fn send_folder(api: &ApiClient, folder: PathBuf) -> Result<DeployFunction> {
     let (archive, to) = std::io::pipe().map_err(error::from_io("create a pipe"))?;
     let write = move || headwater_server::write_function_archive(&folder, to);
     let written = tokio::task::spawn_blocking(write);
@@ -96,7 +96,11 @@ async fn send_folder(api: &Api, folder: PathBuf) -> Result<DeployFunction> {
 }
 
 /// Deletes an upload if the request that uses it failed. The next attempt uploads the files again.
-pub async fn or_delete_upload<T>(api: &Api, upload: Option<&str>, outcome: Result<T>) -> Result<T> {
+pub async fn or_delete_upload<T>(
+    api: &ApiClient,
+    upload: Option<&str>,
+    outcome: Result<T>,
+) -> Result<T> {
     if let (Err(_), Some(path)) = (&outcome, upload) {
         // Ignore the error, because an upload expires after a day.
         let _ = api.delete(format!("/v1/uploads?path={}", segment(path))).await;
@@ -105,7 +109,7 @@ pub async fn or_delete_upload<T>(api: &Api, upload: Option<&str>, outcome: Resul
 }
 
 /// Shows a function.
-pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Result<()> {
+pub async fn show(context: &Context, api: &ApiClient, arguments: &FunctionName) -> Result<()> {
     let path = format!("/v1/functions/{}", segment(&arguments.name));
     let function: DeployedFunction = api.get(path).await?;
     if context.output == OutputFormat::Json {
@@ -152,7 +156,7 @@ pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Res
 }
 
 /// Lists the versions of a function.
-pub async fn versions(context: &Context, api: &Api, arguments: &FunctionName) -> Result<()> {
+pub async fn versions(context: &Context, api: &ApiClient, arguments: &FunctionName) -> Result<()> {
     let path = format!("/v1/functions/{}/versions", segment(&arguments.name));
     let versions: Vec<FunctionVersion> = api.get(path).await?;
     if context.output == OutputFormat::Json {
@@ -177,7 +181,7 @@ pub async fn versions(context: &Context, api: &Api, arguments: &FunctionName) ->
 }
 
 /// Deletes a function.
-pub async fn remove(context: &Context, api: &Api, arguments: &FunctionRm) -> Result<()> {
+pub async fn remove(context: &Context, api: &ApiClient, arguments: &FunctionRm) -> Result<()> {
     let name = &arguments.name;
     let path = format!("/v1/functions/{}", segment(name));
     let callers = api.get::<DeployedFunction>(&path).await.map(|function| function.callers);

@@ -5,7 +5,7 @@ use headwater_model::{
     Deployment as DeploymentRow, ErrorCode, Problem,
 };
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::arguments::{Deploy, Deployment, OutputFormat};
 use crate::cell::Cell;
 use crate::context::Context;
@@ -16,7 +16,7 @@ use crate::project;
 use crate::terminal::Tone;
 
 /// Runs `headwater deploy`.
-pub async fn deploy(context: &Context, api: &Api, arguments: &Deploy) -> Result<()> {
+pub async fn deploy(context: &Context, api: &ApiClient, arguments: &Deploy) -> Result<()> {
     let root = project::locate(arguments.project.as_ref(), &context.lake()?)?;
     let files = headwater_server::read_project(&root)?;
     let request = DeployRequest { files, dry_run: arguments.dry_run, author: None };
@@ -26,7 +26,7 @@ pub async fn deploy(context: &Context, api: &Api, arguments: &Deploy) -> Result<
 }
 
 /// Runs `headwater deployment`.
-pub async fn deployment(context: &Context, api: &Api, arguments: Deployment) -> Result<()> {
+pub async fn deployment(context: &Context, api: &ApiClient, arguments: Deployment) -> Result<()> {
     match arguments {
         Deployment::Ls => list(context, &all(api).await?),
         Deployment::Get(arguments) => {
@@ -49,7 +49,7 @@ pub async fn deployment(context: &Context, api: &Api, arguments: Deployment) -> 
     Ok(())
 }
 
-async fn all(api: &Api) -> Result<Vec<DeploymentRow>> {
+async fn all(api: &ApiClient) -> Result<Vec<DeploymentRow>> {
     api.get("/v1/deployments").await
 }
 
@@ -164,7 +164,7 @@ fn sign(change: &DeployChange) -> (Tone, &'static str) {
 
 /// Compares the functions or triggers in the working folder with the active version, and prints the
 /// differences.
-pub async fn note_differences(context: &Context, api: &Api, kind: DeployedKind) {
+pub async fn note_differences(context: &Context, api: &ApiClient, kind: DeployedKind) {
     let Ok(lake) = context.lake() else { return };
     let Ok(root) = project::locate(None, &lake) else { return };
     let Ok(files) = headwater_server::read_project(&root) else { return };

@@ -5,7 +5,7 @@ use headwater_model::{
 };
 use serde_json::Value;
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::arguments::{
     BranchDiff, CompareArgument, CompareOptions, OutputFormat, TableDiff as TableDiffArguments,
 };
@@ -14,10 +14,10 @@ use crate::commands::reference;
 use crate::context::Context;
 use crate::error::Result;
 use crate::output;
-use crate::terminal::{Style, Tone};
+use crate::terminal::{OutputStyle, Tone};
 
 /// Runs `headwater branch diff`.
-pub async fn branch(context: &Context, api: &Api, arguments: BranchDiff) -> Result<()> {
+pub async fn branch(context: &Context, api: &ApiClient, arguments: BranchDiff) -> Result<()> {
     let to = reference(context, arguments.to)?;
     let rows = if arguments.how.summary { 0 } else { arguments.rows };
     let (from, how) = (arguments.from, parameters(&arguments.how));
@@ -32,7 +32,11 @@ pub async fn branch(context: &Context, api: &Api, arguments: BranchDiff) -> Resu
 }
 
 /// Runs `headwater table diff`.
-pub async fn table(context: &Context, api: &Api, arguments: TableDiffArguments) -> Result<()> {
+pub async fn table(
+    context: &Context,
+    api: &ApiClient,
+    arguments: TableDiffArguments,
+) -> Result<()> {
     let active = reference(context, None)?;
     let (from, to) = sides(&arguments, &active);
     let limit = if arguments.how.summary { 0 } else { arguments.limit };
@@ -167,7 +171,7 @@ fn print_comparison(context: &Context, (from, to): (&str, &str), found: &TableCo
 }
 
 /// Prints a diff as text.
-pub fn print_diff(style: Style, from: &str, to: &str, diff: &Diff) {
+pub fn print_diff(style: OutputStyle, from: &str, to: &str, diff: &Diff) {
     let (before, after) = (diff.from.short(), diff.to.short());
     let ends = format!("{from} (@{before}) → {to} (@{after})");
     if diff.tables.is_empty() {
@@ -179,7 +183,7 @@ pub fn print_diff(style: Style, from: &str, to: &str, diff: &Diff) {
     }
 }
 
-fn print_table(style: Style, table: &TableDiff) {
+fn print_table(style: OutputStyle, table: &TableDiff) {
     let (sign, tone) = signed(table.kind);
     let heading = style.paint(tone, format!("{sign} {}", table.table));
     let sizes = if table.view.is_some() { "view".to_owned() } else { sizes(table) };
@@ -240,7 +244,7 @@ pub fn signed(kind: ChangeKind) -> (&'static str, Tone) {
     }
 }
 
-fn print_queries(style: Style, view: &ViewDiff) {
+fn print_queries(style: OutputStyle, view: &ViewDiff) {
     for (sign, tone, queries, others) in
         [("-", Tone::Bad, &view.before, &view.after), ("+", Tone::Good, &view.after, &view.before)]
     {
@@ -255,7 +259,7 @@ fn one_line(sql: &str) -> String {
     sql.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn print_columns(style: Style, table: &TableDiff) {
+fn print_columns(style: OutputStyle, table: &TableDiff) {
     for column in &table.columns {
         let name = &column.column;
         let text = match (&column.before, &column.after) {

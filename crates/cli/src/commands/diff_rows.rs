@@ -6,13 +6,13 @@ use serde_json::Value;
 use crate::commands::diff::signed;
 use crate::output::{self, Cell, Grid};
 use crate::query_rows::cell;
-use crate::terminal::{Style, Tone};
+use crate::terminal::{OutputStyle, Tone};
 
 /// The text shown for a null value.
 const NULL: &str = "∅";
 
 /// Prints the changed rows, and the notes about the comparison.
-pub fn print_rows(style: Style, rows: &RowsDiff) {
+pub fn print_rows(style: OutputStyle, rows: &RowsDiff) {
     let remark = |text: String| output::line(format!("    {}", style.paint(Tone::Faint, text)));
     if rows.how == ComparisonMethod::NotCompared {
         let reason = rows.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
@@ -44,7 +44,7 @@ pub fn print_rows(style: Style, rows: &RowsDiff) {
 }
 
 /// Creates a table of the rows with old and new values side by side.
-fn grid(style: Style, rows: &[RowDiff]) -> Option<Grid> {
+fn grid(style: OutputStyle, rows: &[RowDiff]) -> Option<Grid> {
     let columns = columns(rows);
     let repeated = rows.iter().any(|row| row.times > 1);
     let mut headings = vec![""];
@@ -170,7 +170,7 @@ mod tests {
             diff(row(12, 7), None, ChangeKind::Removed),
             diff(None, row(12, 8), ChangeKind::Added),
         ];
-        let text = grid(Style::plain().with_width(60), &rows).expect("rows").text();
+        let text = grid(OutputStyle::plain().with_width(60), &rows).expect("rows").text();
         assert!(
             text.starts_with("   column_00  column_01  column_02  column_03  column_05\n"),
             "{text}"

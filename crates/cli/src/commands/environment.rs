@@ -5,7 +5,7 @@ use headwater_model::{
     RebuiltEnvironment, WarmInstanceSummary,
 };
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{Environment, EnvironmentPrune, EnvironmentRebuild, OutputFormat};
 use crate::context::Context;
@@ -15,7 +15,7 @@ use crate::output::{self, Grid};
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 
 /// Runs `headwater environment`.
-pub async fn environment(context: &Context, api: &Api, arguments: Environment) -> Result<()> {
+pub async fn environment(context: &Context, api: &ApiClient, arguments: Environment) -> Result<()> {
     match arguments {
         Environment::Ls => list(context, api).await,
         Environment::Explain(arguments) => explain(context, api, &arguments.id).await,
@@ -24,7 +24,7 @@ pub async fn environment(context: &Context, api: &Api, arguments: Environment) -
     }
 }
 
-async fn list(context: &Context, api: &Api) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient) -> Result<()> {
     let Some(environments) =
         fetch::<Vec<EnvironmentSummary>>(context, api, "/v1/environments").await?
     else {
@@ -46,7 +46,7 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     Ok(())
 }
 
-async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
+async fn explain(context: &Context, api: &ApiClient, id: &str) -> Result<()> {
     let path = format!("/v1/environments/{}", segment(id));
     let Some(explained) = fetch::<EnvironmentDetails>(context, api, path).await? else {
         return Ok(());
@@ -115,7 +115,7 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
     Ok(())
 }
 
-async fn prune(context: &Context, api: &Api, arguments: &EnvironmentPrune) -> Result<()> {
+async fn prune(context: &Context, api: &ApiClient, arguments: &EnvironmentPrune) -> Result<()> {
     let unused_seconds = if arguments.all { 0 } else { arguments.days * SECONDS_PER_DAY };
     let request = PruneEnvironments { unused_seconds, dry_run: arguments.dry_run };
     let pruned: PrunedEnvironments = api.post("/v1/environments/prune", &request).await?;
@@ -139,7 +139,7 @@ async fn prune(context: &Context, api: &Api, arguments: &EnvironmentPrune) -> Re
     Ok(())
 }
 
-async fn rebuild(context: &Context, api: &Api, arguments: EnvironmentRebuild) -> Result<()> {
+async fn rebuild(context: &Context, api: &ApiClient, arguments: EnvironmentRebuild) -> Result<()> {
     let ids = if arguments.all {
         let all: Vec<EnvironmentSummary> = api.get("/v1/environments").await?;
         all.into_iter().map(|environment| environment.id).collect()

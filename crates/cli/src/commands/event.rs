@@ -3,7 +3,7 @@
 use headwater_model::{TriggerEvent, TriggerEventStatus};
 use hyper::Method;
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{Event as Arguments, EventId, EventLs, OutputFormat};
 use crate::commands::event_send;
@@ -13,7 +13,7 @@ use crate::output::{self, Cell, Grid};
 use crate::terminal::Tone;
 
 /// Runs `headwater event`.
-pub async fn event(context: &Context, api: &Api, arguments: Arguments) -> Result<()> {
+pub async fn event(context: &Context, api: &ApiClient, arguments: Arguments) -> Result<()> {
     match arguments {
         Arguments::Ls(arguments) => list(context, api, arguments).await?,
         Arguments::Send(arguments) => event_send::send(context, api, &arguments).await?,
@@ -89,7 +89,7 @@ fn status_cell(status: TriggerEventStatus) -> (&'static str, Tone) {
     }
 }
 
-async fn list(context: &Context, api: &Api, arguments: EventLs) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient, arguments: EventLs) -> Result<()> {
     let mut path = format!("/v1/trigger-events?limit={}", arguments.limit);
     for (name, value) in [("trigger", arguments.trigger), ("status", arguments.status)] {
         if let Some(value) = value {

@@ -6,7 +6,7 @@ use std::path::Path;
 use headwater_model::{AcceptedEvent, ErrorCode, Problem};
 use serde_json::value::RawValue;
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output;
 use crate::arguments::EventSend;
 use crate::context::Context;
@@ -18,7 +18,7 @@ const REQUEST_EVENTS_MAX: usize = 1_000;
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 
 /// Runs `headwater event send`.
-pub async fn send(context: &Context, api: &Api, arguments: &EventSend) -> Result<()> {
+pub async fn send(context: &Context, api: &ApiClient, arguments: &EventSend) -> Result<()> {
     let text = read(&arguments.file)?;
     let events = events(&text)?;
     let path = format!("/v1/functions/{}/events", segment(&arguments.function));

@@ -9,7 +9,7 @@ use headwater_model::{
 use hyper::Method;
 use serde_json::Value;
 
-use crate::api::{Api, ApiRequest, collect, segment};
+use crate::api::{ApiClient, ApiRequest, collect, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{Function, FunctionInvoke, OutputFormat};
 use crate::commands::{
@@ -22,7 +22,7 @@ use crate::job_events::{self, EventPrinter};
 use crate::output::{self, Grid};
 
 /// Runs `headwater function`.
-pub async fn function(context: &Context, api: &Api, arguments: Function) -> Result<()> {
+pub async fn function(context: &Context, api: &ApiClient, arguments: Function) -> Result<()> {
     match arguments {
         Function::Ls => list(context, api).await,
         Function::Deploy(arguments) => deployed_function::deploy(context, api, *arguments).await,
@@ -47,7 +47,7 @@ pub async fn function(context: &Context, api: &Api, arguments: Function) -> Resu
     }
 }
 
-async fn list(context: &Context, api: &Api) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient) -> Result<()> {
     let Some(functions) = fetch::<Vec<FunctionSummary>>(context, api, "/v1/functions").await?
     else {
         return Ok(());
@@ -106,7 +106,11 @@ fn budget_text(name: &str, usage: &BudgetUsage) -> String {
 }
 
 /// Calls a function asynchronously.
-async fn invoke_async(context: &Context, api: &Api, arguments: &FunctionInvoke) -> Result<()> {
+async fn invoke_async(
+    context: &Context,
+    api: &ApiClient,
+    arguments: &FunctionInvoke,
+) -> Result<()> {
     let request = InvokeAsyncRequest {
         arguments: given(arguments)?,
         key: arguments.key.clone(),
@@ -127,7 +131,7 @@ async fn invoke_async(context: &Context, api: &Api, arguments: &FunctionInvoke) 
     Ok(())
 }
 
-async fn invoke(context: &Context, api: &Api, arguments: &FunctionInvoke) -> Result<()> {
+async fn invoke(context: &Context, api: &ApiClient, arguments: &FunctionInvoke) -> Result<()> {
     let files = arguments.working_folder.then(|| deployment::working_files(context)).transpose()?;
     let request = InvokeRequest { arguments: given(arguments)?, files, author: None };
     if arguments.watch {
@@ -140,7 +144,7 @@ async fn invoke(context: &Context, api: &Api, arguments: &FunctionInvoke) -> Res
 /// error of a failed call.
 pub async fn call(
     context: &Context,
-    api: &Api,
+    api: &ApiClient,
     name: &str,
     request: &InvokeRequest,
 ) -> Result<(Option<String>, Result<()>)> {

@@ -6,7 +6,7 @@ use headwater_model::{DeployedFunction, ErrorCode, FunctionAlias as Alias, Updat
 use hyper::Method;
 
 use super::branch::removed_if_exists;
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output;
 use crate::arguments::{
     AliasVersion, FunctionAlias, FunctionAliasCreate, FunctionAliasRm, FunctionAliasUpdate,
@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::grid::Grid;
 
 /// Runs `headwater function alias`.
-pub async fn alias(context: &Context, api: &Api, arguments: FunctionAlias) -> Result<()> {
+pub async fn alias(context: &Context, api: &ApiClient, arguments: FunctionAlias) -> Result<()> {
     match arguments {
         FunctionAlias::Create(arguments) => create(context, api, arguments).await,
         FunctionAlias::Update(arguments) => update(context, api, arguments).await,
@@ -25,7 +25,7 @@ pub async fn alias(context: &Context, api: &Api, arguments: FunctionAlias) -> Re
     }
 }
 
-async fn create(context: &Context, api: &Api, arguments: FunctionAliasCreate) -> Result<()> {
+async fn create(context: &Context, api: &ApiClient, arguments: FunctionAliasCreate) -> Result<()> {
     let FunctionAliasCreate { name, alias, version, weights, description } = arguments;
     let AliasVersion(version) = version;
     let request = Alias { version, description, weights: weights.into_iter().collect() };
@@ -35,7 +35,7 @@ async fn create(context: &Context, api: &Api, arguments: FunctionAliasCreate) ->
     Ok(())
 }
 
-async fn update(context: &Context, api: &Api, arguments: FunctionAliasUpdate) -> Result<()> {
+async fn update(context: &Context, api: &ApiClient, arguments: FunctionAliasUpdate) -> Result<()> {
     let (name, alias) = (&arguments.name, &arguments.alias);
     let has_weights = arguments.no_weights || !arguments.weights.is_empty();
     let request = UpdateFunctionAlias {
@@ -49,7 +49,7 @@ async fn update(context: &Context, api: &Api, arguments: FunctionAliasUpdate) ->
     Ok(())
 }
 
-async fn list(context: &Context, api: &Api, name: &str) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient, name: &str) -> Result<()> {
     let aliases = aliases(api, name).await?;
     if api_output::is_printed(context, &aliases) {
         return Ok(());
@@ -62,14 +62,14 @@ async fn list(context: &Context, api: &Api, name: &str) -> Result<()> {
     Ok(())
 }
 
-async fn remove(context: &Context, api: &Api, arguments: &FunctionAliasRm) -> Result<()> {
+async fn remove(context: &Context, api: &ApiClient, arguments: &FunctionAliasRm) -> Result<()> {
     let FunctionAliasRm { name, alias, if_exists } = arguments;
     let deletion = api.delete(path(name, alias)).await;
     let missing = if_exists.then_some(ErrorCode::FunctionNotFound);
     removed_if_exists(context, "alias", &format!("{name}:{alias}"), missing, deletion)
 }
 
-async fn aliases(api: &Api, name: &str) -> Result<BTreeMap<String, Alias>> {
+async fn aliases(api: &ApiClient, name: &str) -> Result<BTreeMap<String, Alias>> {
     let path = format!("/v1/functions/{}", segment(name));
     Ok(api.get::<DeployedFunction>(path).await?.aliases)
 }

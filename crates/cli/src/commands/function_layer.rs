@@ -4,7 +4,7 @@ use headwater_model::{DeployFunction, ErrorCode, LayerVersion, PublishLayer};
 
 use super::branch::removed_if_exists;
 use super::deployed_function;
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{FunctionLayer, FunctionLayerPublish, FunctionLayerRm};
 use crate::context::Context;
@@ -13,7 +13,7 @@ use crate::grid::Grid;
 use crate::output;
 
 /// Runs `headwater function layer`.
-pub async fn layer(context: &Context, api: &Api, arguments: FunctionLayer) -> Result<()> {
+pub async fn layer(context: &Context, api: &ApiClient, arguments: FunctionLayer) -> Result<()> {
     match arguments {
         FunctionLayer::Publish(arguments) => publish(context, api, arguments).await,
         FunctionLayer::Ls => list(context, api).await,
@@ -21,7 +21,11 @@ pub async fn layer(context: &Context, api: &Api, arguments: FunctionLayer) -> Re
     }
 }
 
-async fn publish(context: &Context, api: &Api, arguments: FunctionLayerPublish) -> Result<()> {
+async fn publish(
+    context: &Context,
+    api: &ApiClient,
+    arguments: FunctionLayerPublish,
+) -> Result<()> {
     let FunctionLayerPublish { name, source, description } = arguments;
     let sent = deployed_function::send_files(api, &source).await?;
     let DeployFunction { files, archive, upload, .. } = sent;
@@ -38,7 +42,7 @@ async fn publish(context: &Context, api: &Api, arguments: FunctionLayerPublish) 
     Ok(())
 }
 
-async fn list(context: &Context, api: &Api) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient) -> Result<()> {
     let Some(versions) = fetch::<Vec<LayerVersion>>(context, api, "/v1/layers").await? else {
         return Ok(());
     };
@@ -59,7 +63,7 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     Ok(())
 }
 
-async fn remove(context: &Context, api: &Api, arguments: &FunctionLayerRm) -> Result<()> {
+async fn remove(context: &Context, api: &ApiClient, arguments: &FunctionLayerRm) -> Result<()> {
     let FunctionLayerRm { name, version, if_exists } = arguments;
     let deletion = api.delete(format!("{}/{version}", path(name))).await;
     let missing = if_exists.then_some(ErrorCode::FunctionNotFound);

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use headwater_model::{Job, JobEvent, JobEventKind, JobId, Timestamp};
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::commands::{call_report, function_logs};
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -35,9 +35,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 const OVERLAP: TimeDelta = TimeDelta::seconds(5);
 
 /// Printer of the output of a function's calls.
-pub(super) struct CallOutput<'a> {
+pub(super) struct CallOutputPrinter<'a> {
     context: &'a Context,
-    api: &'a Api,
+    api: &'a ApiClient,
     printer: EventPrinter,
     /// The memory limit of the function, if it is known.
     memory: Option<u64>,
@@ -45,10 +45,16 @@ pub(super) struct CallOutput<'a> {
     last: Option<JobId>,
 }
 
-impl<'a> CallOutput<'a> {
+impl<'a> CallOutputPrinter<'a> {
     /// Creates a printer for a function with this memory limit.
-    pub(super) fn new(context: &'a Context, api: &'a Api, memory: Option<u64>) -> Self {
-        CallOutput { context, api, printer: EventPrinter::answer(context), memory, last: None }
+    pub(super) fn new(context: &'a Context, api: &'a ApiClient, memory: Option<u64>) -> Self {
+        CallOutputPrinter {
+            context,
+            api,
+            printer: EventPrinter::answer(context),
+            memory,
+            last: None,
+        }
     }
 
     /// Prints a call and its output so far.
@@ -161,7 +167,7 @@ struct NewCalls {
 }
 
 /// Waits until a function call is recorded after `newest`.
-async fn new_calls(api: &Api, name: &str, newest: Option<Timestamp>) -> Result<NewCalls> {
+async fn new_calls(api: &ApiClient, name: &str, newest: Option<Timestamp>) -> Result<NewCalls> {
     let mut path = format!("/v1/jobs?kind=function&limit=1&wait_ms={WAIT_MS}");
     if let Some(newest) = newest {
         // `since` includes its time, so search from the next nanosecond.

@@ -6,9 +6,9 @@ use std::collections::HashSet;
 use headwater_model::{ErrorCode, FunctionSummary, Job, JobEvent, JobId, Problem, TriggerStatus};
 use serde_json::{Value, json};
 
-use crate::api::Api;
+use crate::api::ApiClient;
 use crate::arguments::{FunctionLogs, OutputFormat};
-use crate::commands::function_log_output::CallOutput;
+use crate::commands::function_log_output::CallOutputPrinter;
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::job_events;
@@ -18,7 +18,7 @@ use crate::output;
 const CALLS_MAX: usize = 2_000;
 
 /// Runs `headwater function logs`.
-pub async fn logs(context: &Context, api: &Api, arguments: &FunctionLogs) -> Result<()> {
+pub async fn logs(context: &Context, api: &ApiClient, arguments: &FunctionLogs) -> Result<()> {
     if context.output == OutputFormat::Json {
         return logs_json(api, arguments).await;
     }
@@ -30,7 +30,7 @@ pub async fn logs(context: &Context, api: &Api, arguments: &FunctionLogs) -> Res
     }
     let known: HashSet<JobId> = recorded.iter().map(|call| call.id).collect();
     let older = recorded.len().saturating_sub(arguments.limit);
-    let mut output = CallOutput::new(context, api, memory(api, &arguments.name).await);
+    let mut output = CallOutputPrinter::new(context, api, memory(api, &arguments.name).await);
     let mut running = Vec::new();
     for call in recorded.into_iter().skip(older) {
         if arguments.follow && !call.status.is_final() {
@@ -46,7 +46,7 @@ pub async fn logs(context: &Context, api: &Api, arguments: &FunctionLogs) -> Res
 }
 
 /// Returns the recorded calls of a function, oldest first. `filter` has further query parameters.
-pub(super) async fn calls(api: &Api, name: &str, filter: &str) -> Result<Vec<Job>> {
+pub(super) async fn calls(api: &ApiClient, name: &str, filter: &str) -> Result<Vec<Job>> {
     let path = format!("/v1/jobs?kind=function&limit={CALLS_MAX}{filter}");
     let mut calls: Vec<Job> = api.get(path).await?;
     let authors = trigger_authors(api, name).await;
@@ -57,7 +57,7 @@ pub(super) async fn calls(api: &Api, name: &str, filter: &str) -> Result<Vec<Job
 
 /// Returns the job authors `trigger NAME` of the triggers that call a function; none if the user
 /// may not list triggers.
-async fn trigger_authors(api: &Api, name: &str) -> Vec<String> {
+async fn trigger_authors(api: &ApiClient, name: &str) -> Vec<String> {
     let triggers = api.get::<Vec<TriggerStatus>>("/v1/triggers").await.unwrap_or_default();
     let calls = |status: &TriggerStatus| {
         status.trigger.function.as_deref().is_some_and(|called| is_call_of(called, name))
@@ -75,13 +75,13 @@ fn is_call_of(called: &str, name: &str) -> bool {
 
 /// Returns the current memory limit of a function in bytes; `None` if the function no longer exists
 /// or the user may not list functions. `name` can end with a version or alias.
-async fn memory(api: &Api, name: &str) -> Option<u64> {
+async fn memory(api: &ApiClient, name: &str) -> Option<u64> {
     let name = name.split_once(':').map_or(name, |(name, _)| name);
     let functions = api.get::<Vec<FunctionSummary>>("/v1/functions").await.unwrap_or_default();
     functions.into_iter().find(|one| one.name == name).map(|one| one.memory_bytes)
 }
 
-async fn logs_json(api: &Api, arguments: &FunctionLogs) -> Result<()> {
+async fn logs_json(api: &ApiClient, arguments: &FunctionLogs) -> Result<()> {
     let mut documents: Vec<Value> = Vec::new();
     let recorded = calls(api, &arguments.name, "").await?;
     let older = recorded.len().saturating_sub(arguments.limit);

@@ -4,7 +4,7 @@ use headwater_model::{ErrorCode, FunctionUrlAuth, FunctionUrlConfig, SetFunction
 use hyper::Method;
 
 use super::branch::removed_if_exists;
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output;
 use crate::arguments::{
     FunctionUrl, FunctionUrlCreate, FunctionUrlName, FunctionUrlRm, FunctionUrlUpdate,
@@ -16,7 +16,7 @@ use crate::lake::Lake;
 use crate::output;
 
 /// Runs `headwater function url`.
-pub async fn url(context: &Context, api: &Api, arguments: FunctionUrl) -> Result<()> {
+pub async fn url(context: &Context, api: &ApiClient, arguments: FunctionUrl) -> Result<()> {
     match arguments {
         FunctionUrl::Create(FunctionUrlCreate { of, auth, stream }) => {
             let (auth, stream) = (Some(auth_of(auth)), Some(stream));
@@ -47,7 +47,7 @@ pub async fn url(context: &Context, api: &Api, arguments: FunctionUrl) -> Result
 
 async fn set(
     context: &Context,
-    api: &Api,
+    api: &ApiClient,
     of: &FunctionUrlName,
     request: &SetFunctionUrl,
 ) -> Result<()> {

@@ -6,7 +6,7 @@
 
 use headwater_model::{ErrorCode, InvokeRequest, ProjectFiles};
 
-use crate::api::Api;
+use crate::api::ApiClient;
 use crate::arguments::FunctionInvoke;
 use crate::commands::{call_report, function, watch};
 use crate::context::Context;
@@ -17,7 +17,7 @@ use crate::terminal::Tone;
 /// Calls the function after each edit.
 pub async fn watch(
     context: &Context,
-    api: &Api,
+    api: &ApiClient,
     arguments: &FunctionInvoke,
     mut request: InvokeRequest,
 ) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use headwater_model::{AccessExplanation, Action, Grant as GrantRow, GrantRequest, ObjectPattern};
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{Access, AccessExplain, Grant, Revoke};
 use crate::context::Context;
@@ -10,7 +10,7 @@ use crate::error::{self, Result};
 use crate::output::{self, Grid};
 
 /// Runs `headwater grant`.
-pub async fn grant(context: &Context, api: &Api, arguments: Grant) -> Result<()> {
+pub async fn grant(context: &Context, api: &ApiClient, arguments: Grant) -> Result<()> {
     let Grant { actions, on, to } = arguments;
     let (actions, object) = parse(&actions, &on)?;
     let request = GrantRequest { grantee: to, actions, object };
@@ -21,7 +21,7 @@ pub async fn grant(context: &Context, api: &Api, arguments: Grant) -> Result<()>
 }
 
 /// Runs `headwater revoke`.
-pub async fn revoke(context: &Context, api: &Api, arguments: Revoke) -> Result<()> {
+pub async fn revoke(context: &Context, api: &ApiClient, arguments: Revoke) -> Result<()> {
     let Revoke { actions, on, from } = arguments;
     let (parsed, object) = parse(&actions, &on)?;
     let names: Vec<_> = parsed.iter().map(|action| action.as_str()).collect();
@@ -35,7 +35,7 @@ pub async fn revoke(context: &Context, api: &Api, arguments: Revoke) -> Result<(
 }
 
 /// Runs `headwater access`.
-pub async fn access(context: &Context, api: &Api, arguments: Access) -> Result<()> {
+pub async fn access(context: &Context, api: &ApiClient, arguments: Access) -> Result<()> {
     match arguments {
         Access::Ls(arguments) => list(context, api, arguments.of.as_deref()).await,
         Access::Explain(question) => explain(context, api, question).await,
@@ -48,7 +48,7 @@ fn parse(actions: &[String], object: &str) -> Result<(Vec<Action>, ObjectPattern
     Ok((actions?, object.parse().map_err(error::from_error)?))
 }
 
-async fn list(context: &Context, api: &Api, grantee: Option<&str>) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient, grantee: Option<&str>) -> Result<()> {
     let query = grantee.map(|name| format!("?grantee={}", segment(name))).unwrap_or_default();
     let Some(grants) = fetch::<Vec<GrantRow>>(context, api, format!("/v1/grants{query}")).await?
     else {
@@ -65,7 +65,7 @@ async fn list(context: &Context, api: &Api, grantee: Option<&str>) -> Result<()>
     Ok(())
 }
 
-async fn explain(context: &Context, api: &Api, question: AccessExplain) -> Result<()> {
+async fn explain(context: &Context, api: &ApiClient, question: AccessExplain) -> Result<()> {
     let AccessExplain { user, action, object } = question;
     let (user, action, object) = (segment(&user), segment(&action), segment(&object));
     let path = format!("/v1/access/explain?user={user}&action={action}&object={object}");

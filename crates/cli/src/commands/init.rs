@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use headwater_dbt::Conversion;
+use headwater_dbt::ConvertedProject;
 use headwater_model::{ErrorCode, PROJECT_FILE, Problem};
 
 use crate::arguments::{ExampleArgument, Init, OutputFormat};
@@ -71,7 +71,7 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
 }
 
 /// Prints the next commands for the new project.
-fn print_next(context: &Context, arguments: &Init, dbt: Option<&Conversion>) {
+fn print_next(context: &Context, arguments: &Init, dbt: Option<&ConvertedProject>) {
     if let Some(converted) = dbt {
         init_dbt::print(context, converted);
     } else if arguments.example.is_none() {

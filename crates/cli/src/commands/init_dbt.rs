@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use headwater_dbt::{Conversion, ConversionNote};
+use headwater_dbt::{ConversionNote, ConvertedProject};
 
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -10,7 +10,7 @@ use crate::output;
 use crate::terminal::Tone;
 
 /// Reads and converts the dbt project in a folder.
-pub fn convert(folder: &Path) -> Result<Conversion> {
+pub fn convert(folder: &Path) -> Result<ConvertedProject> {
     let shown = folder.display();
     let files = headwater_dbt::read(folder)
         .map_err(error::from_io(&format!("read the dbt project `{shown}`")))?;
@@ -21,7 +21,7 @@ pub fn convert(folder: &Path) -> Result<Conversion> {
 }
 
 /// Prints the numbers of converted models and tests, the notes, and the next commands.
-pub fn print(context: &Context, converted: &Conversion) {
+pub fn print(context: &Context, converted: &ConvertedProject) {
     let style = context.style;
     let models = output::plural(converted.models as u64, "model");
     let tests = output::plural(converted.tests as u64, "test");

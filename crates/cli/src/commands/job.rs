@@ -7,7 +7,7 @@ use headwater_model::{
     Job as JobRow, JobEvent, JobEventKind, JobKind, JobStatus, RunRequest, Usage,
 };
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{Job, JobLogs, JobLs, JobRerun, OutputFormat};
 use crate::commands::run;
@@ -18,7 +18,7 @@ use crate::output::{self, Cell, Grid};
 use crate::terminal::Tone;
 
 /// Runs `headwater job`.
-pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
+pub async fn job(context: &Context, api: &ApiClient, arguments: Job) -> Result<()> {
     match arguments {
         Job::Ls(arguments) => list(context, api, arguments).await,
         Job::Get(arguments) => {
@@ -49,7 +49,7 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
 }
 
 /// Repeats a run on a new branch, which starts at the commit from which that run started.
-async fn rerun(context: &Context, api: &Api, arguments: &JobRerun) -> Result<()> {
+async fn rerun(context: &Context, api: &ApiClient, arguments: &JobRerun) -> Result<()> {
     let mut path = format!("/v1/jobs/{}/rerun?exact=true", segment(&arguments.id));
     if let Some(branch) = &arguments.branch {
         path.push_str(&format!("&branch={}", segment(branch)));
@@ -81,7 +81,7 @@ fn stopped(context: &Context, before: JobStatus, job: &JobRow) {
     );
 }
 
-async fn list(context: &Context, api: &Api, arguments: JobLs) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient, arguments: JobLs) -> Result<()> {
     let mut path = format!("/v1/jobs?limit={}", arguments.limit);
     for (name, value) in [("kind", arguments.kind), ("status", arguments.status)] {
         if let Some(value) = value {
@@ -179,7 +179,7 @@ fn show(context: &Context, job: &JobRow) {
 }
 
 /// Prints each ended step of a run, with all reasons why the step ran.
-async fn show_steps(context: &Context, api: &Api, job: &JobRow) -> Result<()> {
+async fn show_steps(context: &Context, api: &ApiClient, job: &JobRow) -> Result<()> {
     let path = format!("/v1/jobs/{}/events?follow=false", segment(&job.id.to_string()));
     let response =
         api.send(crate::api::ApiRequest::get(path).accept("application/x-ndjson")).await?;
@@ -232,7 +232,7 @@ fn functions(usage: &Usage) -> String {
 }
 
 /// Prints the events of a job, and its error, to standard output.
-async fn logs(context: &Context, api: &Api, arguments: &JobLogs) -> Result<()> {
+async fn logs(context: &Context, api: &ApiClient, arguments: &JobLogs) -> Result<()> {
     if context.output == OutputFormat::Json {
         return logs_json(api, arguments).await;
     }
@@ -247,7 +247,7 @@ async fn logs(context: &Context, api: &Api, arguments: &JobLogs) -> Result<()> {
     Ok(())
 }
 
-async fn logs_json(api: &Api, arguments: &JobLogs) -> Result<()> {
+async fn logs_json(api: &ApiClient, arguments: &JobLogs) -> Result<()> {
     let path = format!("/v1/jobs/{}/events?follow={}", segment(&arguments.id), arguments.follow);
     let response =
         api.send(crate::api::ApiRequest::get(path).accept("application/x-ndjson")).await?;

@@ -3,7 +3,7 @@
 use headwater_model::{Limit as Row, Limits};
 use hyper::Method;
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::Limit;
 use crate::commands::remove_if_exists::{self, RemovalTarget};
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::output::{self, Grid};
 
 /// Runs `headwater limit`.
-pub async fn limit(context: &Context, api: &Api, arguments: Limit) -> Result<()> {
+pub async fn limit(context: &Context, api: &ApiClient, arguments: Limit) -> Result<()> {
     match arguments {
         Limit::Ls => list(context, api).await,
         Limit::Set { name, jobs, memory, bytes_per_day, money_per_day } => {
@@ -33,7 +33,7 @@ fn path(name: &str) -> String {
     format!("/v1/limits/{}", segment(name))
 }
 
-async fn list(context: &Context, api: &Api) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient) -> Result<()> {
     let Some(all) = fetch::<Vec<Row>>(context, api, "/v1/limits").await? else { return Ok(()) };
     let columns = ["NAME", ">JOBS", ">MEMORY", ">BYTES PER DAY", ">MONEY PER DAY", "BY", "CHANGED"];
     let mut grid = Grid::new(context.answer_style, &columns);

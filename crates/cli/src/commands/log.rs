@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use headwater_model::{Branch, Commit, CommitId, Tag};
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output;
 use crate::arguments::Log;
 use crate::commands::reference;
@@ -12,10 +12,10 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::graph;
 use crate::output::{self, Cell};
-use crate::terminal::{Style, Tone};
+use crate::terminal::{OutputStyle, Tone};
 
 /// Runs `headwater log`.
-pub async fn log(context: &Context, api: &Api, arguments: &Log) -> Result<()> {
+pub async fn log(context: &Context, api: &ApiClient, arguments: &Log) -> Result<()> {
     let at = reference(context, arguments.start.clone().or(arguments.at.reference.clone()))?;
     let commits = commits(api, &at, arguments.limit).await?;
     if api_output::is_printed(context, &commits) {
@@ -33,12 +33,12 @@ pub async fn log(context: &Context, api: &Api, arguments: &Log) -> Result<()> {
 }
 
 /// Fetches the commits of a ref, newest first.
-async fn commits(api: &Api, at: &str, limit: usize) -> Result<Vec<Commit>> {
+async fn commits(api: &ApiClient, at: &str, limit: usize) -> Result<Vec<Commit>> {
     api.get(format!("/v1/refs/{}/commits?limit={limit}", segment(at))).await
 }
 
 /// Returns the branches and tags of each commit.
-async fn names(api: &Api) -> Result<HashMap<CommitId, Vec<String>>> {
+async fn names(api: &ApiClient) -> Result<HashMap<CommitId, Vec<String>>> {
     let branches: Vec<Branch> = api.get("/v1/branches").await?;
     let tags: Vec<Tag> = api.get("/v1/tags").await?;
     let mut names: HashMap<CommitId, Vec<String>> = HashMap::new();
@@ -52,7 +52,7 @@ async fn names(api: &Api) -> Result<HashMap<CommitId, Vec<String>>> {
 }
 
 /// Prints the commit graph.
-fn print_graph(style: Style, commits: &[Commit], names: &HashMap<CommitId, Vec<String>>) {
+fn print_graph(style: OutputStyle, commits: &[Commit], names: &HashMap<CommitId, Vec<String>>) {
     for line in graph::draw(commits) {
         let lanes = Cell::toned(Tone::Faint, format!("{} ", line.lanes));
         print_line(style, lanes, line.commit, names);
@@ -68,7 +68,7 @@ const NAMES_WIDTH_MAX: usize = 30;
 /// Prints a line. On a terminal, truncates the line to the width; the commit's subject is truncated
 /// first.
 fn print_line(
-    style: Style,
+    style: OutputStyle,
     lanes: Cell,
     commit: Option<&Commit>,
     names: &HashMap<CommitId, Vec<String>>,

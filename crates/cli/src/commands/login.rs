@@ -6,7 +6,7 @@ use headwater_model::{CreateToken, CreatedToken, LoginMethods, OidcLogin, Whoami
 use headwater_oidc::DeviceLogin;
 use serde_json::json;
 
-use crate::api::Api;
+use crate::api::ApiClient;
 use crate::api_output;
 use crate::arguments::{Login, Logout, Profile as ProfileCommand};
 use crate::context::{Context, current_folder};
@@ -52,9 +52,9 @@ pub async fn login(context: &Context, arguments: &Login) -> Result<()> {
 }
 
 /// Returns a client of a profile's server.
-fn api(context: &Context, profile: &Profile) -> Result<Api> {
+fn api(context: &Context, profile: &Profile) -> Result<ApiClient> {
     let endpoint = Endpoint::Url(Box::new(UrlEndpoint::new(profile)?));
-    Ok(Api::new(endpoint, &context.author))
+    Ok(ApiClient::new(endpoint, &context.author))
 }
 
 /// Returns an access token: from a login at the server's OpenID provider, a prompt or standard

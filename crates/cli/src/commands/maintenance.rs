@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use headwater_model::{Job, MaintainReport, MaintainRequest, MaintainedTable};
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::arguments::{OutputFormat, TableMaintain};
 use crate::commands::{reference, run};
 use crate::context::Context;
@@ -14,7 +14,7 @@ use crate::output;
 use crate::terminal::Tone;
 
 /// Runs `headwater table maintain`.
-pub async fn maintain(context: &Context, api: &Api, arguments: TableMaintain) -> Result<()> {
+pub async fn maintain(context: &Context, api: &ApiClient, arguments: TableMaintain) -> Result<()> {
     let branch = reference(context, arguments.on.reference.clone())?;
     let path = match &arguments.table {
         Some(table) => {

@@ -57,7 +57,7 @@ mod whoami;
 
 use headwater_model::Problem;
 
-use crate::api::Api;
+use crate::api::ApiClient;
 use crate::arguments::Command;
 use crate::connect;
 use crate::context::Context;
@@ -92,7 +92,7 @@ pub async fn run(context: &Context, command: Command) -> Result<()> {
 }
 
 /// Runs a command that needs only the API.
-async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> {
+async fn dispatch(context: &Context, api: &ApiClient, command: Command) -> Result<()> {
     match command {
         Command::Query(arguments) => query::query(context, api, arguments).await,
         Command::Sql(arguments) => sql::sql(context, api, arguments).await,

@@ -3,7 +3,7 @@
 use headwater_model::{ErrorCode, Namespace as NamespaceRow};
 use serde_json::json;
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output;
 use crate::arguments::{Namespace, NamespaceRm, OutputFormat};
 use crate::commands::branch::removed_if_exists;
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::output::{self, Grid};
 
 /// Runs `headwater namespace`.
-pub async fn namespace(context: &Context, api: &Api, arguments: Namespace) -> Result<()> {
+pub async fn namespace(context: &Context, api: &ApiClient, arguments: Namespace) -> Result<()> {
     match arguments {
         Namespace::Ls(arguments) => {
             let at = reference(context, arguments.reference)?;

@@ -9,7 +9,7 @@ use hyper::Response;
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use crate::api::{Api, ApiRequest, JOB_HEADER};
+use crate::api::{ApiClient, ApiRequest, JOB_HEADER};
 use crate::arguments::{OutputFormat, Query};
 use crate::commands::{async_query, reference, run};
 use crate::context::Context;
@@ -23,7 +23,7 @@ use crate::terminal::Tone;
 const ROWS_SHOWN: u64 = 100;
 
 /// Runs `headwater query`.
-pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()> {
+pub async fn query(context: &Context, api: &ApiClient, arguments: Query) -> Result<()> {
     let shown = row_limit(context.output, arguments.limit);
     if let Some(id) = &arguments.result {
         return async_query::result(context, api, id, RowRange { offset: arguments.offset, shown })
@@ -57,7 +57,12 @@ pub struct RowRange {
 }
 
 /// Prints a range of the rows that the API returns for a path.
-pub async fn print_range(context: &Context, api: &Api, path: &str, rows: RowRange) -> Result<()> {
+pub async fn print_range(
+    context: &Context,
+    api: &ApiClient,
+    path: &str,
+    rows: RowRange,
+) -> Result<()> {
     let RowRange { offset, shown } = rows;
     let limit = limit(context, shown).map(|limit| format!("&limit={limit}"));
     let call = ApiRequest::get(format!("{path}?offset={offset}{}", limit.unwrap_or_default()));
@@ -80,7 +85,7 @@ pub fn parse_ref(text: &str) -> Result<RefSpec> {
 /// Runs a statement and prints at most `shown` rows. Ctrl-C cancels the statement.
 pub async fn execute(
     context: &Context,
-    api: &Api,
+    api: &ApiClient,
     request: QueryRequest,
     shown: Option<u64>,
 ) -> Result<()> {
@@ -155,7 +160,7 @@ fn statement(arguments: &Query) -> Result<String> {
 }
 
 /// Prints the rows of a response in the chosen format.
-pub async fn print(context: &Context, api: &Api, call: ApiRequest) -> Result<()> {
+pub async fn print(context: &Context, api: &ApiClient, call: ApiRequest) -> Result<()> {
     let watch = ProgressDisplay::new(context.style, "reading");
     let call = call.accept(media_type(context.output));
     let work =
@@ -190,7 +195,7 @@ fn done(sql: &str) -> Option<&'static str> {
 
 async fn answer(
     context: &Context,
-    api: &Api,
+    api: &ApiClient,
     call: ApiRequest,
     to: RowOutputOptions<'_>,
 ) -> Result<()> {

@@ -3,7 +3,7 @@
 use headwater_model::ErrorCode;
 use serde_json::Value;
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::commands::branch::removed_if_exists;
 use crate::context::Context;
 use crate::error::Result;
@@ -21,7 +21,7 @@ pub struct RemovalTarget<'a> {
 }
 
 /// Removes a user, role, set of limits, row filter or column mask.
-pub async fn remove(context: &Context, api: &Api, removal: RemovalTarget<'_>) -> Result<()> {
+pub async fn remove(context: &Context, api: &ApiClient, removal: RemovalTarget<'_>) -> Result<()> {
     let RemovalTarget { what, name, list, if_exists } = removal;
     let deletion = api.delete(format!("{list}/{}", segment(name))).await;
     // For a missing user, role and so on, the API returns `invalid_argument`, which also has other
@@ -37,7 +37,7 @@ pub async fn remove(context: &Context, api: &Api, removal: RemovalTarget<'_>) ->
     removed_if_exists(context, what, name, missing, deletion)
 }
 
-async fn is_listed(api: &Api, list: &str, name: &str) -> Result<bool> {
+async fn is_listed(api: &ApiClient, list: &str, name: &str) -> Result<bool> {
     let all: Vec<Value> = api.get(list).await?;
     Ok(all.iter().any(|one| one["name"] == name))
 }

@@ -2,7 +2,7 @@
 
 use headwater_model::{CreateRestriction, Restriction as Row};
 
-use crate::api::Api;
+use crate::api::ApiClient;
 use crate::api_output::{self, fetch};
 use crate::arguments::{Restriction, RestrictionCreate};
 use crate::commands::remove_if_exists::{self, RemovalTarget};
@@ -11,7 +11,7 @@ use crate::error::{self, Result};
 use crate::output::Grid;
 
 /// Runs `headwater restriction`.
-pub async fn restriction(context: &Context, api: &Api, arguments: Restriction) -> Result<()> {
+pub async fn restriction(context: &Context, api: &ApiClient, arguments: Restriction) -> Result<()> {
     match arguments {
         Restriction::Ls => list(context, api).await,
         Restriction::Create(new) => create(context, api, new).await,
@@ -23,7 +23,7 @@ pub async fn restriction(context: &Context, api: &Api, arguments: Restriction) -
     }
 }
 
-async fn create(context: &Context, api: &Api, arguments: RestrictionCreate) -> Result<()> {
+async fn create(context: &Context, api: &ApiClient, arguments: RestrictionCreate) -> Result<()> {
     let RestrictionCreate { name, on, column, using, to, replace } = arguments;
     let table = on.parse().map_err(error::from_error)?;
     let new = CreateRestriction { name, table, column, using, to, replace, reference: None };
@@ -32,7 +32,7 @@ async fn create(context: &Context, api: &Api, arguments: RestrictionCreate) -> R
     Ok(())
 }
 
-async fn list(context: &Context, api: &Api) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient) -> Result<()> {
     let Some(all) = fetch::<Vec<Row>>(context, api, "/v1/restrictions").await? else {
         return Ok(());
     };

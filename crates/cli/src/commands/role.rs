@@ -3,7 +3,7 @@
 use headwater_model::{CreateRole, Role as RoleRow};
 use hyper::Method;
 
-use crate::api::{Api, ApiRequest, segment};
+use crate::api::{ApiClient, ApiRequest, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{Role, RoleMember, RoleRm};
 use crate::commands::remove_if_exists::{self, RemovalTarget};
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::output::{self, Grid};
 
 /// Runs `headwater role`.
-pub async fn role(context: &Context, api: &Api, arguments: Role) -> Result<()> {
+pub async fn role(context: &Context, api: &ApiClient, arguments: Role) -> Result<()> {
     match arguments {
         Role::Ls => list(context, api).await?,
         Role::Create(role) => {
@@ -41,7 +41,7 @@ fn path(role: &str, member: &str) -> String {
     format!("/v1/roles/{}/members/{}", segment(role), segment(member))
 }
 
-async fn list(context: &Context, api: &Api) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient) -> Result<()> {
     let Some(roles) = fetch::<Vec<RoleRow>>(context, api, "/v1/roles").await? else {
         return Ok(());
     };

@@ -6,7 +6,7 @@ use headwater_model::{
     Job, MergeReport, Priority, RunPlan, RunReport, RunRequest, StepReport, StepStatus,
 };
 
-use crate::api::Api;
+use crate::api::ApiClient;
 use crate::api_output;
 use crate::arguments::{OutputFormat, Run, Test};
 use crate::commands::{branch, reference, run_openlineage, run_preview, run_watch};
@@ -18,7 +18,7 @@ use crate::project;
 use crate::terminal::Tone;
 
 /// Runs `headwater run`.
-pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
+pub async fn run(context: &Context, api: &ApiClient, arguments: &Run) -> Result<()> {
     let root = project::locate(arguments.project.as_ref(), &context.lake()?)?;
     let branch = reference(context, arguments.on.reference.clone())?;
     let request = RunRequest {
@@ -52,7 +52,7 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
 }
 
 /// Runs `headwater test`.
-pub async fn test(context: &Context, api: &Api, arguments: &Test) -> Result<()> {
+pub async fn test(context: &Context, api: &ApiClient, arguments: &Test) -> Result<()> {
     let root = project::locate(arguments.project.as_ref(), &context.lake()?)?;
     let files = headwater_server::read_project(&root)?;
     let select = arguments.select.clone();
@@ -61,7 +61,12 @@ pub async fn test(context: &Context, api: &Api, arguments: &Test) -> Result<()> 
 }
 
 /// Sends a run, follows it and prints its report.
-pub async fn send(context: &Context, api: &Api, request: &RunRequest, detach: bool) -> Result<()> {
+pub async fn send(
+    context: &Context,
+    api: &ApiClient,
+    request: &RunRequest,
+    detach: bool,
+) -> Result<()> {
     if request.dry_run {
         let plan: RunPlan = api.post("/v1/runs", request).await?;
         print_plan(context, request, &plan);
@@ -76,7 +81,12 @@ pub async fn send(context: &Context, api: &Api, request: &RunRequest, detach: bo
 }
 
 /// Follows a run and prints its report.
-pub async fn follow(context: &Context, api: &Api, request: &RunRequest, job: &Job) -> Result<()> {
+pub async fn follow(
+    context: &Context,
+    api: &ApiClient,
+    request: &RunRequest,
+    job: &Job,
+) -> Result<()> {
     // The JSON lines of a preview are its rows, so the events of the run are printed as text to
     // standard error.
     let is_preview = request.preview.is_some();

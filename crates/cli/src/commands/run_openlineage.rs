@@ -6,7 +6,7 @@ use std::path::Path;
 use headwater_model::{Job, JobEvent, QueryRequest, RefSpec, RunRequest};
 use headwater_openlineage::{ColumnSource, RunIdentity};
 
-use crate::api::{Api, ApiRequest, collect, segment};
+use crate::api::{ApiClient, ApiRequest, collect, segment};
 use crate::arguments::Run;
 use crate::commands::run;
 use crate::context::Context;
@@ -15,7 +15,7 @@ use crate::error::{self, Result};
 /// Runs the project and appends its events to a file.
 pub async fn send(
     context: &Context,
-    api: &Api,
+    api: &ApiClient,
     request: &RunRequest,
     arguments: &Run,
     path: &Path,
@@ -36,7 +36,7 @@ pub async fn send(
 }
 
 /// Returns the recorded column lineage of the run's target branch; nothing if it cannot be read.
-async fn column_sources(api: &Api, job: &Job) -> Vec<ColumnSource> {
+async fn column_sources(api: &ApiClient, job: &Job) -> Vec<ColumnSource> {
     let reference = job.reference.as_deref().and_then(|text| text.parse::<RefSpec>().ok());
     let sql = "SELECT * FROM system.lineage WHERE \"column\" IS NOT NULL".to_owned();
     let request = QueryRequest { sql, reference, ..QueryRequest::default() };
@@ -50,7 +50,12 @@ async fn column_sources(api: &Api, job: &Job) -> Vec<ColumnSource> {
 }
 
 /// Returns the events of a run that ended, one JSON object per line.
-async fn lines(api: &Api, job: &Job, namespace: &str, columns: &[ColumnSource]) -> Result<String> {
+async fn lines(
+    api: &ApiClient,
+    job: &Job,
+    namespace: &str,
+    columns: &[ColumnSource],
+) -> Result<String> {
     let path = format!("/v1/jobs/{}/events", segment(&job.id.to_string()));
     let request = ApiRequest::get(path).accept("application/x-ndjson");
     let body = collect(api.send(request).await?).await?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use headwater_model::{ProjectFiles, RunRequest};
 
-use crate::api::Api;
+use crate::api::ApiClient;
 use crate::commands::{run, watch};
 use crate::context::Context;
 use crate::error::Result;
@@ -13,7 +13,7 @@ use crate::error::Result;
 /// Runs a project after each edit. If a run fails, prints its error and waits for the next edit.
 pub async fn watch(
     context: &Context,
-    api: &Api,
+    api: &ApiClient,
     root: &Path,
     mut request: RunRequest,
 ) -> Result<()> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use headwater_model::{ErrorCode, FunctionSummary, Secret as SecretRow, SetSecret};
 use hyper::Method;
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::Secret;
 use crate::commands::branch::removed_if_exists;
@@ -19,7 +19,7 @@ use crate::terminal::Tone;
 const VALUE_BYTES_MAX: u64 = 1 << 20;
 
 /// Runs `headwater secret`.
-pub async fn secret(context: &Context, api: &Api, arguments: Secret) -> Result<()> {
+pub async fn secret(context: &Context, api: &ApiClient, arguments: Secret) -> Result<()> {
     match arguments {
         Secret::Ls => list(context, api).await,
         Secret::Set(arguments) => {
@@ -46,7 +46,7 @@ pub async fn secret(context: &Context, api: &Api, arguments: Secret) -> Result<(
 
 /// Prints a warning if functions use a removed secret. Functions that the user may not see are left
 /// out.
-async fn warn_of_uses(context: &Context, api: &Api, name: &str) {
+async fn warn_of_uses(context: &Context, api: &ApiClient, name: &str) {
     let functions = api.get::<Vec<FunctionSummary>>("/v1/functions").await.unwrap_or_default();
     let uses = functions.iter().filter(|one| one.secrets.iter().any(|secret| secret == name));
     let names: Vec<String> = uses.map(|one| format!("`{}`", one.name)).collect();
@@ -57,7 +57,7 @@ async fn warn_of_uses(context: &Context, api: &Api, name: &str) {
     }
 }
 
-async fn list(context: &Context, api: &Api) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient) -> Result<()> {
     let Some(secrets) = fetch::<Vec<SecretRow>>(context, api, "/v1/secrets").await? else {
         return Ok(());
     };

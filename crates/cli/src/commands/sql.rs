@@ -11,7 +11,7 @@ use headwater_shell::{
     next_entry, statements,
 };
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::arguments::{
     Branch, BranchLs, Command, Namespace, OutputFormat, RefArgument, Sql, Table, TableGet, TableLs,
     View,
@@ -31,7 +31,7 @@ const INCLUDE_DEPTH_MAX: usize = 16;
 
 /// Runs `headwater sql`. On a terminal, the shell continues after an error; otherwise it ends at
 /// the first error.
-pub async fn sql(context: &Context, api: &Api, arguments: Sql) -> Result<()> {
+pub async fn sql(context: &Context, api: &ApiClient, arguments: Sql) -> Result<()> {
     let names = SharedNames::default();
     let mut input = EntrySource::open(names.clone(), history_file(context))?;
     let mut shell = ShellSession::new(context, api, arguments)?;
@@ -88,7 +88,7 @@ enum ShellAction {
 /// A session of the shell. Backslash commands change its settings.
 struct ShellSession<'a> {
     context: Context,
-    api: &'a Api,
+    api: &'a ApiClient,
     reference: String,
     namespace: Option<String>,
     memory_bytes_max: Option<u64>,
@@ -101,7 +101,7 @@ struct ShellSession<'a> {
 }
 
 impl<'a> ShellSession<'a> {
-    fn new(context: &Context, api: &'a Api, arguments: Sql) -> Result<Self> {
+    fn new(context: &Context, api: &'a ApiClient, arguments: Sql) -> Result<Self> {
         Ok(ShellSession {
             reference: reference(context, arguments.at.reference)?,
             context: context.clone(),

@@ -3,7 +3,7 @@
 use headwater_model::{Branch, ErrorCode, MAIN_BRANCH};
 use serde_json::json;
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::arguments::OutputFormat;
 use crate::connect;
 use crate::context::Context;
@@ -92,7 +92,7 @@ async fn remote_status(context: &Context, lake: &RemoteLake) -> Result<()> {
     Ok(())
 }
 
-async fn exists(api: &Api, branch: &str) -> Result<bool> {
+async fn exists(api: &ApiClient, branch: &str) -> Result<bool> {
     match api.get::<Branch>(format!("/v1/branches/{}", segment(branch))).await {
         Ok(_) => Ok(true),
         Err(problem) if problem.code == ErrorCode::RefNotFound => Ok(false),

@@ -7,7 +7,7 @@ use headwater_model::{
     OnError, PartitionField, Table as TableRow, Upload,
 };
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{
     FormatArgument, OnErrorArgument, OutputFormat, Table, TableGet, TableImport, TableLs, TableRm,
@@ -21,7 +21,7 @@ use crate::output::{self, Grid};
 use crate::terminal::Tone;
 
 /// Runs `headwater table`.
-pub async fn table(context: &Context, api: &Api, arguments: Table) -> Result<()> {
+pub async fn table(context: &Context, api: &ApiClient, arguments: Table) -> Result<()> {
     match arguments {
         Table::Ls(arguments) => list(context, api, arguments).await,
         Table::Get(arguments) => get(context, api, arguments).await,
@@ -32,7 +32,7 @@ pub async fn table(context: &Context, api: &Api, arguments: Table) -> Result<()>
     }
 }
 
-async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient, arguments: TableLs) -> Result<()> {
     let at = reference(context, arguments.at.reference)?;
     let mut path = format!("/v1/refs/{}/tables", segment(&at));
     if let Some(namespace) = &arguments.namespace {
@@ -55,7 +55,7 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
     Ok(())
 }
 
-async fn get(context: &Context, api: &Api, arguments: TableGet) -> Result<()> {
+async fn get(context: &Context, api: &ApiClient, arguments: TableGet) -> Result<()> {
     let at = reference(context, arguments.at.reference)?;
     let path = format!("/v1/refs/{}/tables/{}", segment(&at), segment(&arguments.table));
     let table: TableRow = api.get(path).await.map_err(with_other_noun_hint("view", "get"))?;
@@ -129,7 +129,7 @@ fn listed(all: &[impl ToString]) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
-async fn remove(context: &Context, api: &Api, arguments: TableRm) -> Result<()> {
+async fn remove(context: &Context, api: &ApiClient, arguments: TableRm) -> Result<()> {
     let branch = reference(context, arguments.on.reference)?;
     let name = &arguments.table;
     let path = format!("/v1/branches/{}/tables/{}", segment(&branch), segment(name));
@@ -138,7 +138,7 @@ async fn remove(context: &Context, api: &Api, arguments: TableRm) -> Result<()> 
     removed_if_exists(context, "table", name, missing, deletion)
 }
 
-async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<()> {
+async fn import(context: &Context, api: &ApiClient, arguments: TableImport) -> Result<()> {
     let mut request = import_request(context, &arguments)?;
     let mut uploads = Vec::new();
     let mut imported = Ok(());
@@ -159,7 +159,7 @@ async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<
 /// `uploads`, so that the caller does not delete the files that the job reads.
 async fn import_sources(
     context: &Context,
-    api: &Api,
+    api: &ApiClient,
     request: &ImportRequest,
     uploads: &mut Vec<String>,
     is_detached: bool,
@@ -194,7 +194,7 @@ async fn import_sources(
 /// the path of its upload, and adds this path to `uploads`. URLs are unchanged.
 async fn send_sources(
     context: &Context,
-    api: &Api,
+    api: &ApiClient,
     sources: &mut [String],
     uploads: &mut Vec<String>,
 ) -> Result<()> {

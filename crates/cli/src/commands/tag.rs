@@ -3,7 +3,7 @@
 use headwater_model::{CreateRef, ErrorCode, Tag as TagRow, UpdateRef};
 use hyper::Method;
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::Tag;
 use crate::commands::branch::removed_if_exists;
@@ -13,7 +13,7 @@ use crate::error::{self, Result};
 use crate::output::{self, Grid};
 
 /// Runs `headwater tag`.
-pub async fn tag(context: &Context, api: &Api, arguments: Tag) -> Result<()> {
+pub async fn tag(context: &Context, api: &ApiClient, arguments: Tag) -> Result<()> {
     match arguments {
         Tag::Ls => list(context, api).await,
         Tag::Create(arguments) => {
@@ -41,7 +41,7 @@ pub async fn tag(context: &Context, api: &Api, arguments: Tag) -> Result<()> {
     }
 }
 
-async fn list(context: &Context, api: &Api) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient) -> Result<()> {
     let Some(tags) = fetch::<Vec<TagRow>>(context, api, "/v1/tags").await? else { return Ok(()) };
     let mut grid = Grid::new(context.answer_style, &["TAG", "COMMIT", "CREATED"]);
     for tag in tags {

@@ -5,7 +5,7 @@ use headwater_model::{
     AccessToken, CreateToken, CreatedToken, Permission, Timestamp, parse_duration,
 };
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{Token, TokenCreate};
 use crate::context::Context;
@@ -13,7 +13,7 @@ use crate::error::{self, Result};
 use crate::output::{self, Grid};
 
 /// Runs `headwater token`.
-pub async fn token(context: &Context, api: &Api, arguments: Token) -> Result<()> {
+pub async fn token(context: &Context, api: &ApiClient, arguments: Token) -> Result<()> {
     match arguments {
         Token::Ls { user } => list(context, api, user.as_deref()).await,
         Token::Create(arguments) => {
@@ -65,7 +65,7 @@ fn parse_expiry(text: &str) -> Result<Timestamp> {
     })
 }
 
-async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient, user: Option<&str>) -> Result<()> {
     let query = user.map(|user| format!("?user={}", segment(user))).unwrap_or_default();
     let Some(tokens) =
         fetch::<Vec<AccessToken>>(context, api, format!("/v1/tokens{query}")).await?

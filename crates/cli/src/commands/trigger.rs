@@ -4,7 +4,7 @@ use headwater_model::{DeployedKind, ErrorCode, MAIN_BRANCH, Problem, TriggerStat
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::api::{Api, ApiRequest, collect, segment};
+use crate::api::{ApiClient, ApiRequest, collect, segment};
 use crate::arguments::{OutputFormat, Trigger, TriggerCreate};
 use crate::commands::branch::removed_if_exists;
 use crate::commands::deployment;
@@ -14,7 +14,7 @@ use crate::output::{self, Grid};
 use crate::terminal::Tone;
 
 /// Runs `headwater trigger`.
-pub async fn trigger(context: &Context, api: &Api, arguments: Trigger) -> Result<()> {
+pub async fn trigger(context: &Context, api: &ApiClient, arguments: Trigger) -> Result<()> {
     match arguments {
         Trigger::Ls => {
             list(context, &api.get::<Vec<TriggerStatus>>("/v1/triggers").await?);
@@ -38,7 +38,7 @@ pub async fn trigger(context: &Context, api: &Api, arguments: Trigger) -> Result
 }
 
 /// Creates a trigger.
-async fn create(context: &Context, api: &Api, arguments: TriggerCreate) -> Result<()> {
+async fn create(context: &Context, api: &ApiClient, arguments: TriggerCreate) -> Result<()> {
     let (name, replaces) = (arguments.name.clone(), arguments.replace);
     let trigger = definition(arguments)?;
     let request = if replaces {

@@ -2,7 +2,7 @@
 
 use headwater_model::UsageLine;
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output::fetch;
 use crate::arguments::{Usage, UsageBy};
 use crate::context::Context;
@@ -13,7 +13,7 @@ use crate::output::{self, Grid};
 const TOTAL: &str = "total";
 
 /// Runs `headwater usage`.
-pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()> {
+pub async fn usage(context: &Context, api: &ApiClient, arguments: &Usage) -> Result<()> {
     let groups: Vec<&str> = arguments.by.iter().copied().map(name).collect();
     let mut path = format!("/v1/usage?by={}", groups.join(","));
     if let Some(days) = arguments.days {

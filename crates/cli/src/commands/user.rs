@@ -3,7 +3,7 @@
 use headwater_model::{CreateUser, UpdateUser, User as UserRow, UserKind};
 use hyper::Method;
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{User, UserCreate, UserRm};
 use crate::commands::remove_if_exists::{self, RemovalTarget};
@@ -13,7 +13,7 @@ use crate::output::{self, Grid};
 use crate::secret_input;
 
 /// Runs `headwater user`.
-pub async fn user(context: &Context, api: &Api, arguments: User) -> Result<()> {
+pub async fn user(context: &Context, api: &ApiClient, arguments: User) -> Result<()> {
     let changed = |verb: &str, user: UserRow| {
         api_output::print(context, &user, format!("{verb} user {}", user.name));
     };
@@ -47,18 +47,18 @@ fn path(name: &str) -> String {
     format!("/v1/users/{}", segment(name))
 }
 
-async fn create(api: &Api, arguments: UserCreate) -> Result<UserRow> {
+async fn create(api: &ApiClient, arguments: UserCreate) -> Result<UserRow> {
     let UserCreate { name, service, password } = arguments;
     let password = password.then(|| secret_input::read("password")).transpose()?;
     let kind = if service { UserKind::Service } else { UserKind::Person };
     api.post("/v1/users", &CreateUser { name, kind, password }).await
 }
 
-async fn update(api: &Api, name: &str, change: &UpdateUser) -> Result<UserRow> {
+async fn update(api: &ApiClient, name: &str, change: &UpdateUser) -> Result<UserRow> {
     api.call(Method::PATCH, path(name), change).await
 }
 
-async fn list(context: &Context, api: &Api) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient) -> Result<()> {
     let Some(users) = fetch::<Vec<UserRow>>(context, api, "/v1/users").await? else {
         return Ok(());
     };

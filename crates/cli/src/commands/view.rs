@@ -2,7 +2,7 @@
 
 use headwater_model::{ErrorCode, SqlView};
 
-use crate::api::{Api, segment};
+use crate::api::{ApiClient, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{TableLs, View, ViewGet, ViewRm};
 use crate::commands::branch::removed_if_exists;
@@ -13,7 +13,7 @@ use crate::output::{self, Grid};
 use crate::terminal::Tone;
 
 /// Runs `headwater view`.
-pub async fn view(context: &Context, api: &Api, arguments: View) -> Result<()> {
+pub async fn view(context: &Context, api: &ApiClient, arguments: View) -> Result<()> {
     match arguments {
         View::Ls(arguments) => list(context, api, arguments).await,
         View::Get(arguments) => get(context, api, arguments).await,
@@ -21,7 +21,7 @@ pub async fn view(context: &Context, api: &Api, arguments: View) -> Result<()> {
     }
 }
 
-async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
+async fn list(context: &Context, api: &ApiClient, arguments: TableLs) -> Result<()> {
     let at = reference(context, arguments.at.reference)?;
     let mut path = format!("/v1/refs/{}/views", segment(&at));
     if let Some(namespace) = &arguments.namespace {
@@ -43,7 +43,7 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
     Ok(())
 }
 
-async fn get(context: &Context, api: &Api, arguments: ViewGet) -> Result<()> {
+async fn get(context: &Context, api: &ApiClient, arguments: ViewGet) -> Result<()> {
     let at = reference(context, arguments.at.reference)?;
     let path = format!("/v1/refs/{}/views/{}", segment(&at), segment(&arguments.view));
     let view: SqlView = api.get(path).await.map_err(with_other_noun_hint("table", "get"))?;
@@ -73,7 +73,7 @@ async fn get(context: &Context, api: &Api, arguments: ViewGet) -> Result<()> {
     Ok(())
 }
 
-async fn remove(context: &Context, api: &Api, arguments: ViewRm) -> Result<()> {
+async fn remove(context: &Context, api: &ApiClient, arguments: ViewRm) -> Result<()> {
     let branch = reference(context, arguments.on.reference)?;
     let name = &arguments.view;
     let path = format!("/v1/branches/{}/views/{}", segment(&branch), segment(name));

@@ -2,14 +2,14 @@
 
 use headwater_model::{LimitUsage, Whoami};
 
-use crate::api::Api;
+use crate::api::ApiClient;
 use crate::api_output::fetch;
 use crate::context::Context;
 use crate::error::Result;
 use crate::output;
 
 /// Runs `headwater whoami`.
-pub async fn whoami(context: &Context, api: &Api) -> Result<()> {
+pub async fn whoami(context: &Context, api: &ApiClient) -> Result<()> {
     let Some(found) = fetch::<Whoami>(context, api, "/v1/whoami").await? else { return Ok(()) };
     output::line(format!("{}, by {}", found.name, found.method.as_str()));
     if !found.roles.is_empty() {

@@ -20,10 +20,10 @@ use headwater_tables::{DataFile, Positions, RowIds, RowRewrite, ScanPlan, Table,
 use parking_lot::Mutex;
 
 use super::row_positions::RowPositions;
-use super::target::{AffectedRows, TargetTable};
+use super::target::{AffectedRowsPlan, TargetTable};
 use crate::error::{Error, Result};
 use crate::executor::RunningPlan;
-use crate::planning_error::PlanningLimits;
+use crate::planning_error::ResourceLimits;
 use crate::returning::{BufferedRows, Returning, result_of};
 use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
@@ -57,7 +57,7 @@ impl Session {
         &self,
         mut target: TargetTable,
         run: StatementContext,
-        found: AffectedRows,
+        found: AffectedRowsPlan,
         whole: Vec<usize>,
         kind: ChangeProperties,
     ) -> Result<StatementResult> {
@@ -156,7 +156,7 @@ impl Session {
 struct ChangeResultReader {
     places: Arc<Mutex<RowPositions>>,
     kept: FirstStreamError,
-    limits: PlanningLimits,
+    limits: ResourceLimits,
     name: String,
     once: bool,
     /// The buffer for the rows of RETURNING; `None` without this clause.

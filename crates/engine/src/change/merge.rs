@@ -54,7 +54,7 @@ impl Session {
         let run = self.run();
         let found = self
             .plan_change(&run, &target, source, move |plan| {
-                MergeJoin::of(plan, &clauses, &columns, &values, marked)?
+                TargetSourceJoin::of(plan, &clauses, &columns, &values, marked)?
                     .rows(&clauses, &columns, &values)
             })
             .await?;
@@ -153,7 +153,7 @@ impl MergeClauses {
 }
 
 /// The join of the target and the source, with the expressions of its select list.
-struct MergeJoin {
+struct TargetSourceJoin {
     input: LogicalPlan,
     file: Expr,
     row: Expr,
@@ -164,7 +164,7 @@ struct MergeJoin {
     source: Vec<Expr>,
 }
 
-impl MergeJoin {
+impl TargetSourceJoin {
     /// Splits the plan into the join and the expressions of its select list. The values of a WHEN
     /// clause can then be computed only for the rows to which the clause applies.
     fn of(
@@ -208,7 +208,7 @@ impl MergeJoin {
         }
         let clause = cases(None, numbered)?;
         let input = std::sync::Arc::unwrap_or_clone(projection.input);
-        Ok(MergeJoin { input, file, row, clause, given, kept, source })
+        Ok(TargetSourceJoin { input, file, row, clause, given, kept, source })
     }
 
     /// Plans the affected rows: each with its position, a flag that is true if MERGE writes a new

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::column_defaults::defaults_of;
 use crate::error::{Error, Result, SqlError};
 use crate::planner;
-use crate::planning_error::PlanningLimits;
+use crate::planning_error::ResourceLimits;
 use crate::session::{Session, StatementContext, plan_statement};
 use crate::table_lookup::TableLookup;
 use arrow::datatypes::SchemaRef;
@@ -85,7 +85,7 @@ impl Session {
         target: &TargetTable,
         source: SourceQuery,
         shape: impl FnOnce(LogicalPlan) -> PlanResult<LogicalPlan> + Send + 'static,
-    ) -> Result<AffectedRows> {
+    ) -> Result<AffectedRowsPlan> {
         let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
         let view = self.view_to_read(&target.transaction);
         let mut lookup = TableLookup::new(self, &view);
@@ -109,7 +109,7 @@ impl Session {
             let plan = shape(plan).and_then(|plan| state.optimize(&plan));
             functions.set_planning(false);
             let plan = plan.map_err(|error| limits.explain(&error))?;
-            Ok(AffectedRows { plan, reads_itself })
+            Ok(AffectedRowsPlan { plan, reads_itself })
         })
         .await
     }
@@ -136,9 +136,9 @@ impl TargetTable {
     /// a whole.
     pub(super) fn skip_fully_matched_files(
         &self,
-        found: &AffectedRows,
+        found: &AffectedRowsPlan,
         state: &SessionState,
-        limits: PlanningLimits,
+        limits: ResourceLimits,
     ) -> Result<Vec<usize>> {
         let Some(filter) = condition(&found.plan) else { return Ok(Vec::new()) };
         let schema = self.provider.schema();
@@ -166,7 +166,7 @@ impl TargetTable {
     /// Under snapshot isolation, concurrently added rows are ignored, and the result is `None`.
     pub(super) fn concurrent_row_check(
         &self,
-        found: &AffectedRows,
+        found: &AffectedRowsPlan,
         word: &str,
         run: &StatementContext,
     ) -> Option<FileFilter> {
@@ -282,7 +282,7 @@ impl TargetColumns {
 }
 
 /// Optimized plan of the query that returns the affected rows.
-pub(super) struct AffectedRows {
+pub(super) struct AffectedRowsPlan {
     pub plan: LogicalPlan,
     /// True if the query reads the target table a second time, for example in a subquery.
     reads_itself: bool,

@@ -4,7 +4,7 @@ use headwater_lake::CommitView;
 use headwater_model::{Action, ErrorCode, Problem, Timestamp};
 use std::sync::Arc;
 
-use crate::table_access::TableAccess;
+use crate::session_rights::SessionRights;
 use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
@@ -35,7 +35,7 @@ pub trait SystemTable: Send + Sync {
     async fn visible_batches(
         &self,
         view: &CommitView,
-        _access: Option<&dyn TableAccess>,
+        _access: Option<&dyn SessionRights>,
     ) -> Result<Vec<RecordBatch>, Problem> {
         self.batches(view).await
     }

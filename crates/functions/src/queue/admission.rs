@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::QueueStats;
 use super::idle_instances::{IdleEntry, InstanceKey};
 use super::permits::Permit;
-use super::state::{AdmittedCall, MEMORY_UNIT, QueueKey, State, SubqueueKey, WaitingCall};
+use super::state::{AdmittedCall, CallQueueState, MEMORY_UNIT, QueueKey, SubqueueKey, WaitingCall};
 use crate::{CallOwner, Error, Result};
 
 /// The queue of calls, with its permits, memory and idle instances. `W` is the type of an idle
@@ -20,7 +20,7 @@ pub(crate) struct Queue<W> {
     pub(super) permits_max: usize,
     memory_units: u64,
     queued_max: usize,
-    state: Mutex<State<W>>,
+    state: Mutex<CallQueueState<W>>,
 }
 
 /// A call to add to the queue.
@@ -47,7 +47,7 @@ struct AdmissionResult<W> {
 impl<W> Queue<W> {
     pub(crate) fn new(permits_max: usize, memory_bytes: u64, queued_max: usize) -> Arc<Self> {
         let memory_units = (memory_bytes / MEMORY_UNIT).max(1);
-        let state = Mutex::new(State::new(memory_units));
+        let state = Mutex::new(CallQueueState::new(memory_units));
         Arc::new(Queue { permits_max: permits_max.max(1), memory_units, queued_max, state })
     }
 
@@ -94,7 +94,7 @@ impl<W> Queue<W> {
         self.send(assigned);
     }
 
-    fn assigned(&self, state: &mut State<W>) -> AdmissionResult<W> {
+    fn assigned(&self, state: &mut CallQueueState<W>) -> AdmissionResult<W> {
         let (mut started, mut evicted) = (Vec::new(), Vec::new());
         while let Some(index) = state.next(self.permits_max, &mut evicted) {
             started.extend(state.start(index));
@@ -131,7 +131,7 @@ impl<W> Queue<W> {
     /// Adds an idle instance, and gives permits to calls that can use it.
     pub(super) fn add_idle(
         self: &Arc<Self>,
-        mut state: MutexGuard<'_, State<W>>,
+        mut state: MutexGuard<'_, CallQueueState<W>>,
         idle: IdleEntry<W>,
         pause: impl FnOnce(&mut W),
     ) {
@@ -198,7 +198,7 @@ impl<W> Queue<W> {
         self.memory_units * MEMORY_UNIT
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State<W>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, CallQueueState<W>> {
         self.state.lock()
     }
 }

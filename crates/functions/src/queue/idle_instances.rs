@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::admission::Queue;
 use super::order::OVERTAKEN_MAX;
-use super::state::State;
+use super::state::CallQueueState;
 use crate::keep_alive::IDLE_MAX;
 
 /// Maximum number of idle instances, not counting provisioned instances.
@@ -63,7 +63,7 @@ impl<W> Queue<W> {
     }
 }
 
-impl<W> State<W> {
+impl<W> CallQueueState<W> {
     /// Adds an idle instance. If more than [`IDLE_COUNT_MAX`] idle instances are then not
     /// provisioned, removes and returns the one with the longest idle time.
     pub(super) fn add_idle(&mut self, idle: IdleEntry<W>) -> Option<W> {
@@ -175,18 +175,23 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::queue::provisioned::ProvisionedKey;
+    use crate::queue::provisioned::ProvisionedCounts;
     use crate::queue::state::{QueueKey, SubqueueKey, WaitingCall};
 
     /// Adds an idle instance with 10 units of memory.
-    fn add(state: &mut State<&'static str>, instance: &'static str, since: Instant, used: bool) {
+    fn add(
+        state: &mut CallQueueState<&'static str>,
+        instance: &'static str,
+        since: Instant,
+        used: bool,
+    ) {
         let (number, key, units) = (0, InstanceKey::default(), 10);
         state.add_idle(IdleEntry { number, key, units, since, is_unused: !used, instance });
     }
 
     #[test]
     fn an_instance_that_is_idle_for_longer_than_a_minute_is_evicted_first() {
-        let (mut state, start) = (State::new(0), Instant::now());
+        let (mut state, start) = (CallQueueState::new(0), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         add(&mut state, "started", start, false);
         add(&mut state, "kept", after(30), true);
@@ -203,11 +208,11 @@ mod tests {
 
     #[test]
     fn a_provisioned_instance_is_evicted_last_and_only_for_a_call_that_has_waited() {
-        let (mut state, start) = (State::new(0), Instant::now());
+        let (mut state, start) = (CallQueueState::new(0), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         add(&mut state, "provisioned", start, false);
         let key = state.idle[0].key.clone();
-        state.provisioned.push(ProvisionedKey { key, count: 1, running: 0 });
+        state.provisioned.push(ProvisionedCounts { key, count: 1, running: 0 });
         add(&mut state, "recent", after(50), true);
         let queue = QueueKey { owner: "a".into(), function: "f".into() };
         let key = SubqueueKey { queue, priority: Priority::Normal, instance: None };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use headwater_model::Priority;
 use tokio::sync::oneshot;
 
-use super::state::{MEMORY_UNIT, State, Subqueue, WaitingCall};
+use super::state::{CallQueueState, MEMORY_UNIT, Subqueue, WaitingCall};
 
 /// Maximum time for which other calls may overtake a call that waits for memory. A call of an owner
 /// without a running call has no such limit for overtaking calls of owners with running calls. Its
@@ -59,7 +59,7 @@ impl CallsWaitingForMemory {
     }
 }
 
-impl<W> State<W> {
+impl<W> CallQueueState<W> {
     /// Returns the subqueue whose first call gets the next permit; `None` if no call can start now.
     /// Adds the instances that were evicted for the call to `evicted`.
     pub(super) fn next(&mut self, permits_max: usize, evicted: &mut Vec<W>) -> Option<usize> {
@@ -194,7 +194,7 @@ impl<W> State<W> {
     }
 
     /// Returns a copy without memory limits, for simulating the order of future permits.
-    pub(super) fn simulated(&self) -> State<W> {
+    pub(super) fn simulated(&self) -> CallQueueState<W> {
         let queued = |call: &WaitingCall<W>| {
             let permit = oneshot::channel().0;
             WaitingCall { number: call.number, units: call.units, since: call.since, permit }
@@ -204,14 +204,14 @@ impl<W> State<W> {
             last_permit_at: subqueue.last_permit_at,
             calls: subqueue.calls.iter().map(queued).collect(),
         };
-        State {
+        CallQueueState {
             subqueues: self.subqueues.iter().map(copied).collect(),
             queued: self.queued,
             running: self.running,
             owners: self.owners.clone(),
             functions: self.functions.clone(),
             assigned: self.assigned,
-            ..State::new(u64::MAX / 2)
+            ..CallQueueState::new(u64::MAX / 2)
         }
     }
 

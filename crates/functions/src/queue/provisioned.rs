@@ -7,11 +7,11 @@
 
 use super::admission::Queue;
 use super::idle_instances::InstanceKey;
-use super::state::State;
+use super::state::CallQueueState;
 
 /// The number of instances to keep for calls with one key.
 #[derive(Debug)]
-pub(super) struct ProvisionedKey {
+pub(super) struct ProvisionedCounts {
     pub(super) key: InstanceKey,
     /// Number of instances to keep, including instances that are executing a call.
     pub(super) count: usize,
@@ -32,7 +32,7 @@ impl<W> Queue<W> {
                 continue;
             }
             let running = before.iter().find(|one| one.key == *key).map_or(0, |one| one.running);
-            state.provisioned.push(ProvisionedKey { key: key.clone(), count: *count, running });
+            state.provisioned.push(ProvisionedCounts { key: key.clone(), count: *count, running });
         }
         let removed = before.into_iter().map(|one| one.key);
         removed.filter(|key| state.provisioned_of(key).is_none()).collect()
@@ -53,12 +53,15 @@ impl<W> Queue<W> {
     }
 }
 
-impl<W> State<W> {
-    pub(super) fn provisioned_of(&self, key: &InstanceKey) -> Option<&ProvisionedKey> {
+impl<W> CallQueueState<W> {
+    pub(super) fn provisioned_of(&self, key: &InstanceKey) -> Option<&ProvisionedCounts> {
         self.provisioned.iter().find(|one| one.key == *key)
     }
 
-    pub(super) fn provisioned_of_mut(&mut self, key: &InstanceKey) -> Option<&mut ProvisionedKey> {
+    pub(super) fn provisioned_of_mut(
+        &mut self,
+        key: &InstanceKey,
+    ) -> Option<&mut ProvisionedCounts> {
         self.provisioned.iter_mut().find(|one| one.key == *key)
     }
 
@@ -68,7 +71,7 @@ impl<W> State<W> {
         idle + self.provisioned_of(key).map_or(0, |one| one.running)
     }
 
-    /// Returns a flag for each instance in [`State::idle`], in the same order: true if the instance
+    /// Returns a flag for each instance in [`CallQueueState::idle`], in the same order: true if the instance
     /// is provisioned.
     pub(super) fn provisioned_idle(&self) -> Vec<bool> {
         let mut flags = vec![false; self.idle.len()];

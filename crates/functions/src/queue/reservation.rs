@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::Queue;
 use super::idle_instances::{IDLE_COUNT_MAX, IdleEntry, InstanceKey};
-use super::state::{MEMORY_UNIT, State};
+use super::state::{CallQueueState, MEMORY_UNIT};
 
 /// An instance that is starting in advance of a call.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl<W> Queue<W> {
         self.has_no_permit(&self.lock())
     }
 
-    fn has_no_permit(&self, state: &State<W>) -> bool {
+    fn has_no_permit(&self, state: &CallQueueState<W>) -> bool {
         state.queued > 0 || state.running + state.early.len() >= self.permits_max
     }
 
@@ -123,7 +123,7 @@ impl<W> Queue<W> {
 
     fn add_reservation(
         self: &Arc<Self>,
-        state: &mut State<W>,
+        state: &mut CallQueueState<W>,
         start: EarlyInstanceStart,
         units: u64,
     ) -> Reservation<W> {
@@ -179,7 +179,7 @@ impl<W> Drop for Reservation<W> {
     }
 }
 
-impl<W> State<W> {
+impl<W> CallQueueState<W> {
     fn end_early(&mut self, number: u64) {
         self.early.retain(|early| early.number != number);
     }

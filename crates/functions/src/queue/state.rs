@@ -9,14 +9,14 @@ use tokio::sync::oneshot;
 
 use super::idle_instances::{IdleEntry, InstanceKey};
 use super::permits::Permit;
-use super::provisioned::ProvisionedKey;
+use super::provisioned::ProvisionedCounts;
 use super::reservation::EarlyInstanceStart;
 
 /// Unit in which the queue counts memory, in bytes.
 pub(super) const MEMORY_UNIT: u64 = 1 << 20;
 
 #[derive(Debug)]
-pub(super) struct State<W> {
+pub(super) struct CallQueueState<W> {
     pub(super) subqueues: Vec<Subqueue<W>>,
     /// Number of queued calls.
     pub(super) queued: usize,
@@ -30,7 +30,7 @@ pub(super) struct State<W> {
     /// Instances that are starting in advance of a call.
     pub(super) early: Vec<EarlyInstanceStart>,
     /// The numbers of instances to keep, for functions with provisioned concurrency.
-    pub(super) provisioned: Vec<ProvisionedKey>,
+    pub(super) provisioned: Vec<ProvisionedCounts>,
     pub(super) owners: HashMap<Arc<str>, OwnerLoad>,
     pub(super) functions: HashMap<QueueKey, OwnerLoad>,
     /// Number of permits given since the queue was created.
@@ -100,9 +100,9 @@ pub(super) struct AdmittedCall<W> {
     pub(super) instance: Option<W>,
 }
 
-impl<W> State<W> {
+impl<W> CallQueueState<W> {
     pub(super) fn new(memory_units: u64) -> Self {
-        State {
+        CallQueueState {
             subqueues: Vec::new(),
             queued: 0,
             running: 0,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::state::{MEMORY_UNIT, OwnerLoad, State};
+use super::state::{CallQueueState, MEMORY_UNIT, OwnerLoad};
 
 /// Statistics of the queue.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(crate) struct QueueStats {
 
 impl QueueStats {
     /// Returns the statistics without [`QueueStats::order`].
-    pub(super) fn of<W>(state: &State<W>, permits_max: usize, memory_units: u64) -> Self {
+    pub(super) fn of<W>(state: &CallQueueState<W>, permits_max: usize, memory_units: u64) -> Self {
         let active = |(owner, load): (&Arc<str>, &OwnerLoad)| {
             (load.units > 0 || load.running > 0)
                 .then(|| (owner.clone(), (load.running, load.units * MEMORY_UNIT)))

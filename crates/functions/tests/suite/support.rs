@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use headwater_functions::{
-    Argument, ArgumentValue, CallOwner, ClientCall, Environment, EnvironmentSpec, Error,
-    FunctionEvent, FunctionResult, Functions, FunctionsOptions, Invocation, InvocationOutcome,
-    Isolation, Limits, ResultKind, ReuseScope, SharedTable, SpawnCommand, Telemetry, ZygoteOptions,
+    Argument, ArgumentValue, CallOwner, Environment, EnvironmentSpec, Error, FunctionEvent,
+    FunctionResult, Functions, FunctionsOptions, Invocation, InvocationOutcome, Isolation,
+    LambdaCallParts, Limits, ResultKind, ReuseScope, SharedTable, SpawnCommand, Telemetry,
+    ZygoteOptions,
 };
 use headwater_model::LogStream;
 use tokio::sync::mpsc;
@@ -121,7 +122,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         share: CallOwner::default(),
         begins_until: CancellationToken::new(),
         lake: None,
-        client: ClientCall::default(),
+        client: LambdaCallParts::default(),
         early_result: None,
     }
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Maintenance;
 use super::ORPHANS_AFTER;
-use super::sweep::{ReferencedFiles, SweepPlan, folder_of};
+use super::sweep::{ReferencedFiles, SweepOptions, folder_of};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
@@ -70,7 +70,7 @@ impl Maintenance<'_> {
             }
             return Ok(RemovedFiles::default());
         }
-        let sweep = SweepPlan { dry_run, ..SweepPlan::of_unreachable(unreachable, age) };
+        let sweep = SweepOptions { dry_run, ..SweepOptions::of_unreachable(unreachable, age) };
         self.sweep(sweep, cancelled).await
     }
 

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::handle::Maintenance;
 pub(crate) use self::pinned_commits::{CommitPin, PinnedCommits};
 pub(crate) use self::policy::ChangedTables;
-use self::sweep::{Retention, SweepPlan};
+use self::sweep::{Retention, SweepOptions};
 use crate::error::{Error, Result};
 
 /// Default minimum age at which unreferenced files are removed.
@@ -96,7 +96,7 @@ impl Maintenance<'_> {
         let dry_run_expired = run.dry_run_expired;
         drop(view);
         let removes = request.orphans || work.retention.is_some();
-        let sweep = SweepPlan {
+        let sweep = SweepOptions {
             tables: if table.is_some() { Some(ids.clone()) } else { None },
             expiring: ids,
             retention: work.retention.clone(),

@@ -54,7 +54,7 @@ pub(super) struct Retention {
 
 /// The options of a sweep.
 #[derive(Debug)]
-pub(super) struct SweepPlan {
+pub(super) struct SweepOptions {
     /// The ids of the tables to sweep; `None` for all tables.
     pub tables: Option<Vec<String>>,
     /// The ids of the tables whose states may expire.
@@ -73,10 +73,10 @@ pub(super) struct SweepPlan {
     pub unreachable: Option<UnreachableStates>,
 }
 
-impl SweepPlan {
+impl SweepOptions {
     /// Returns the options for sweeping the unreachable states of deleted refs.
     pub fn of_unreachable(unreachable: UnreachableStates, age: Duration) -> Self {
-        SweepPlan {
+        SweepOptions {
             tables: None,
             expiring: Vec::new(),
             retention: None,
@@ -178,9 +178,9 @@ impl UnreadableTables {
 }
 
 /// A guard that clears the list of scheduled removals when a sweep ends.
-struct ScheduleGuard<'a>(&'a Lake);
+struct ScheduledRemovalsGuard<'a>(&'a Lake);
 
-impl Drop for ScheduleGuard<'_> {
+impl Drop for ScheduledRemovalsGuard<'_> {
     fn drop(&mut self) {
         self.0.pins().schedule_removal(HashSet::new());
         self.0.tables().files().set_deleting(HashSet::new());
@@ -190,14 +190,14 @@ impl Drop for ScheduleGuard<'_> {
 impl Maintenance<'_> {
     pub(super) async fn sweep(
         self,
-        sweep: SweepPlan,
+        sweep: SweepOptions,
         cancelled: &CancellationToken,
     ) -> Result<RemovedFiles> {
         let Ok(_alone) = self.lake.sweeping().try_lock() else {
             let message = "another job is removing unreferenced files".to_owned();
             return Err(Error::InvalidRequest { message, hint: "Try again when that job ends." });
         };
-        let _end = ScheduleGuard(self.lake);
+        let _end = ScheduledRemovalsGuard(self.lake);
         // The time is taken before the reads, so that files written after a read count as too new.
         let begun = self.lake.clock().now();
         let oldest = self.lake.pins().oldest();
@@ -262,7 +262,7 @@ impl Maintenance<'_> {
     }
 
     /// Finds the referenced files and the states that expire.
-    async fn find(self, sweep: &SweepPlan, now: Timestamp) -> Result<ReferencedFiles> {
+    async fn find(self, sweep: &SweepOptions, now: Timestamp) -> Result<ReferencedFiles> {
         let states = self.states(sweep, now).await?;
         let mut found = ReferencedFiles::default();
         for state in states.reach.states.values() {
@@ -275,7 +275,7 @@ impl Maintenance<'_> {
         Ok(found)
     }
 
-    async fn states(self, sweep: &SweepPlan, now: Timestamp) -> Result<SweepStates> {
+    async fn states(self, sweep: &SweepOptions, now: Timestamp) -> Result<SweepStates> {
         let heads = self.heads(now - deleted_refs_kept(sweep)).await?;
         // The states of all tables are needed, because tables can share files.
         let reach = self.lake.catalog().reach(&heads, |_| true).await?;
@@ -292,7 +292,7 @@ impl Maintenance<'_> {
     /// Reads the states that do not expire, unless they were read, and adds their files to `found`.
     async fn find_needed(
         self,
-        sweep: &SweepPlan,
+        sweep: &SweepOptions,
         states: &SweepStates,
         found: &mut ReferencedFiles,
     ) -> Result<()> {
@@ -411,7 +411,7 @@ impl Maintenance<'_> {
     }
 
     /// Returns the metadata locations of the states to keep: the newest states of each branch.
-    async fn kept_by_count(self, sweep: &SweepPlan) -> Result<HashSet<String>> {
+    async fn kept_by_count(self, sweep: &SweepOptions) -> Result<HashSet<String>> {
         let mut kept = HashSet::new();
         let Some(count) = sweep.retention.as_ref().and_then(|retention| retention.keep) else {
             return Ok(kept);
@@ -429,7 +429,11 @@ impl Maintenance<'_> {
     }
 
     /// Lists the files that may be removed: the files in folders of known tables, or all files.
-    async fn files_of(self, sweep: &SweepPlan, found: &ReferencedFiles) -> Result<Vec<FoundFile>> {
+    async fn files_of(
+        self,
+        sweep: &SweepOptions,
+        found: &ReferencedFiles,
+    ) -> Result<Vec<FoundFile>> {
         if let Some(unreachable) = &sweep.unreachable {
             return self.files_of_unreachable(unreachable, found).await;
         }
@@ -456,7 +460,7 @@ impl Maintenance<'_> {
     /// files to which commits made after the first check refer.
     async fn exclude_newly_referenced(
         self,
-        sweep: &SweepPlan,
+        sweep: &SweepOptions,
         found: &mut ReferencedFiles,
         removed: Vec<String>,
         begun: Timestamp,
@@ -519,7 +523,7 @@ fn removal_order(file: &str) -> u8 {
 }
 
 /// Returns the time for which a deleted ref still protects its files.
-fn deleted_refs_kept(sweep: &SweepPlan) -> Duration {
+fn deleted_refs_kept(sweep: &SweepOptions) -> Duration {
     sweep.orphans.unwrap_or(ORPHANS_AFTER)
 }
 
@@ -528,7 +532,7 @@ fn location_of(state: &ReachableState) -> String {
 }
 
 /// Returns the snapshots to read from a state that does not expire.
-fn read_mode(sweep: &SweepPlan, state: &ReachableState) -> SnapshotsToRead {
+fn read_mode(sweep: &SweepOptions, state: &ReachableState) -> SnapshotsToRead {
     let at_head = state.until.is_none();
     // Of an old state, only the current snapshot is read; a later state lists earlier snapshots.
     let whole = at_head || sweep.retention.is_none() || !sweep.expiring.contains(&state.entry.id);
@@ -540,7 +544,7 @@ fn read_mode(sweep: &SweepPlan, state: &ReachableState) -> SnapshotsToRead {
     SnapshotsToRead { snapshots, at_head }
 }
 
-fn is_expired(sweep: &SweepPlan, state: &ReachableState, now: Timestamp) -> bool {
+fn is_expired(sweep: &SweepOptions, state: &ReachableState, now: Timestamp) -> bool {
     let Some(retention) = &sweep.retention else { return false };
     let until = state.until.is_some_and(|until| until <= now - retention.before);
     until && !state.base && !state.entry.is_view() && sweep.expiring.contains(&state.entry.id)

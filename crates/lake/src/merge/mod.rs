@@ -24,8 +24,8 @@ mod view_merge;
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_catalog::{
-    BaseValue, CommitSequence, DivergedTable, MergeCommit, MergePlan, MergeSource, RequiredChecks,
-    TableChange,
+    BaseValue, CommitSequence, DivergedTable, MergeCommit, MergePlan, MergeSource,
+    RequiredCheckStatus, TableChange,
 };
 use headwater_model::{
     CommitId, ConflictCause, ErrorDetails, MergeChoice, MergeOutcome, MergeReport, MergeRequest,
@@ -306,11 +306,11 @@ impl<'a> OngoingMerge<'a> {
         Ok(())
     }
 
-    fn checks(&self) -> RequiredChecks {
+    fn checks(&self) -> RequiredCheckStatus {
         if self.options.passed.is_some() {
-            RequiredChecks::Passed
+            RequiredCheckStatus::Passed
         } else {
-            RequiredChecks::required_unless(self.request.unchecked)
+            RequiredCheckStatus::required_unless(self.request.unchecked)
         }
     }
 

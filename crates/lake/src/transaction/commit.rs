@@ -16,7 +16,7 @@ use headwater_tables::Table;
 use headwater_telemetry::SpanTimer;
 
 use super::Transaction;
-use super::discard_guard::{NewState, UncommittedFiles, discard_states};
+use super::discard_guard::{NewTableState, UncommittedFiles, discard_states};
 use super::group_commit::SmallAppend;
 use super::pending_changes::{AppliedChanges, ApplyContext, PendingChanges};
 use crate::error::{Error, Result};
@@ -327,7 +327,7 @@ impl Transaction {
         self.states.insert(name.clone(), made.table.clone());
         let (state, before) = (made.table, Some(newer.clone()));
         let name_of = name.clone();
-        let made = NewState { name: name_of, state, before, rebased: true, foreign: false };
+        let made = NewTableState { name: name_of, state, before, rebased: true, foreign: false };
         self.staged.push_states([made]);
         let (table, from) = (name.clone(), Some(found.clone()));
         Ok(Some((from != to).then_some(TableChange { table, from, to })))

@@ -17,14 +17,14 @@ pub(super) struct DiscardGuard {
 #[derive(Debug, Default)]
 pub(super) struct UncommittedFiles {
     staged: Vec<StagedFiles>,
-    states: Vec<NewState>,
+    states: Vec<NewTableState>,
     /// New states of views, each with the state from which it was derived.
     views: Vec<(SqlView, Option<SqlView>)>,
 }
 
 /// A new table state to which no commit refers yet.
 #[derive(Debug)]
-pub(super) struct NewState {
+pub(super) struct NewTableState {
     pub name: TableName,
     pub state: Table,
     /// The state from which the new state was derived.
@@ -42,10 +42,10 @@ impl UncommittedFiles {
     }
 
     /// Returns the states that the commit does not use, because rebased states have replaced them.
-    pub fn superseded(self) -> Vec<NewState> {
+    pub fn superseded(self) -> Vec<NewTableState> {
         let rebased = self.states.iter().filter(|made| made.rebased);
         let rebased: HashSet<TableName> = rebased.map(|made| made.name.clone()).collect();
-        let is_superseded = |made: &NewState| !made.rebased && rebased.contains(&made.name);
+        let is_superseded = |made: &NewTableState| !made.rebased && rebased.contains(&made.name);
         self.states.into_iter().filter(is_superseded).collect()
     }
 }
@@ -65,7 +65,7 @@ impl DiscardGuard {
     }
 
     /// Adds new states of tables.
-    pub fn push_states(&mut self, states: impl IntoIterator<Item = NewState>) {
+    pub fn push_states(&mut self, states: impl IntoIterator<Item = NewTableState>) {
         self.written.states.extend(states);
     }
 
@@ -96,10 +96,10 @@ impl DiscardGuard {
 }
 
 /// Removes states to which no commit will refer.
-pub(super) async fn discard_states(tables: &Tables, states: Vec<NewState>) {
+pub(super) async fn discard_states(tables: &Tables, states: Vec<NewTableState>) {
     // The removal of a state reads the state from which it was derived, so derived states are
     // removed first.
-    for NewState { state, before, foreign, .. } in states.iter().rev() {
+    for NewTableState { state, before, foreign, .. } in states.iter().rev() {
         let discarded = if *foreign {
             tables.discard_metadata(state, before.as_ref()).await
         } else {

@@ -29,7 +29,7 @@ use headwater_tables::{
 };
 
 pub use self::commit::{add_entry, set_creator};
-use self::discard_guard::{DiscardGuard, NewState};
+use self::discard_guard::{DiscardGuard, NewTableState};
 pub(crate) use self::group_commit::AppendQueues;
 use self::group_commit::SmallAppend;
 pub use self::iceberg_rest::{CommittedRestRequests, RestChanges};
@@ -72,9 +72,9 @@ pub struct Transaction {
 }
 
 /// Returns the first state of a new table.
-fn created_state(name: &TableName, table: &Table, foreign: bool) -> NewState {
+fn created_state(name: &TableName, table: &Table, foreign: bool) -> NewTableState {
     let (name, state) = (name.clone(), table.clone());
-    NewState { name, state, before: None, rebased: false, foreign }
+    NewTableState { name, state, before: None, rebased: false, foreign }
 }
 
 impl Transaction {

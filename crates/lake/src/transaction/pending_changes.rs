@@ -12,7 +12,7 @@ use headwater_tables::{
     Alteration, DataFile, Operation, READ_UP_TO, RetainedRows, RowRewrite, StagedFiles, Table,
 };
 
-use super::discard_guard::{NewState, discard_states};
+use super::discard_guard::{NewTableState, discard_states};
 use crate::error::Result;
 use crate::imported_files::{IMPORTS_KEY, ImportedFiles};
 use crate::lake::Lake;
@@ -141,7 +141,7 @@ pub(super) struct AppliedChanges {
     pub table: Option<Table>,
     pub objects: Vec<Bytes>,
     /// All states that were created, in order: the intermediate states and the final state.
-    pub made: Vec<NewState>,
+    pub made: Vec<NewTableState>,
 }
 
 impl PendingChanges {
@@ -351,7 +351,7 @@ impl ApplyContext<'_> {
             let before = Some(current.clone());
             let name = self.name.clone();
             let rebased = self.is_rebase;
-            made.push(NewState { name, state: state.clone(), before, rebased, foreign });
+            made.push(NewTableState { name, state: state.clone(), before, rebased, foreign });
             *table = Some(state);
         }
         Ok(())

@@ -8,8 +8,8 @@ use futures::StreamExt;
 use headwater_engine::PreparedStatement;
 use headwater_functions::Error as FunctionError;
 use headwater_functions::{
-    Argument, ArgumentValue, CallOwner, ClientCall, EarlyResultSender, Environment, FunctionResult,
-    ResultKind, ReuseScope, SharedTable, StreamedInput,
+    Argument, ArgumentValue, CallOwner, EarlyResultSender, Environment, FunctionResult,
+    LambdaCallParts, ResultKind, ReuseScope, SharedTable, StreamedInput,
 };
 use headwater_project::{PythonFunction, Retries, Step};
 use tokio_util::sync::CancellationToken;
@@ -233,7 +233,7 @@ impl Run {
             // still start its function calls.
             start_until: CancellationToken::new(),
             lake: None,
-            client: ClientCall::default(),
+            client: LambdaCallParts::default(),
             early_result: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_engine::TableAccess;
+use headwater_engine::SessionRights;
 use headwater_model::{
     Action, ErrorCode, JobKind, Limits, MaintainRequest, Object, Problem, ProjectFiles, RefSpec,
     Restriction, Restrictions, RunReport, RunRequest, StepStatus, TableName,
@@ -345,7 +345,7 @@ impl User {
     }
 }
 
-impl TableAccess for User {
+impl SessionRights for User {
     fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
         let denied = || Problem::new(ErrorCode::Forbidden, format!("may not {action} {object}"));
         self.allows(action, object).then_some(()).ok_or_else(denied)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::util::pretty::pretty_format_batches;
 use futures::{StreamExt, TryStreamExt};
-use headwater_engine::{Engine, EngineOptions, SessionOptions, TableAccess, version_constant};
+use headwater_engine::{Engine, EngineOptions, SessionOptions, SessionRights, version_constant};
 use headwater_functions::{
     Functions, FunctionsOptions, Isolation, SpawnCommand, TableQuota, Telemetry, ZygoteOptions,
 };
@@ -133,7 +133,7 @@ impl World {
     /// Does the same as [`World::sql`], with the rights of a user.
     pub async fn sql_as(
         &self,
-        access: Option<Arc<dyn TableAccess>>,
+        access: Option<Arc<dyn SessionRights>>,
         branch: &str,
         statements: &[&str],
     ) -> String {

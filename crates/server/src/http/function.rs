@@ -17,8 +17,8 @@ use headwater_model::{
     Problem,
 };
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, ClientCall, FunctionResult, JobContext, ResolvedFunction,
-    ResultKind,
+    Argument, ArgumentValue, CallInput, FunctionResult, JobContext, LambdaCallParts,
+    ResolvedFunction, ResultKind,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -98,7 +98,7 @@ async fn invoke(
     let call = prepare(&app, &principal, &name, options, request).await?;
     let principal = principal.with_author(call.author);
     let returns = if format == Format::Json { ResultKind::Any } else { ResultKind::Table };
-    let (arguments, client) = (call.arguments, ClientCall::default());
+    let (arguments, client) = (call.arguments, LambdaCallParts::default());
     let input = CallInput { arguments, returns, client, permit: call.permit };
     let encode = move |returned, _: JobContext| encode(format, returned);
     let ended = app.service.invocations().call(&principal, call.function, input, encode).await?;

@@ -10,7 +10,7 @@ use headwater_postgres::{
     APPLICATION_NAME, AuthenticatedClient, BufferedConnection, FieldReader, Message, Reply,
     STARTUP_BYTES_MAX, Session, Settings, Severity, TransactionStatus,
 };
-use headwater_service::{ConnectionHandle, NewConnection};
+use headwater_service::{ClientProperties, ConnectionHandle};
 
 use crate::auth::check_password;
 use crate::server_state::App;
@@ -92,7 +92,7 @@ pub async fn start(wire: BufferedConnection, peer: &Peer) -> io::Result<Option<S
         }
     };
     let service = peer.shared.app.service.clone();
-    let opened = NewConnection {
+    let opened = ClientProperties {
         database: client.reference.to_string(),
         application: client.settings.get(APPLICATION_NAME).unwrap_or_default().to_owned(),
         address: Some(peer.address),

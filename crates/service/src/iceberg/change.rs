@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use futures::future::BoxFuture;
-use headwater_jobs::{CommitStart, NewJob};
+use headwater_jobs::{CommitDecision, NewJob};
 use headwater_lake::{Transaction, set_creator};
 use headwater_model::{
     Action, ErrorCode, ErrorDetails, JobId, JobKind, Object, ObjectOwner, PROPERTY_JOB, Principal,
@@ -96,7 +96,7 @@ struct Change {
     author: String,
     creator: Option<ObjectOwner>,
     job: JobId,
-    commit: CommitStart,
+    commit: CommitDecision,
 }
 
 impl Iceberg {
@@ -164,7 +164,7 @@ impl Iceberg {
         let new = new_job(request, &description, principal);
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let (components, request, job) = (self.0.clone(), request.clone(), context.id());
-        let commit = CommitStart::default();
+        let commit = CommitDecision::default();
         let change = Change { components, request, description, author, creator, job, commit };
         let change = Arc::new(change);
         let running = change.clone();

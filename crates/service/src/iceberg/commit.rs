@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use futures::FutureExt;
-use headwater_executors::StoredObject;
+use headwater_executors::CheckedEntry;
 use headwater_lake::{CommitView, Transaction};
 use headwater_model::{
     Action, ErrorCode, ErrorDetails, Object, Principal, Problem, RefSpec, ResultExt, TableName,
@@ -109,7 +109,7 @@ impl Components {
         principal: &Principal,
         reference: &RefSpec,
         updates: Vec<TableUpdate>,
-    ) -> Result<(Vec<TableUpdate>, Vec<StoredObject>), Problem> {
+    ) -> Result<(Vec<TableUpdate>, Vec<CheckedEntry>), Problem> {
         let is_unlimited = self.is_unlimited(principal);
         let (mut limited, mut checked) = (Vec::new(), Vec::new());
         for TableUpdate { table, commit } in updates {
@@ -129,7 +129,7 @@ impl Components {
     fn readable(
         &self,
         principal: &Principal,
-        stored: &[StoredObject],
+        stored: &[CheckedEntry],
         mut states: TableMap,
     ) -> TableMap {
         states.retain(|name, table| {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use headwater_kafka_client::{
-    BrokerFailure, Cluster, ClusterClient, Connection, Metadata, MetadataRequest, Position,
+    BrokerFailure, Cluster, ClusterClient, Connection, MetadataRequest, MetadataResponse, Position,
     REQUEST_MAX, ReceivedItem, RoundDeadline, UNKNOWN_TOPIC, error_text, problem_at, server_name,
 };
 use headwater_model::{KafkaStart, Problem};
@@ -170,7 +170,7 @@ impl KafkaReceiver {
         client.connect(server).await.ok()
     }
 
-    async fn metadata(&self, control: &mut Connection) -> Result<Metadata, Problem> {
+    async fn metadata(&self, control: &mut Connection) -> Result<MetadataResponse, Problem> {
         let name = &self.topic;
         let failed = |failure| problem_at(&self.cluster.uri(), failure);
         let request = MetadataRequest { topic: name };
@@ -191,7 +191,7 @@ impl KafkaReceiver {
     }
 
     /// Discards the position if it belongs to another topic, or to a topic of another cluster.
-    fn reset_on_topic_change(&self, metadata: &Metadata) {
+    fn reset_on_topic_change(&self, metadata: &MetadataResponse) {
         let cluster = metadata.cluster.clone().unwrap_or_else(|| self.cluster.uri());
         let partitions = i32::try_from(metadata.partitions.len()).unwrap_or(i32::MAX);
         self.position
@@ -203,7 +203,7 @@ impl KafkaReceiver {
 impl ReadRound<'_> {
     /// Reads all partitions until the round ends. `connections`, by server id, are reused and kept
     /// for the next round.
-    async fn run(&self, metadata: &Metadata, connections: &mut BTreeMap<i32, Connection>) {
+    async fn run(&self, metadata: &MetadataResponse, connections: &mut BTreeMap<i32, Connection>) {
         let mut partitions: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
         for partition in &metadata.partitions {
             partitions.entry(partition.leader).or_default().push(partition.number);

@@ -1,7 +1,7 @@
 //! The connections of clients.
 
 use headwater_model::{ErrorCode, Principal, Problem};
-use headwater_service::{ConnectionHandle, NewConnection};
+use headwater_service::{ClientProperties, ConnectionHandle};
 
 use crate::matrix::{Answers, Call, EMPTY, ITEMS, NO, OK, Row, done, every, listed};
 
@@ -58,7 +58,7 @@ pub const ROWS: &[Row] = &[
 
 fn open(call: &Call, by: &Principal) -> Result<ConnectionHandle, Problem> {
     let client =
-        NewConnection { database: "main".into(), application: String::new(), address: None };
+        ClientProperties { database: "main".into(), application: String::new(), address: None };
     call.service.connections().open(by, client)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use headwater_model::{InvokeAsyncRequest, Principal, ProjectFiles};
 use headwater_service::{
-    CallInput, ClientCall, FunctionChange, FunctionUpdate, FunctionUrlChange, LayerChange,
+    CallInput, FunctionChange, FunctionUpdate, FunctionUrlChange, LambdaCallParts, LayerChange,
     ResultKind, TriggerEventFilter, UrlAuth, UrlSettings,
 };
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub const ROWS: &[Row] = &[
         done(async move {
             let invocations = c.service.invocations();
             let function = invocations.find(&Principal::owner(), "f").await?;
-            let (arguments, client) = (Vec::new(), ClientCall::default());
+            let (arguments, client) = (Vec::new(), LambdaCallParts::default());
             let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
             let encode = async |_, _| Ok(Value::Null);
             invocations.call(&c.by, function, input, encode).await

@@ -9,14 +9,14 @@ use headwater_model::Usage;
 /// Counters of the bytes and rows that a statement has read from files so far. Clones share the
 /// counters.
 #[derive(Debug, Clone, Default)]
-pub struct FileUsage {
+pub struct FileReadCounters {
     /// Number of bytes read.
     pub read: ByteCounter,
     /// Number of rows read.
     pub rows: Arc<AtomicU64>,
 }
 
-impl FileUsage {
+impl FileReadCounters {
     /// Adds the bytes and rows of the files to the usage of a statement.
     pub fn add_to(&self, usage: Usage) -> Usage {
         Usage {

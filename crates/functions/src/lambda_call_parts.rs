@@ -14,7 +14,7 @@ const PARTS_MAX: usize = 4;
 
 /// The parts of a call that only clients of AWS Lambda use, and the call's trace.
 #[derive(Debug, Clone, Default)]
-pub struct ClientCall {
+pub struct LambdaCallParts {
     /// The context that the client sent. Handlers read it as `context.client_context`.
     pub context: Option<Value>,
     /// The sender of a streamed response; `None` if the response is returned as a whole.

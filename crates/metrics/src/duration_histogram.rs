@@ -14,14 +14,14 @@ const BUCKETS: usize = BOUNDS.len() + 1;
 
 /// The number of observed durations by bucket, and their sum.
 #[derive(Debug, Default)]
-pub(crate) struct Durations {
+pub(crate) struct DurationHistogram {
     buckets: [AtomicU64; BUCKETS],
     sum_us: AtomicU64,
 }
 
 /// The state of a histogram at one time.
 #[derive(Debug, PartialEq)]
-pub(crate) struct DurationCounts {
+pub(crate) struct HistogramCounts {
     /// The sum in seconds.
     pub(crate) sum: f64,
     pub(crate) count: u64,
@@ -29,7 +29,7 @@ pub(crate) struct DurationCounts {
     pub(crate) buckets: Vec<(f64, u64)>,
 }
 
-impl Durations {
+impl DurationHistogram {
     /// Adds an observation.
     pub(crate) fn observe(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
@@ -39,13 +39,13 @@ impl Durations {
         self.sum_us.fetch_add(micros, Ordering::Relaxed);
     }
 
-    pub(crate) fn counts(&self) -> DurationCounts {
+    pub(crate) fn counts(&self) -> HistogramCounts {
         let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
         let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
         let sum = self.sum_us.load(Ordering::Relaxed) as f64 / 1e6;
-        DurationCounts { sum, count, buckets }
+        HistogramCounts { sum, count, buckets }
     }
 }
 
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_bucket_includes_its_upper_bound() {
-        let durations = Durations::default();
+        let durations = DurationHistogram::default();
         for micros in [1_000, 1_001, 2_500, 700_000_000] {
             durations.observe(Duration::from_micros(micros));
         }

@@ -1,5 +1,5 @@
 //! The rights of a session to tables, views, namespaces and branches. The caller of the engine
-//! implements [`TableAccess`], which decides.
+//! implements [`SessionRights`], which decides.
 
 use std::fmt::Debug;
 
@@ -18,7 +18,7 @@ use headwater_sql::table_name::ParsedTableName;
 ///
 /// A session checks every table and view that a statement reads or writes, including the tables
 /// behind views. The session makes this check after name resolution and before planning.
-pub trait TableAccess: Debug + Send + Sync {
+pub trait SessionRights: Debug + Send + Sync {
     /// Checks that an action on an object is allowed, and records the decision.
     ///
     /// Errors: `forbidden`, with the action and the object.
@@ -104,7 +104,7 @@ impl Session {
 /// Errors: `forbidden`, also if the ref does not exist.
 pub async fn check_ref(
     lake: &Lake,
-    access: &dyn TableAccess,
+    access: &dyn SessionRights,
     reference: &RefSpec,
 ) -> Result<(), Problem> {
     let reads = |object: &Object| access.allows(Action::Read, object);

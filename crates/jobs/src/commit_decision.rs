@@ -9,9 +9,9 @@ use headwater_model::{ErrorCode, Problem};
 
 /// The decision between the commit of a job and a stop that prevents it. The first call decides.
 #[derive(Debug, Default)]
-pub struct CommitStart(OnceLock<bool>);
+pub struct CommitDecision(OnceLock<bool>);
 
-impl CommitStart {
+impl CommitDecision {
     /// Starts the commit.
     ///
     /// Errors: `cancelled` if a stop has prevented the commit.
@@ -34,11 +34,11 @@ mod tests {
 
     #[test]
     fn a_commit_and_a_stop_exclude_each_other() {
-        let stopped = CommitStart::default();
+        let stopped = CommitDecision::default();
         assert!(stopped.prevent());
         let error = stopped.start().expect_err("a stopped job");
         assert_eq!(error.code, ErrorCode::Cancelled);
-        let committing = CommitStart::default();
+        let committing = CommitDecision::default();
         committing.start().expect("no stop");
         assert!(!committing.prevent(), "the commit may succeed");
         committing.start().expect("the stop had no effect");

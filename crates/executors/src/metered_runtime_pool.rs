@@ -20,15 +20,15 @@ const THREAD_KEEP: Duration = Duration::from_secs(2);
 
 /// A pool of idle runtimes; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct MeteredRuntime {
+pub struct MeteredRuntimePool {
     workers: Arc<Mutex<Vec<IdleRuntime>>>,
     background: bool,
 }
 
-impl MeteredRuntime {
+impl MeteredRuntimePool {
     /// Creates a pool whose threads run at a lower priority.
     pub fn background() -> Self {
-        MeteredRuntime { background: true, ..MeteredRuntime::default() }
+        MeteredRuntimePool { background: true, ..MeteredRuntimePool::default() }
     }
 
     /// Runs the work. Returns its result and its CPU time in microseconds. Dropping the future
@@ -178,7 +178,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_clock_counts_all_threads_of_the_work_and_no_others() {
-        let runtime = MeteredRuntime::default();
+        let runtime = MeteredRuntimePool::default();
         let idle = tokio::time::sleep(Duration::from_millis(20));
         let ((), idle_us) = runtime.run(idle).await.expect("an answer");
         let one = async { compute() };
@@ -197,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_error_of_its_work_only() {
-        let runtime = MeteredRuntime::default();
+        let runtime = MeteredRuntimePool::default();
         let work = async { "none".parse::<u8>().expect("a number") };
         let problem = runtime.run(work).await.expect_err("a problem");
         assert_eq!(problem.code, ErrorCode::Internal);

@@ -50,7 +50,7 @@ struct FailureCount {
 }
 
 /// Failed logins of a server, over all protocols.
-pub struct LoginLimit {
+pub struct LoginLimiter {
     failures: Cache<LoginSource, FailureCount>,
 }
 
@@ -73,18 +73,18 @@ impl LoginAttempt<'_> {
     }
 }
 
-impl Default for LoginLimit {
+impl Default for LoginLimiter {
     fn default() -> Self {
         let failures = Cache::builder()
             .max_capacity(SOURCES_MAX)
             .eviction_policy(EvictionPolicy::lru())
             .time_to_live(MEMORY)
             .build();
-        LoginLimit { failures }
+        LoginLimiter { failures }
     }
 }
 
-impl LoginLimit {
+impl LoginLimiter {
     /// Checks that neither the address nor the user of an attempt is locked out.
     ///
     /// Errors: `too_busy`, with [`LOGIN_RETRY_AFTER`] in its context.
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_lock_out_doubles_with_each_failure() {
-        let (limit, now) = (LoginLimit::default(), Instant::now());
+        let (limit, now) = (LoginLimiter::default(), Instant::now());
         let eva = attempt("10.0.0.1", None);
         for _ in 1..FAILURES_FREE {
             limit.record_failure_at(eva, now);
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_user_is_locked_out_from_every_address_and_an_address_for_every_user() {
-        let (limit, now) = (LoginLimit::default(), Instant::now());
+        let (limit, now) = (LoginLimiter::default(), Instant::now());
         for host in 0..FAILURES_FREE {
             let address = IpAddr::from([10, 0, 0, host as u8]);
             limit.record_failure_at(LoginAttempt { address, user: Some("eva") }, now);
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_table_of_failed_logins_is_bounded() {
-        let limit = LoginLimit::default();
+        let limit = LoginLimiter::default();
         for host in 0..3 * SOURCES_MAX as u32 {
             let address = IpAddr::V4(host.into());
             limit.record_failure(LoginAttempt { address, user: None });

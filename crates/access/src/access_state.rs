@@ -16,7 +16,7 @@ use crate::{Error, Result};
 
 /// All users, roles, grants and other records at one version. Immutable.
 #[derive(Debug, Default)]
-pub(crate) struct Directory {
+pub(crate) struct AccessState {
     /// The value of the ref `access/version`; `None` before the first change.
     pub(crate) version: Option<Bytes>,
     pub(crate) users: BTreeMap<String, UserRecord>,
@@ -37,12 +37,12 @@ pub(crate) struct Directory {
     effective: HashMap<String, GrantIndex>,
 }
 
-impl Directory {
+impl AccessState {
     /// Reads all records. A change by another process meanwhile can make the records newer than the
     /// version. The next change then conflicts, and the records are read again.
     pub(crate) async fn load(store: &dyn Store) -> Result<Self> {
         let version = store.reference(VERSION).await?;
-        let mut directory = Directory { version, ..Directory::default() };
+        let mut directory = AccessState { version, ..AccessState::default() };
         for entry in store.scan(JOURNAL, &KeyRange::all()).await? {
             directory.insert(&entry)?;
         }
