@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use headwater_functions::{
     CallOwner, Environment, EnvironmentSpec, Functions, FunctionsOptions, Invocation, Isolation,
-    LambdaCallParts, Limits, ResultKind, ReuseScope, SpawnCommand, Telemetry, ZygoteOptions,
+    LambdaCallParts, Limits, ResultKind, ReuseScope, SpawnerCommand, Telemetry, ZygoteOptions,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -98,7 +98,7 @@ impl Bench {
         let folder = self.folder.join(name);
         let path = std::env::var_os("PATH").unwrap_or_default();
         FunctionsOptions {
-            spawner: SpawnCommand {
+            spawner: SpawnerCommand {
                 program: crate::commands::binary(),
                 arguments: vec!["__spawner".to_owned()],
             },

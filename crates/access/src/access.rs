@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{Clock, Principal, Timestamp};
-use headwater_store::{Append, Batch, RefChange, RefPrecondition, Store};
+use headwater_store::{Append, RefChange, RefPrecondition, Store, WriteBatch};
 use parking_lot::{Mutex, RwLock};
 
 use crate::access_state::AccessState;
@@ -134,7 +134,8 @@ impl Access {
             return Ok(result);
         }
         entries.push(self.0.audit.change(by, action, object, detail)?);
-        let batch = Batch { entries, refs: vec![next_version(&directory)?], ..Batch::default() };
+        let batch =
+            WriteBatch { entries, refs: vec![next_version(&directory)?], ..WriteBatch::default() };
         self.0.store.apply(batch).await?;
         self.reload().await?;
         Ok(result)

@@ -10,7 +10,7 @@ use std::time::Duration;
 use headwater_model::{
     AuditEvent, AuditOutcome, AuthMethod, Clock, Identity, Principal, Timestamp,
 };
-use headwater_store::{Append, Batch, KeyRange, Store};
+use headwater_store::{Append, KeyRange, Store, WriteBatch};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
@@ -222,7 +222,7 @@ impl AuditLog {
         }
         let mut unstored = UnstoredEvents { pending: &self.pending, entries };
         let entries = unstored.entries.clone();
-        self.store.apply(Batch { entries, relaxed: true, ..Batch::default() }).await?;
+        self.store.apply(WriteBatch { entries, relaxed: true, ..WriteBatch::default() }).await?;
         unstored.entries.clear();
         Ok(())
     }

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use headwater_access::Access;
 use headwater_model::{AuditOutcome, ObjectId, Principal, SystemClock};
-use headwater_store::{Batch, BatchResult, JournalEntry, KeyRange, MemoryStore, Result, Store};
+use headwater_store::{
+    BatchResult, JournalEntry, KeyRange, MemoryStore, Result, Store, WriteBatch,
+};
 
 /// A store whose writes wait forever while it is stuck.
 #[derive(Debug)]
@@ -66,7 +68,7 @@ impl Store for StuckStore {
         self.inner.history(journal, key_prefix, after, limit).await
     }
 
-    async fn apply(&self, batch: Batch) -> Result<BatchResult> {
+    async fn apply(&self, batch: WriteBatch) -> Result<BatchResult> {
         if self.is_stuck.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }

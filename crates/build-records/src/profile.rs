@@ -11,7 +11,7 @@ use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt};
 use headwater_lake::BatchStream;
 use headwater_shared_memory::SharedTable;
-use headwater_sql_aggregates::{RowProfile, RowProfiler};
+use headwater_sql_aggregates::{DataProfile, DataProfiler};
 use parking_lot::Mutex;
 
 /// Maximum size of a profile as a snapshot property, in bytes. Each commit to a table writes the
@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 const PROPERTY_BYTES_MAX: usize = 4 * 1024;
 
 /// Profile of a stream of rows, which is complete after the last row.
-pub struct PendingProfile(Arc<Mutex<RowProfiler>>);
+pub struct PendingProfile(Arc<Mutex<DataProfiler>>);
 
 impl PendingProfile {
     /// Returns the profile of the rows that have been read so far, as a snapshot property.
@@ -30,7 +30,7 @@ impl PendingProfile {
 
 /// Returns the rows, and their profile, which is complete when all rows have been read.
 pub fn profiled(schema: &Schema, rows: BatchStream) -> (BatchStream, PendingProfile) {
-    let profiler = Arc::new(Mutex::new(RowProfiler::new(schema)));
+    let profiler = Arc::new(Mutex::new(DataProfiler::new(schema)));
     let shared = Arc::clone(&profiler);
     let rows = rows.inspect_ok(move |batch| shared.lock().add(batch)).boxed();
     (rows, PendingProfile(profiler))
@@ -38,7 +38,7 @@ pub fn profiled(schema: &Schema, rows: BatchStream) -> (BatchStream, PendingProf
 
 /// Returns the profile of stored rows, as a snapshot property.
 pub async fn profile_of(rows: &SharedTable) -> Result<String, ArrowError> {
-    let mut profiler = RowProfiler::new(&rows.schema());
+    let mut profiler = DataProfiler::new(&rows.schema());
     let mut batches = rows.stream();
     while let Some(batch) = batches.next().await {
         profiler.add(&batch?);
@@ -48,8 +48,8 @@ pub async fn profile_of(rows: &SharedTable) -> Result<String, ArrowError> {
 
 /// Returns a profile as a snapshot property. A profile that is too large loses minima and maxima,
 /// and then its last columns.
-fn property(mut profile: RowProfile) -> String {
-    let text = |profile: &RowProfile| serde_json::json!(profile).to_string();
+fn property(mut profile: DataProfile) -> String {
+    let text = |profile: &DataProfile| serde_json::json!(profile).to_string();
     let mut property = text(&profile);
     if property.len() > PROPERTY_BYTES_MAX {
         for column in &mut profile.columns {
@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    fn stored(columns: usize) -> RowProfile {
+    fn stored(columns: usize) -> DataProfile {
         let column = |number| ColumnProfile {
             name: format!("column_{number}"),
             min: Some("a".repeat(64)),
@@ -77,7 +77,7 @@ mod tests {
             ..ColumnProfile::default()
         };
         let columns = (0..columns).map(column).collect();
-        let text = property(RowProfile { rows: 7, columns });
+        let text = property(DataProfile { rows: 7, columns });
         assert!(text.len() <= PROPERTY_BYTES_MAX, "{}", text.len());
         serde_json::from_str(&text).unwrap()
     }

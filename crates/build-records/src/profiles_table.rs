@@ -12,7 +12,7 @@ use headwater_engine::system::{batch, schema, timestamp_column, timestamp_type};
 use headwater_engine::{SessionRights, SystemTable};
 use headwater_lake::CommitView;
 use headwater_model::{Problem, ResultExt, TableName, Timestamp};
-use headwater_sql_aggregates::{ColumnProfile, RowProfile};
+use headwater_sql_aggregates::{ColumnProfile, DataProfile};
 use headwater_tables::{ListedSnapshot, PROFILE, Table};
 
 use crate::build_record::{BUILD, BuildRecord};
@@ -123,7 +123,7 @@ fn rows_of(name: TableName, table: &Table) -> Vec<ProfileRow> {
 
 fn profile(table: &Arc<TableName>, snapshot: &ListedSnapshot) -> Vec<ProfileRow> {
     let Some(text) = snapshot.summary.get(PROFILE) else { return Vec::new() };
-    let Ok(found) = serde_json::from_str::<RowProfile>(text) else { return Vec::new() };
+    let Ok(found) = serde_json::from_str::<DataProfile>(text) else { return Vec::new() };
     // Skip quarantine tables: their snapshots have the properties of the model, whose profile
     // describes other rows.
     let record = snapshot.summary.get(BUILD).map(|record| serde_json::from_str(record));

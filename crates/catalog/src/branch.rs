@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use headwater_model::{Branch, CommitId, CreateRef, MAIN_BRANCH, RefSpec, nearest, reference};
-use headwater_store::{Batch, RefChange, RefPrecondition};
+use headwater_store::{RefChange, RefPrecondition, WriteBatch};
 
 use crate::catalog::{ATTEMPTS_MAX, branch_ref, tag_ref};
 use crate::codec::{self, BranchRecord};
@@ -204,7 +204,7 @@ impl Catalog {
             },
             RefChange { name: tag_ref(to), expected: RefPrecondition::Absent, value: None },
         ];
-        match self.store.apply(Batch { refs, ..Batch::default() }).await {
+        match self.store.apply(WriteBatch { refs, ..WriteBatch::default() }).await {
             Ok(_) => {
                 self.heads.set(from, None);
                 Ok(record.into_branch(to))
@@ -261,7 +261,7 @@ impl Catalog {
             let refs = vec![RefChange { name: branch_ref(name), expected, value: value.clone() }];
             let entries =
                 if changed.is_none() { self.deletion_entries(name, &record)? } else { Vec::new() };
-            let batch = Batch { refs, entries, ..Batch::default() };
+            let batch = WriteBatch { refs, entries, ..WriteBatch::default() };
             if self.try_apply(batch, name, value).await?.is_some() {
                 return Ok(changed.unwrap_or(record).into_branch(name));
             }
@@ -338,7 +338,7 @@ impl Catalog {
             RefChange { name: other.clone(), expected: RefPrecondition::Absent, value: None },
         ];
         refs.extend(unmoved);
-        match self.store.apply(Batch { refs, ..Batch::default() }).await {
+        match self.store.apply(WriteBatch { refs, ..WriteBatch::default() }).await {
             Ok(_) => Ok(CreateRefOutcome::Created),
             Err(headwater_store::Error::Conflict { name: found }) => match found {
                 found if found == name => Ok(CreateRefOutcome::Exists),

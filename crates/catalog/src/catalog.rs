@@ -7,7 +7,7 @@ use bytes::Bytes;
 use headwater_model::{
     Clock, Commit, CommitId, DEFAULT_NAMESPACE, MAIN_BRANCH, Namespace, ObjectId, Timestamp,
 };
-use headwater_store::{Batch, RefChange, RefPrecondition, Store};
+use headwater_store::{RefChange, RefPrecondition, Store, WriteBatch};
 
 use crate::codec::{self, BranchRecord, CommitObject};
 use crate::head_cache::HeadCache;
@@ -73,7 +73,8 @@ impl Catalog {
             expected: RefPrecondition::Absent,
             value: Some(codec::encode("a branch", &record)?),
         };
-        let batch = Batch { objects: pending.bytes(), refs: vec![change], ..Batch::default() };
+        let batch =
+            WriteBatch { objects: pending.bytes(), refs: vec![change], ..WriteBatch::default() };
         match self.store.apply(batch).await {
             // A conflict means that another process has created the lake concurrently.
             Ok(_) | Err(headwater_store::Error::Conflict { .. }) => Ok(()),
@@ -143,7 +144,7 @@ impl Catalog {
     /// changed concurrently.
     pub(crate) async fn try_apply(
         &self,
-        batch: Batch,
+        batch: WriteBatch,
         branch: &str,
         value: Option<Bytes>,
     ) -> Result<Option<()>> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{ChangeKind, Namespace, Object, ObjectOwner, TableName};
-use headwater_store::Batch;
+use headwater_store::WriteBatch;
 use serde::{Deserialize, Serialize};
 
 /// Words for a table's last change, which messages about conflicts show.
@@ -164,5 +164,5 @@ pub struct CommitRequest {
     /// True for a direct write, which a protected branch rejects.
     pub direct: bool,
     /// Store changes applied atomically with the commit: journal entries, unique keys, other refs.
-    pub with: Batch,
+    pub with: WriteBatch,
 }

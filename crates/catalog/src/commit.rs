@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{Commit, CommitId, Namespace, ObjectId, TableName, name, nearest};
-use headwater_store::{Batch, RefChange, RefPrecondition};
+use headwater_store::{RefChange, RefPrecondition, WriteBatch};
 
 use crate::catalog::{ATTEMPTS_MAX, branch_ref};
 use crate::codec::{BranchRecord, CommitObject, Namespaces};
@@ -30,7 +30,7 @@ pub(crate) struct NewCommit {
 pub(crate) struct BranchUpdate<'a> {
     pub branch: &'a str,
     pub before: Bytes,
-    pub with: &'a Batch,
+    pub with: &'a WriteBatch,
 }
 
 impl Catalog {
@@ -213,7 +213,8 @@ impl Catalog {
             expected: RefPrecondition::Value(swap.before),
             value: Some(value.clone()),
         };
-        let mut batch = Batch { objects: pending.bytes(), refs: vec![change], ..Batch::default() };
+        let mut batch =
+            WriteBatch { objects: pending.bytes(), refs: vec![change], ..WriteBatch::default() };
         batch.merge(swap.with.clone());
         let applied = self.try_apply(batch, swap.branch, Some(value)).await?;
         if applied.is_some() {

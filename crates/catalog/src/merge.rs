@@ -15,7 +15,7 @@ use headwater_model::{
     CommitId, MAIN_BRANCH, MergeConflict, MergeOutcome, MergeReport, Namespace, ObjectId, RefSpec,
     TableName, name,
 };
-use headwater_store::Batch;
+use headwater_store::WriteBatch;
 
 use crate::codec::{BranchRecord, CommitObject, Namespaces};
 use crate::commit::{BranchUpdate, NewCommit};
@@ -98,7 +98,7 @@ pub struct MergeCommit {
     /// commit.
     pub properties: BTreeMap<String, String>,
     /// Store changes to apply atomically with the merge.
-    pub with: Batch,
+    pub with: WriteBatch,
 }
 
 impl MergePlan {
@@ -286,7 +286,7 @@ impl<'a> Merges<'a> {
         let mut pending = PendingObjects::default();
         let id = self.merge_commit(plan, &mut pending, changes, commit).await?;
         let objects = pending.bytes();
-        self.catalog.store.apply(Batch { objects, ..Batch::default() }).await?;
+        self.catalog.store.apply(WriteBatch { objects, ..WriteBatch::default() }).await?;
         self.catalog.objects.cache_stored(pending);
         sequence.head = id;
         Ok(id)
@@ -294,7 +294,7 @@ impl<'a> Merges<'a> {
 
     /// Moves the branch to the last commit of a sequence, and applies `with` atomically. Returns
     /// false if the branch has moved.
-    pub async fn end_sequence(self, sequence: CommitSequence, with: &Batch) -> Result<bool> {
+    pub async fn end_sequence(self, sequence: CommitSequence, with: &WriteBatch) -> Result<bool> {
         let record = BranchRecord { commit: sequence.head, ..sequence.record };
         let swap = BranchUpdate { branch: &sequence.target, before: sequence.bytes, with };
         self.catalog.swap(swap, record, PendingObjects::default()).await

@@ -1,7 +1,7 @@
 //! Tags: names that always refer to the same commit.
 
 use headwater_model::{CreateRef, RefSpec, Tag, reference};
-use headwater_store::{Batch, RefChange, RefPrecondition};
+use headwater_store::{RefChange, RefPrecondition, WriteBatch};
 
 use crate::branch::{CreateRefOutcome, rename_error};
 use crate::catalog::{branch_ref, tag_ref};
@@ -62,7 +62,10 @@ impl Tags<'_> {
         let change =
             RefChange { name: tag_ref(name), expected: RefPrecondition::Value(bytes), value: None };
         let entries = vec![self.catalog.deletion_entry(name, record.commit)?];
-        self.catalog.store.apply(Batch { refs: vec![change], entries, ..Batch::default() }).await?;
+        self.catalog
+            .store
+            .apply(WriteBatch { refs: vec![change], entries, ..WriteBatch::default() })
+            .await?;
         Ok(())
     }
 
@@ -79,7 +82,7 @@ impl Tags<'_> {
             RefChange { name: tag_ref(to), expected: RefPrecondition::Absent, value: Some(bytes) },
             RefChange { name: branch_ref(to), expected: RefPrecondition::Absent, value: None },
         ];
-        match self.catalog.store.apply(Batch { refs, ..Batch::default() }).await {
+        match self.catalog.store.apply(WriteBatch { refs, ..WriteBatch::default() }).await {
             Ok(_) => Ok(record.into_tag(to)),
             Err(error) => Err(rename_error(error, "tag", from, to)),
         }

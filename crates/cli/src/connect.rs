@@ -9,7 +9,9 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use headwater_model::{ErrorCode, Health, Problem};
-use headwater_server::{HttpListener, Isolation, Server, ServerConfig, ServerHandle, SpawnCommand};
+use headwater_server::{
+    HttpListener, Isolation, Server, ServerConfig, ServerHandle, SpawnerCommand,
+};
 use serde::Deserialize;
 
 use crate::api::{ApiClient, ApiRequest};
@@ -280,7 +282,7 @@ pub fn background_config(context: &Context, lake: &LakeFolder) -> Result<ServerC
 /// Returns the configuration shared by all servers of this user.
 pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
     let program = std::env::current_exe().map_err(error::from_io("find this program"))?;
-    let spawner = SpawnCommand { program, arguments: vec![SPAWNER_ARGUMENT.to_owned()] };
+    let spawner = SpawnerCommand { program, arguments: vec![SPAWNER_ARGUMENT.to_owned()] };
     let mut config = ServerConfig::new(&lake.path, spawner);
     config.service.project_dir = lake.project();
     config.service.warehouse.url.clone_from(&context.warehouse);

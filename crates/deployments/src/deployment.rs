@@ -20,7 +20,7 @@ use headwater_model::{
     ProjectFiles, Timestamp,
 };
 use headwater_project::Project;
-use headwater_store::{Append, Batch, KeyRange, RefChange, RefPrecondition, Store};
+use headwater_store::{Append, KeyRange, RefChange, RefPrecondition, Store, WriteBatch};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -156,7 +156,8 @@ impl DeploymentStore {
             key: version.to_string(),
             value: Some(value.into()),
         };
-        self.switch(version, Batch { objects, entries: vec![entry], ..Batch::default() }).await?;
+        self.switch(version, WriteBatch { objects, entries: vec![entry], ..WriteBatch::default() })
+            .await?;
         Ok(record.deployment(version, Some(version)))
     }
 
@@ -164,10 +165,10 @@ impl DeploymentStore {
     ///
     /// Error: `commit_conflict` if another version was activated concurrently.
     pub async fn activate(&self, version: ObjectId) -> Result<()> {
-        self.switch(version, Batch::default()).await
+        self.switch(version, WriteBatch::default()).await
     }
 
-    async fn switch(&self, version: ObjectId, mut batch: Batch) -> Result<()> {
+    async fn switch(&self, version: ObjectId, mut batch: WriteBatch) -> Result<()> {
         let expected =
             self.active_text().await?.map_or(RefPrecondition::Absent, RefPrecondition::Value);
         let value = Some(Bytes::from(version.to_string()));

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use headwater_model::{Actor, BucketNotification, Timestamp, Trigger};
-use headwater_store::{Append, Batch, KeyRange, Store};
+use headwater_store::{Append, KeyRange, Store, WriteBatch};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -102,7 +102,7 @@ impl StandaloneTriggerStore {
         if entries.is_empty() {
             return Ok(());
         }
-        self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         Ok(())
     }
 }

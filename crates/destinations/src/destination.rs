@@ -2,7 +2,7 @@
 
 use headwater_model::{Action, Object, Problem};
 use headwater_queues::is_queue_name;
-use headwater_triggers::ServerName;
+use headwater_triggers::ServerAddress;
 
 use crate::address_parts::invalid;
 use crate::http::HttpEndpoint;
@@ -87,7 +87,7 @@ impl Destination {
     }
 
     /// Returns the server that the destination connects to.
-    pub fn server(&self) -> Option<ServerName> {
+    pub fn server(&self) -> Option<ServerAddress> {
         match self {
             Destination::Http(endpoint) => Some(endpoint.server()),
             Destination::Mail(route) => Some(route.server()),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use headwater_model::Problem;
-use headwater_triggers::{ConnectionPolicy, ServerName};
+use headwater_triggers::{ConnectionPolicy, ServerAddress};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use serde_json::{Value, json};
@@ -62,10 +62,10 @@ impl HttpEndpoint {
         self.secret.as_deref()
     }
 
-    pub(crate) fn server(&self) -> ServerName {
+    pub(crate) fn server(&self) -> ServerAddress {
         let scheme = if self.url.scheme() == "https" { "https" } else { "http" };
         let port = self.url.port_or_known_default().unwrap_or_default();
-        ServerName { scheme, host: address_parts::host(&self.url), port }
+        ServerAddress { scheme, host: address_parts::host(&self.url), port }
     }
 
     /// Sends a record or a result. The response must have a status between 200 and 299.
@@ -137,7 +137,7 @@ fn header(name: &str) -> Result<HeaderName, Problem> {
 }
 
 async fn check_response(
-    server: &ServerName,
+    server: &ServerAddress,
     mut response: Response,
     secret: Option<&str>,
 ) -> Result<Value, Problem> {

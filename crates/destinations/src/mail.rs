@@ -5,7 +5,7 @@
 //! contain line breaks, so a value cannot add a command or a header.
 
 use headwater_model::{Problem, Timestamp};
-use headwater_triggers::{ConnectionPolicy, ServerName};
+use headwater_triggers::{ConnectionPolicy, ServerAddress};
 use mail_builder::MessageBuilder;
 use mail_builder::headers::address::Address;
 use mail_builder::headers::raw::Raw;
@@ -47,7 +47,7 @@ const RESULT_BYTES_MAX: usize = 1 << 20;
 /// An SMTP server with the sender and the recipients of messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailRoute {
-    server: ServerName,
+    server: ServerAddress,
     encryption: Encryption,
     user: Option<String>,
     /// The name of the secret with the password.
@@ -85,7 +85,7 @@ impl MailRoute {
             Encryption::StartTls | Encryption::None => ("smtp", PORT),
         };
         let host = address_parts::host(&url).to_ascii_lowercase();
-        let server = ServerName { scheme, host, port: url.port().unwrap_or(port) };
+        let server = ServerAddress { scheme, host, port: url.port().unwrap_or(port) };
         let from = Mailbox::parse(&from)?;
         let to = to.iter().map(|text| Mailbox::parse(text)).collect::<Result<_, Problem>>()?;
         Ok(MailRoute { server, encryption, user, secret, from, to })
@@ -95,7 +95,7 @@ impl MailRoute {
         self.secret.as_deref()
     }
 
-    pub(crate) fn server(&self) -> ServerName {
+    pub(crate) fn server(&self) -> ServerAddress {
         self.server.clone()
     }
 

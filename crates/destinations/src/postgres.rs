@@ -11,7 +11,7 @@ use bytes::Bytes;
 use headwater_function_lake::json_rows as rows;
 use headwater_functions::FunctionResult;
 use headwater_model::Problem;
-use headwater_triggers::{ConnectionPolicy, ServerName};
+use headwater_triggers::{ConnectionPolicy, ServerAddress};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
@@ -107,8 +107,8 @@ impl PostgresTable {
         self.secret.as_deref()
     }
 
-    pub(crate) fn server(&self) -> ServerName {
-        ServerName { scheme: "postgres", host: self.host.clone(), port: self.port }
+    pub(crate) fn server(&self) -> ServerAddress {
+        ServerAddress { scheme: "postgres", host: self.host.clone(), port: self.port }
     }
 
     /// Writes the rows of a payload. Rows that an earlier attempt wrote are not written again.

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::Problem;
-use headwater_triggers::ServerName;
+use headwater_triggers::ServerAddress;
 use mail_send::smtp::AssertReply;
 use mail_send::smtp::message::Parameters;
 use mail_send::{Credentials, Error, SmtpClient};
-use rustls::pki_types::ServerName as TlsName;
+use rustls::pki_types::ServerAddress as TlsName;
 use rustls::{ClientConfig, RootCertStore};
 use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN, EXT_START_TLS, Response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Join, ReadHalf, Take, WriteHalf};
@@ -71,7 +71,7 @@ pub(crate) struct Mail<'a> {
 
 /// A mail server, with its encryption and login.
 pub(crate) struct SmtpServer<'a> {
-    pub name: &'a ServerName,
+    pub name: &'a ServerAddress,
     pub encryption: Encryption,
     pub login: Option<Login<'a>>,
 }
@@ -272,7 +272,7 @@ mod tests {
         address: SocketAddr,
     ) -> Result<(), Problem> {
         let (host, port) = ("localhost".to_owned(), address.port());
-        let server = ServerName { scheme: "smtp", host, port };
+        let server = ServerAddress { scheme: "smtp", host, port };
         let server = SmtpServer { name: &server, encryption, login };
         let message = b"Subject: x\r\n\r\n.\r\nMAIL FROM:<x@y.z>\r\n".to_vec();
         let mail = Mail { from: "a@b.c", to: vec!["d@e.f", "g@h.i"], message };

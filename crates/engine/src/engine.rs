@@ -20,8 +20,8 @@ use headwater_join_order::with_join_order;
 use headwater_lake::Lake;
 use headwater_metrics::StatementMetrics;
 use headwater_sql_functions::{
-    FunctionMemory, ResidentMemoryLimit, StatementBudget, StatementMemoryPool, TotalMemory,
-    optimizer_rules,
+    FunctionMemory, FunctionMemoryExtension, ResidentMemoryMonitor, StatementMemoryPool,
+    TotalMemory, optimizer_rules,
 };
 use headwater_sql_python::{BoundedRuntime, PythonRuntime};
 use headwater_table_scan::ScanEnvironment;
@@ -73,7 +73,7 @@ struct EngineInner {
     threads: ComputeThreads,
     /// The runtime of functions in Python, if the server has one.
     python: OnceLock<Arc<dyn PythonRuntime>>,
-    resident: Option<ResidentMemoryLimit>,
+    resident: Option<ResidentMemoryMonitor>,
     statements: StatementMetrics,
 }
 
@@ -120,7 +120,7 @@ impl Engine {
             .map_err(|error| Error::Internal { message: error.to_string() })?;
         let total = Arc::new(TotalMemory::new(options.memory_bytes));
         let functions = Arc::new(TotalMemory::new(options.memory_bytes));
-        let watch = |limit| ResidentMemoryLimit::start(limit, options.memory_bytes);
+        let watch = |limit| ResidentMemoryMonitor::start(limit, options.memory_bytes);
         let resident = options.resident_bytes_max.map(watch).transpose();
         let resident = resident.map_err(|error| Error::Internal { message: error.to_string() })?;
         let engine = Engine(Arc::new(EngineInner {
@@ -207,10 +207,10 @@ impl Engine {
     pub(crate) fn memory(
         &self,
         memory_bytes: Option<u64>,
-    ) -> (StatementBudget, Arc<RuntimeEnv>, Arc<StatementMemoryPool>) {
+    ) -> (FunctionMemoryExtension, Arc<RuntimeEnv>, Arc<StatementMemoryPool>) {
         let limit = self.memory_limit(memory_bytes);
         let functions = Arc::new(FunctionMemory::new(limit, Arc::clone(&self.0.functions)));
-        let budget = StatementBudget(Arc::clone(&functions));
+        let budget = FunctionMemoryExtension(Arc::clone(&functions));
         let pool = Arc::new(StatementMemoryPool::new(limit, Arc::clone(&self.0.total), functions));
         let mut runtime = self.0.runtime.clone();
         runtime.memory_pool = Arc::clone(&pool) as _;
@@ -248,7 +248,7 @@ impl Engine {
     }
 
     /// Returns the monitor of resident memory, if a limit is set.
-    pub(crate) fn resident(&self) -> Option<&ResidentMemoryLimit> {
+    pub(crate) fn resident(&self) -> Option<&ResidentMemoryMonitor> {
         self.0.resident.as_ref()
     }
 

@@ -20,10 +20,10 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use headwater_sql_functions::{
-    CancellationFlag, LimitedStatement, ResidentMemoryLimit, RunningTask, StatementBudget,
-    cancellable, check_zones, panic_error,
+    CancellationFlag, CancellationHandles, FunctionMemoryExtension, MonitoringGuard,
+    ResidentMemoryMonitor, cancellable, check_zones, panic_error,
 };
-use headwater_sql_python::RunningCalls;
+use headwater_sql_python::PlanCallsGuard;
 use headwater_table_scan::PlanEstimate;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -60,7 +60,7 @@ pub(crate) struct ExecutableStatement {
 pub(crate) async fn start(
     threads: &Handle,
     statement: ExecutableStatement,
-    resident: Option<&ResidentMemoryLimit>,
+    resident: Option<&ResidentMemoryMonitor>,
 ) -> Result<RunningPlan> {
     let (ready, planned) = oneshot::channel();
     let (begin, begun) = oneshot::channel();
@@ -79,7 +79,7 @@ pub(crate) async fn start(
             Err(error) => drop(ready.send(Err(error))),
         }
     });
-    let running = RunningTask { task: task.abort_handle(), calls: calls.token() };
+    let running = CancellationHandles { task: task.abort_handle(), calls: calls.token() };
     let watched = resident.map(|resident| resident.watch(pool, running));
     let (begin, task) = (Some(begin), Some(task));
     let stop = reader_stop;
@@ -126,7 +126,7 @@ pub(crate) async fn physical(statement: &ExecutableStatement) -> Result<Arc<dyn 
 
 impl ExecutableStatement {
     async fn physical(&self, stop: &CancellationFlag) -> Result<Arc<dyn ExecutionPlan>> {
-        let functions = StatementBudget::of(self.state.config_options());
+        let functions = FunctionMemoryExtension::of(self.state.config_options());
         functions.set_planning(true);
         let plan = self.state.optimize(&self.plan);
         functions.set_planning(false);
@@ -208,9 +208,9 @@ struct BatchReader {
     receiver: mpsc::Receiver<Result<RecordBatch>>,
     task: Option<JoinHandle<()>>,
     stop: CancellationFlag,
-    watched: Option<LimitedStatement>,
+    watched: Option<MonitoringGuard>,
     /// A guard that cancels the calls of Python functions when dropped.
-    _calls: RunningCalls,
+    _calls: PlanCallsGuard,
 }
 
 impl BatchReader {
@@ -250,7 +250,7 @@ impl BatchReader {
 
     /// Returns the error of a statement that was stopped because of the server's memory.
     fn server_memory(&self) -> Option<DataFusionError> {
-        let limit = self.watched.as_ref().and_then(LimitedStatement::limit_reached)?;
+        let limit = self.watched.as_ref().and_then(MonitoringGuard::limit_reached)?;
         Some(DataFusionError::External(Box::new(Error::ServerMemory { limit })))
     }
 

@@ -49,7 +49,7 @@ pub use headwater_sql::{
     PreparedStatement, RestrictionStatement, check_condition, placeholders, split_script,
 };
 pub use headwater_sql_python::{
-    CallResult, FunctionCall, FunctionDefinition, PythonRuntime, StatementOwner,
+    CallResult, CallingStatement, FunctionCall, FunctionDefinition, PythonRuntime,
 };
 pub use headwater_table_scan::{ColumnSource, PlanEstimate, QueryColumns, RowSource, ScanCost};
 pub use options::{EngineOptions, SessionOptions};

@@ -18,7 +18,7 @@ use headwater_model::{Action, ErrorCode, Object, Problem, TableName, nearest};
 use headwater_sql::function_statement::{CreateFunctionStatement, FunctionStatement};
 use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::parse::parse;
-use headwater_sql::statement::Command;
+use headwater_sql::statement::SupportedStatement;
 use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_sql::{CalledFunction, called_functions};
 use headwater_sql_functions::is_rewritten;
@@ -249,7 +249,7 @@ async fn stored_text(view: &CommitView, entry: &TableEntry) -> Result<String> {
 
 fn parsed(name: &TableName, text: &str) -> Result<CreateFunctionStatement> {
     match parse(text)? {
-        Command::Function(FunctionStatement::Create(new)) => Ok(*new),
+        SupportedStatement::Function(FunctionStatement::Create(new)) => Ok(*new),
         other => {
             let message = format!(
                 "the stored definition of function `{name}` is a {} statement",
@@ -336,7 +336,9 @@ pub async fn functions_below(
     namespace: &str,
     sql: &str,
 ) -> Result<Vec<(TableName, TableEntry)>> {
-    let Ok(source) = parse(sql).and_then(Command::into_query) else { return Ok(Vec::new()) };
+    let Ok(source) = parse(sql).and_then(SupportedStatement::into_query) else {
+        return Ok(Vec::new());
+    };
     python_functions(view, namespace, &called_functions(source.query())).await
 }
 

@@ -4,7 +4,7 @@
 use arrow::array::{Array, ArrayRef};
 use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::logical_expr::{Expr, lit};
-use headwater_table_rest::{Condition, Filter, Predicate, ScanPlan};
+use headwater_table_rest::{Condition, Filter, PredicateOperator, ScanPlan};
 use headwater_table_scan::prune;
 
 use crate::Engine;
@@ -62,32 +62,32 @@ fn of_condition(condition: &Condition) -> Result<Option<Expr>> {
     };
     let column = || Expr::Column(Column::new_unqualified(name));
     match condition.test {
-        Predicate::IsNull => return Ok(Some(column().is_null())),
-        Predicate::NotNull => return Ok(Some(column().is_not_null())),
+        PredicateOperator::IsNull => return Ok(Some(column().is_null())),
+        PredicateOperator::NotNull => return Ok(Some(column().is_not_null())),
         _ => {}
     }
     let Some(values) = &condition.values else { return Ok(None) };
-    let set = matches!(condition.test, Predicate::In | Predicate::NotIn);
+    let set = matches!(condition.test, PredicateOperator::In | PredicateOperator::NotIn);
     if set {
         if values.len() > VALUES_MAX {
             return Ok(None);
         }
         let values: Vec<Expr> =
             (0..values.len()).map(|row| value(values, row)).collect::<Result<_>>()?;
-        let denied = condition.test == Predicate::NotIn;
+        let denied = condition.test == PredicateOperator::NotIn;
         let among = column().in_list(values, denied);
         return Ok(Some(if denied { among.or(column().is_null()) } else { among }));
     }
     let value = value(values, 0)?;
     Ok(match condition.test {
-        Predicate::Lt => Some(column().lt(value)),
-        Predicate::LtEq => Some(column().lt_eq(value)),
-        Predicate::Gt => Some(column().gt(value)),
-        Predicate::GtEq => Some(column().gt_eq(value)),
-        Predicate::Eq => Some(column().eq(value)),
+        PredicateOperator::Lt => Some(column().lt(value)),
+        PredicateOperator::LtEq => Some(column().lt_eq(value)),
+        PredicateOperator::Gt => Some(column().gt(value)),
+        PredicateOperator::GtEq => Some(column().gt_eq(value)),
+        PredicateOperator::Eq => Some(column().eq(value)),
         // Some engines count a null as not equal to the value, so keep files with nulls.
-        Predicate::NotEq => Some(column().not_eq(value).or(column().is_null())),
-        Predicate::StartsWith => Some(begins(column(), value)),
+        PredicateOperator::NotEq => Some(column().not_eq(value).or(column().is_null())),
+        PredicateOperator::StartsWith => Some(begins(column(), value)),
         _ => None,
     })
 }

@@ -16,7 +16,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use headwater_lake::CommitView;
 use headwater_model::{Action, TableName};
 use headwater_sql::change::TARGET;
-use headwater_sql::statement::{Command, SourceQuery};
+use headwater_sql::statement::{SourceQuery, SupportedStatement};
 use headwater_sql::table_name::ParsedTableName;
 use headwater_sql_resolve::{OutputNames, ResolvedTable, resolve};
 use headwater_table_scan::{bare_schema, plain_schema};
@@ -179,11 +179,14 @@ impl Session {
 
     /// Returns the columns of the RETURNING clause of a statement; `None` if the statement has no
     /// such clause.
-    pub(crate) async fn returning_columns(&self, command: Command) -> Result<Option<SchemaRef>> {
+    pub(crate) async fn returning_columns(
+        &self,
+        command: SupportedStatement,
+    ) -> Result<Option<SchemaRef>> {
         let (query, table) = match command {
-            Command::Insert(new) => (new.returning, new.table),
-            Command::Update(update) => (update.returning, update.table),
-            Command::Delete(delete) => (delete.returning, delete.table),
+            SupportedStatement::Insert(new) => (new.returning, new.table),
+            SupportedStatement::Update(update) => (update.returning, update.table),
+            SupportedStatement::Delete(delete) => (delete.returning, delete.table),
             _ => return Ok(None),
         };
         let Some(query) = query else { return Ok(None) };

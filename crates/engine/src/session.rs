@@ -15,10 +15,10 @@ use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, TryStreamExt};
 use headwater_lake::{CommitView, SharedTransaction};
 use headwater_model::{JobId, PROPERTY_JOB};
-use headwater_sql::statement::{Command, SourceQuery};
+use headwater_sql::statement::{SourceQuery, SupportedStatement};
 use headwater_sql::{IntoStatement, Parameter, PreparedStatement};
 use headwater_sql_functions::{NotifyCallback, signal_function, with_functions};
-use headwater_sql_python::{StatementCalls, StatementOwner, without_calls};
+use headwater_sql_python::{CallingStatement, StatementCalls, without_calls};
 use headwater_sql_resolve::{OutputNames, resolve};
 use headwater_table_scan::{
     QueryColumns, RowSource, ScanEnvironment, column_sources, plain_schema, stored_table,
@@ -175,7 +175,7 @@ impl Session {
         };
         let mut parameters: Vec<_> = statement.parameters().iter().map(parameter).collect();
         let source = match statement.clone().command()? {
-            Command::Query(source) => source,
+            SupportedStatement::Query(source) => source,
             other => {
                 let columns = self.returning_columns(other).await?;
                 return Ok(StatementDescription { parameters, columns });
@@ -206,15 +206,15 @@ impl Session {
         Ok(QueryColumns { schema, sources })
     }
 
-    async fn run_command(&self, command: Command) -> Result<StatementResult> {
+    async fn run_command(&self, command: SupportedStatement) -> Result<StatementResult> {
         self.begin();
         self.engine.statements().started(command.name());
         match command {
-            Command::Query(source) => {
+            SupportedStatement::Query(source) => {
                 let (run, plan, names) = self.planned(source).await?;
                 self.answer(run, plan, &names).await
             }
-            Command::Explain { source, analyze, verbose } => {
+            SupportedStatement::Explain { source, analyze, verbose } => {
                 let (run, mut plan, _) = self.planned(source).await?;
                 if !analyze {
                     plan = without_calls(plan).map_err(|error| run.limits.explain(&error))?;
@@ -235,32 +235,40 @@ impl Session {
                 }
                 Ok(answer)
             }
-            Command::ExplainCost(source) => Box::pin(self.explain_cost(source)).await,
-            Command::ShowTables(namespace) => self.show_tables(namespace).await,
-            Command::Describe(table) => self.describe_table(&table).await,
-            Command::DescribeQuery(source) => self.describe_query(source).await,
-            Command::Summarize(source) => Box::pin(self.summarize(source)).await,
-            Command::CreateTable(table) => Box::pin(self.create_table(*table)).await,
-            Command::Insert(rows) => Box::pin(self.insert(*rows)).await,
-            Command::Delete(delete) => {
+            SupportedStatement::ExplainCost(source) => Box::pin(self.explain_cost(source)).await,
+            SupportedStatement::ShowTables(namespace) => self.show_tables(namespace).await,
+            SupportedStatement::Describe(table) => self.describe_table(&table).await,
+            SupportedStatement::DescribeQuery(source) => self.describe_query(source).await,
+            SupportedStatement::Summarize(source) => Box::pin(self.summarize(source)).await,
+            SupportedStatement::CreateTable(table) => Box::pin(self.create_table(*table)).await,
+            SupportedStatement::Insert(rows) => Box::pin(self.insert(*rows)).await,
+            SupportedStatement::Delete(delete) => {
                 self.retry_on_conflict(|| self.delete((*delete).clone())).await
             }
-            Command::Update(update) => {
+            SupportedStatement::Update(update) => {
                 self.retry_on_conflict(|| self.update((*update).clone())).await
             }
-            Command::Merge(merge) => self.retry_on_conflict(|| self.merge((*merge).clone())).await,
-            Command::Truncate(truncation) => self.truncate(truncation).await,
-            Command::Alter(change) => self.alter_table(change).await,
-            Command::Comment(comment) => self.comment(comment).await,
-            Command::CreateView(view) => Box::pin(self.create_view(*view)).await,
-            Command::DropViews { names, if_exists } => self.drop_views(&names, if_exists).await,
-            Command::Function(statement) => Box::pin(self.function_statement(statement)).await,
-            Command::ShowViews(namespace) => self.show_views(namespace).await,
-            Command::DropTables { names, if_exists } => self.drop_tables(&names, if_exists).await,
-            Command::CreateNamespace { name, if_not_exists } => {
+            SupportedStatement::Merge(merge) => {
+                self.retry_on_conflict(|| self.merge((*merge).clone())).await
+            }
+            SupportedStatement::Truncate(truncation) => self.truncate(truncation).await,
+            SupportedStatement::Alter(change) => self.alter_table(change).await,
+            SupportedStatement::Comment(comment) => self.comment(comment).await,
+            SupportedStatement::CreateView(view) => Box::pin(self.create_view(*view)).await,
+            SupportedStatement::DropViews { names, if_exists } => {
+                self.drop_views(&names, if_exists).await
+            }
+            SupportedStatement::Function(statement) => {
+                Box::pin(self.function_statement(statement)).await
+            }
+            SupportedStatement::ShowViews(namespace) => self.show_views(namespace).await,
+            SupportedStatement::DropTables { names, if_exists } => {
+                self.drop_tables(&names, if_exists).await
+            }
+            SupportedStatement::CreateNamespace { name, if_not_exists } => {
                 self.create_namespace(&name, if_not_exists).await
             }
-            Command::DropNamespaces { names, if_exists } => {
+            SupportedStatement::DropNamespaces { names, if_exists } => {
                 self.drop_namespaces(&names, if_exists).await
             }
         }
@@ -414,7 +422,7 @@ fn calls_of(options: &SessionOptions) -> Arc<StatementCalls> {
     let job = options.properties.get(PROPERTY_JOB).and_then(|job| job.parse().ok());
     let (author, instances) = (options.author.clone(), JobId::generate());
     let memory_bytes_max = options.access.as_ref().and_then(|it| it.limits().memory_bytes);
-    let owner = StatementOwner { author, job, instances, memory_bytes_max };
+    let owner = CallingStatement { author, job, instances, memory_bytes_max };
     Arc::new(StatementCalls::new(owner))
 }
 

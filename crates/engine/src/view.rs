@@ -21,7 +21,7 @@ use headwater_model::{Action, CommitId, DEFAULT_NAMESPACE, Object, TableName};
 use headwater_sql::create_view::{CreateViewStatement, renamed};
 use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::parse::parse;
-use headwater_sql::statement::Command;
+use headwater_sql::statement::SupportedStatement;
 use headwater_sql::table_name::ParsedTableName;
 use headwater_sql_resolve::resolve;
 use headwater_table_scan::plain_schema;
@@ -143,7 +143,7 @@ impl ViewContext<'_> {
     /// that it reads.
     async fn plan(&self, sql: &str) -> Result<(LogicalPlan, SchemaRef, Vec<CommitView>)> {
         let source = match parse(sql)? {
-            Command::Query(source) => source,
+            SupportedStatement::Query(source) => source,
             other => return Err(Error::unsupported(format!("{} in a view", other.name()))),
         };
         let (mut query, mentions) = source.into_parts(&planner::version_constant)?;

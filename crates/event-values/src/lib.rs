@@ -1,5 +1,5 @@
 //! Events as values. The modules create the argument of a function from an event, read values at
-//! paths, parse payloads, detect loops in the lineage, remember recent ids, and describe events by
+//! paths, parse payloads, detect loops in the lineage, limit the rate of events, remember recent ids, and describe events by
 //! schemas. This crate does no I/O.
 
 mod aws_event;
@@ -9,6 +9,7 @@ mod event_path;
 mod event_schema;
 mod loop_detection;
 pub mod payload;
+mod rate_limit;
 mod recent_ids;
 
 pub use aws_event::{function_argument, function_arn};
@@ -17,4 +18,5 @@ pub use event_items::{failed_items, item_ids, part_of};
 pub use event_path::EventPath;
 pub use event_schema::event_schema;
 pub use loop_detection::loop_problem;
+pub use rate_limit::RateLimit;
 pub use recent_ids::{IdHash, RecentIds};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use headwater_function_store::{
     FunctionStore, LAYERS, StoredFunction, StoredVersion, project_files,
 };
-use headwater_functions::LimitSettings;
+use headwater_functions::LimitSource;
 use headwater_lake::Lake;
 use headwater_model::{
     Actor, ErrorCode, FunctionSettings, ObjectId, Problem, ProjectFile, ProjectFiles, ResultExt,
@@ -215,14 +215,14 @@ fn disabled(callable: &Callable) -> Problem {
     let message =
         format!("function `{}` is disabled: its reserved concurrency is 0", callable.name);
     let hint = match callable.settings {
-        LimitSettings::Deployment => {
+        LimitSource::Deployment => {
             "Set another limit with `headwater function deploy --reserved-concurrency CALLS`, or \
              remove it with `--reset reserved-concurrency`."
         }
-        LimitSettings::Decorator => {
+        LimitSource::Decorator => {
             "Change `reserved_concurrency` in the function's decorator, and deploy the project."
         }
-        LimitSettings::ProjectFile | LimitSettings::SqlFunction => {
+        LimitSource::ProjectFile | LimitSource::SqlFunction => {
             "Change `reserved_concurrency` of the function in headwater.toml, and deploy the \
              project."
         }
@@ -266,7 +266,7 @@ async fn parse_function(
                 format!("the stored project of function `{name}` does not define the function"),
             )
         })?;
-        callable.settings = LimitSettings::Deployment;
+        callable.settings = LimitSource::Deployment;
         // Remove the outputs: only the deployment of a project checks the rights to outputs, and
         // without this check an output would use the rights of the function's caller.
         callable.outputs.clear();

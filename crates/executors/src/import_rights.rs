@@ -12,7 +12,7 @@ use headwater_model::{
     Action, AuthenticatedUser, ErrorCode, ErrorDetails, Identity, ImportRequest, JobId, Object,
     Principal, Problem, RefSpec, ResultExt, TableName,
 };
-use headwater_objects::{BucketStore, ObjectPath, Objects};
+use headwater_objects::{BucketObjectStore, ObjectPath, Objects};
 use uuid::Uuid;
 
 use crate::rights::{EVERY, authorize, is_change, record_denial, table_access};
@@ -66,10 +66,10 @@ impl ImportRights {
                 continue;
             }
             if let Some(path) =
-                BucketStore::lake_object_path(&self.objects, source).await.or_problem()?
+                BucketObjectStore::lake_object_path(&self.objects, source).await.or_problem()?
             {
                 self.check_objects(principal, &path).await?;
-                let store = BucketStore::new(self.objects.clone(), &path.bucket);
+                let store = BucketObjectStore::new(self.objects.clone(), &path.bucket);
                 stores.insert(format!("s3://{}", path.bucket), Arc::new(store));
                 continue;
             }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use headwater_function_store::StoredFunction;
 use headwater_functions::{EnvironmentCache, Functions, ProvisionedStatus};
 use headwater_model::{FunctionAlias, Problem, ResultExt};
-use headwater_pipelines::{Callable, Project, ProvisionedCall, Runner};
+use headwater_pipelines::{Callable, Project, ProvisionedCallable, Runner};
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -146,7 +146,7 @@ impl ProvisionerParts {
 
     async fn provision(&self, project: &Project, callable: &Callable, name: &str, count: u32) {
         let (given, count) = (&*self.given, count as usize);
-        let call = ProvisionedCall { project, given, callable, name };
+        let call = ProvisionedCallable { project, given, callable, name };
         self.runner.provision(call, count).await;
     }
 }

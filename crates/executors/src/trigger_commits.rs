@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use headwater_lake::{Lake, TableChange};
 use headwater_model::{Commit, CommitId, ErrorCode, ErrorDetails, Problem, TableName};
 use headwater_tables::Table;
-use headwater_triggers::{CommitSource, TableCommit};
+use headwater_triggers::{BranchCommit, CommitSource};
 use tokio::sync::watch;
 
 /// Operation of a snapshot that rewrote files without changing rows.
@@ -59,7 +59,7 @@ impl CommitSource for CommitHistory {
         }
     }
 
-    async fn change(&self, from: CommitId, id: CommitId) -> Result<TableCommit, Problem> {
+    async fn change(&self, from: CommitId, id: CommitId) -> Result<BranchCommit, Problem> {
         let commit = self.commit(id).await?;
         let changes = self.lake.catalog().diff(from, id).await;
         let mut tables = Vec::new();
@@ -72,7 +72,7 @@ impl CommitSource for CommitHistory {
         // follows `from`.
         let is_whole = commit.parents.first() == Some(&from);
         let properties = if is_whole { commit.properties } else { BTreeMap::new() };
-        Ok(TableCommit { id, properties, tables })
+        Ok(BranchCommit { id, properties, tables })
     }
 
     fn counter(&self) -> watch::Receiver<u64> {

@@ -16,7 +16,7 @@ use headwater_functions::{
 use headwater_jobs::{CallBudget, JobContext};
 use headwater_model::{
     Action, Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, Object, Problem,
-    RefSpec, ResultExt, RunRequest, Target, Timestamp, Trigger, TriggerImport, Usage,
+    RefSpec, ResultExt, RunRequest, Timestamp, Trigger, TriggerImport, TriggerTarget, Usage,
 };
 use headwater_pipelines::{CallInput, Callable, Runner};
 use headwater_triggers::{
@@ -85,27 +85,27 @@ impl TargetExecutor for TriggerExecutor {
         let mut result = serde_json::Map::new();
         for target in trigger.targets() {
             match target {
-                Target::Import(import) => {
+                TriggerTarget::Import(import) => {
                     let request = self.import_request(trigger, import, event, &context)?;
                     let part = request.event.clone();
                     let report = self.imports.import(request, &actor, &context).await;
                     result.insert("import".into(), once(report, part.as_deref(), &context)?);
                 }
-                Target::Run => {
+                TriggerTarget::Run => {
                     let request = self.run_request(trigger, event, &context)?;
                     let part = request.event.clone();
                     let caused_by = caused_by(trigger, event);
                     let report = self.runs.run(request, &actor, &context, &caused_by).await;
                     result.insert("run".into(), once(report, part.as_deref(), &context)?);
                 }
-                Target::Function(address) if is_address(address) => {
+                TriggerTarget::Function(address) if is_address(address) => {
                     let actor = &actor;
                     let delivery = RecordDelivery { address, event, queue: &trigger.name, actor };
                     let (to, access) = (&self.destinations, &self.runs.access);
                     let sent = destination::deliver(to, access, delivery, &context).await?;
                     result.insert("destination".into(), sent);
                 }
-                Target::Function(name) => {
+                TriggerTarget::Function(name) => {
                     let caused = CallCause { event, trigger, actor: &actor };
                     let called = Box::pin(self.call(name, caused, &context)).await?;
                     result.extend(called);

@@ -17,7 +17,7 @@ use headwater_model::{
     Action, Commit, ErrorCode, MergeOutcome, MergeReport, MergeRequest, Object, PROPERTY_JOB,
     Problem, RefSpec, ResultExt, TRANSACTION_BRANCHES, TableName,
 };
-use headwater_pipelines::BranchAccess;
+use headwater_pipelines::HiddenBranchAccess;
 use serde_json::json;
 
 use crate::function_lake::CommitJournalEntry;
@@ -92,7 +92,7 @@ impl FunctionLakeAccess {
     /// target.
     pub(crate) fn access_on(&self, branch: &TemporaryBranch) -> Option<Arc<dyn SessionRights>> {
         let access = self.scope.access.clone()?;
-        Some(Arc::new(BranchAccess::as_on(access, branch.name(), &self.scope.branch)))
+        Some(Arc::new(HiddenBranchAccess::as_on(access, branch.name(), &self.scope.branch)))
     }
 
     /// Records a write to the branch of the call.

@@ -19,7 +19,9 @@ use headwater_model::{
     Action, ErrorCode, JobId, NameError, Object, PROPERTY_JOB, Problem, RefSpec, ResultExt,
     TableName,
 };
-use headwater_objects::{Condition, ContentStream, NewObject, ObjectHeaders, ObjectPath, Objects};
+use headwater_objects::{
+    ContentStream, NewObject, ObjectHeaders, ObjectPath, ObjectPrecondition, Objects,
+};
 use parking_lot::Mutex;
 use serde_json::json;
 
@@ -140,7 +142,7 @@ impl FunctionLakeAccess {
         let content: ContentStream = stream::iter([Ok(content)]).boxed();
         let content_type = content_type(&path.key).map(str::to_owned);
         let headers = ObjectHeaders { content_type, ..ObjectHeaders::default() };
-        let condition = Condition::Always;
+        let condition = ObjectPrecondition::Always;
         let new = NewObject { path, headers, condition, content };
         let put = self.parts.objects.put_caused(new, &self.scope.caused_by).await;
         Ok(LakeResponse { value: json!(put.or_problem()?.etag), content: Vec::new() })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{Actor, Clock, FunctionSettings, ObjectId, Timestamp};
-use headwater_store::{Batch, Error as StoreError, RefChange, RefPrecondition, Store};
+use headwater_store::{Error as StoreError, RefChange, RefPrecondition, Store, WriteBatch};
 use serde_json::Value;
 
 use crate::change::ChangeContext;
@@ -249,10 +249,10 @@ impl FunctionStore {
         let value = serde_json::to_vec(function).map_err(|_| Error::corrupt(&function.name))?;
         let name = format!("{REFS}{}", function.name);
         let refs = vec![RefChange { name, expected, value: Some(value.into()) }];
-        self.apply(&function.name, Batch { objects, refs, ..Batch::default() }).await
+        self.apply(&function.name, WriteBatch { objects, refs, ..WriteBatch::default() }).await
     }
 
-    async fn apply(&self, name: &str, batch: Batch) -> Result<()> {
+    async fn apply(&self, name: &str, batch: WriteBatch) -> Result<()> {
         match self.store.apply(batch).await {
             Ok(_) => Ok(()),
             Err(StoreError::Conflict { .. }) => Err(Error::Conflict { name: name.to_owned() }),
@@ -267,7 +267,7 @@ impl FunctionStore {
         let (_, before) = self.read(name).await?.ok_or_else(|| not_found(name))?;
         let expected = RefPrecondition::Value(before);
         let refs = vec![RefChange { name: format!("{REFS}{name}"), expected, value: None }];
-        self.apply(name, Batch { refs, ..Batch::default() }).await
+        self.apply(name, WriteBatch { refs, ..WriteBatch::default() }).await
     }
 }
 

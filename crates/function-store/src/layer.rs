@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headwater_model::{ProjectFile, ProjectFiles, Timestamp};
-use headwater_store::{Batch, Error as StoreError, RefChange, RefPrecondition};
+use headwater_store::{Error as StoreError, RefChange, RefPrecondition, WriteBatch};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -239,7 +239,7 @@ impl FunctionStore {
             let value = serde_json::to_vec(&layer).map_err(|_| Error::corrupt(name))?;
             let ref_name = format!("{REFS}{name}");
             let refs = vec![RefChange { name: ref_name, expected, value: Some(value.into()) }];
-            match self.store().apply(Batch { objects, refs, ..Batch::default() }).await {
+            match self.store().apply(WriteBatch { objects, refs, ..WriteBatch::default() }).await {
                 Ok(_) => return Ok(layer),
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow::error::ArrowError;
 use headwater_model::{ErrorCode, ErrorDetails};
-use headwater_sandbox::LimitSettings;
+use headwater_sandbox::LimitSource;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -79,7 +79,7 @@ pub enum Error {
         /// The peak memory in bytes.
         used: u64,
         /// The place where a user sets the limit.
-        settings: LimitSettings,
+        settings: LimitSource,
     },
     /// The instance exceeded its time limit.
     #[error(
@@ -96,7 +96,7 @@ pub enum Error {
         /// function itself started.
         importing: bool,
         /// The place where a user sets the limit.
-        settings: LimitSettings,
+        settings: LimitSource,
         /// The stack of the user's code, outermost frame first. Empty if the process did not report
         /// its stack in time.
         frames: Vec<TracebackFrame>,
@@ -130,7 +130,7 @@ pub enum Error {
         /// The bytes of `/tmp` in use when the error occurred.
         used: u64,
         /// The place where a user sets the limit.
-        settings: LimitSettings,
+        settings: LimitSource,
         /// The stack of the user's code, outermost frame first.
         frames: Vec<TracebackFrame>,
     },
@@ -203,7 +203,7 @@ pub enum Error {
         /// The limit in bytes.
         most: u64,
         /// The place where a user sets the function's limits, for the hint.
-        settings: LimitSettings,
+        settings: LimitSource,
     },
     /// The spawner or a sandbox failed.
     #[error(transparent)]
@@ -303,7 +303,7 @@ impl ErrorDetails for Error {
                 Some("Give each column values of one type.".to_owned())
             }
             Error::NotATable { wanted, .. } => Some(format!("Return {}.", words(*wanted))),
-            Error::LargeValue { settings: LimitSettings::Decorator, .. } => {
+            Error::LargeValue { settings: LimitSource::Decorator, .. } => {
                 Some("Return a table, which can be larger.".to_owned())
             }
             Error::LargeValue { .. } => {
@@ -316,7 +316,7 @@ impl ErrorDetails for Error {
                  starts slowly, raise the time limit of the function."
                     .to_owned(),
             ),
-            Error::TempLimit { settings: LimitSettings::Decorator, .. } => Some(
+            Error::TempLimit { settings: LimitSource::Decorator, .. } => Some(
                 "Raise `tmp` in the function's decorator; the content of `/tmp` counts as memory."
                     .to_owned(),
             ),

@@ -56,7 +56,7 @@ pub use headwater_environments::{
     Environment, EnvironmentEvent, EnvironmentSpec, make_folder, package_changes,
 };
 pub use headwater_sandbox::{
-    AllowedHost, EnvironmentVariables, LimitSettings, Limits, Network, SpawnCommand,
+    AllowedHost, EnvironmentVariables, LimitSource, Limits, Network, SpawnerCommand,
     set_default_time_slice, set_short_time_slice, spawner_main,
 };
 pub use headwater_shared_memory::{SharedTable, TableQuota};

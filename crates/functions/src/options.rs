@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use headwater_sandbox::SpawnCommand;
+use headwater_sandbox::SpawnerCommand;
 use headwater_telemetry::Telemetry;
 
 /// The isolation of a function from the machine and from other functions.
@@ -60,7 +60,7 @@ impl Default for ZygoteOptions {
 #[derive(Debug, Clone)]
 pub struct FunctionsOptions {
     /// Command that starts the spawner.
-    pub spawner: SpawnCommand,
+    pub spawner: SpawnerCommand,
     /// Folder for this server's temporary files; created if missing.
     pub own_dir: PathBuf,
     /// Folder of the environments, which are in subfolders of it; created if missing. All servers

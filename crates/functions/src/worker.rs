@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use headwater_model::{JobId, LogStream};
-use headwater_sandbox::{Channel, LimitSettings};
+use headwater_sandbox::{Channel, LimitSource};
 use headwater_shared_memory::{Extent, MemoryFile, ResultFile, WorkerFile};
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
@@ -108,7 +108,7 @@ struct WorkerTask<'a> {
     huge_pages: bool,
     network: bool,
     /// The place where a user sets the function's limits, for hints.
-    settings: LimitSettings,
+    settings: LimitSource,
     reuse: bool,
     prepare: bool,
     part_bytes: u64,

@@ -24,7 +24,7 @@ use headwater_model::LogStream;
 use headwater_sandbox::{
     Channel, ChannelMessage, EgressPolicy, MessageCallback, ProxySockets, serve_proxy,
 };
-use headwater_shared_memory::{ChunkedTable, HugePageFs, ResultFile};
+use headwater_shared_memory::{HugePageFs, ResultFile, TableReceiver};
 use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
@@ -172,7 +172,7 @@ pub(crate) async fn listen(
 ) -> WorkerMessages {
     let CallContext { quota, pages, lake, answer, start, is_warm } = supplies;
     let (mut begun, mut network, mut given) = (false, network, ResultFile::default());
-    let (mut said, mut parts) = (FinalMessage::Nothing, ChunkedTable::new(quota.clone()));
+    let (mut said, mut parts) = (FinalMessage::Nothing, TableReceiver::new(quota.clone()));
     loop {
         let received = match receive_until_ended(receive_or_fail(&channel), &over).await {
             Some(Ok(Some(received))) => received,
@@ -230,8 +230,8 @@ pub(crate) async fn listen(
                 parts.add(file).await;
                 // The table is complete. Parts that still follow belong to a new table, with the
                 // same quota.
-                let whole = std::mem::replace(&mut parts, ChunkedTable::new(quota.clone()));
-                said = FinalMessage::ChunkedTable(whole.finish().await.map_err(Error::from));
+                let whole = std::mem::replace(&mut parts, TableReceiver::new(quota.clone()));
+                said = FinalMessage::TableReceiver(whole.finish().await.map_err(Error::from));
             }
             Ok(WorkerMessage::Table) => {
                 said = file.map_or(FinalMessage::Nothing, FinalMessage::Table);
@@ -247,7 +247,7 @@ pub(crate) async fn listen(
         }
     }
     if let (FinalMessage::Nothing, Some(error)) = (&said, parts.failure()) {
-        said = FinalMessage::ChunkedTable(Err(error.into()));
+        said = FinalMessage::TableReceiver(Err(error.into()));
     }
     WorkerMessages { begun, said, given, kept: None, is_last: false }
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use headwater_service::Service;
-use headwater_service::iceberg::{TableCommit, TableUpdate};
+use headwater_service::iceberg::{NamedTableCommit, TableCommit};
 use serde::Deserialize;
 
 use crate::IcebergError;
@@ -34,7 +34,7 @@ pub async fn one(
 ) -> HandlerResult<Response> {
     let commit: TableCommit = change.parse()?;
     let table = if commit.creates() { change.path.new_table()? } else { change.path.table()? };
-    let updates = vec![TableUpdate { table: table.clone(), commit }];
+    let updates = vec![NamedTableCommit { table: table.clone(), commit }];
     let iceberg = service.iceberg();
     let tables = iceberg.commit(&change.principal, &change.request, updates).await;
     let tables = tables.map_err(IcebergError::of_change)?;
@@ -55,7 +55,7 @@ pub async fn many(
     change: CatalogChangeRequest,
 ) -> HandlerResult<Response> {
     let transaction: CommitTransactionRequest = change.parse()?;
-    let mut updates: Vec<TableUpdate> = Vec::new();
+    let mut updates: Vec<NamedTableCommit> = Vec::new();
     for CommitTableRequest { identifier, commit } in transaction.table_changes {
         let table =
             if commit.creates() { identifier.new_name()? } else { identifier.existing()? };
@@ -64,7 +64,7 @@ pub async fn many(
                 "the transaction changes table `{table}` twice"
             )));
         }
-        updates.push(TableUpdate { table, commit });
+        updates.push(NamedTableCommit { table, commit });
     }
     let iceberg = service.iceberg();
     let committed = iceberg.commit(&change.principal, &change.request, updates).await;

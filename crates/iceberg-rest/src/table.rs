@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use headwater_model::TableName;
 use headwater_model::name::namespace_of;
 use headwater_service::Service;
-use headwater_service::iceberg::{LoadedTable, NewTable, RegisteredMetadata, StorageAccess};
+use headwater_service::iceberg::{LoadedTable, NewTable, RegisterTableRequest, StorageAccess};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -229,7 +229,7 @@ pub async fn register(
 ) -> HandlerResult<Response> {
     let new: RegisterRequest = change.parse()?;
     let name = change.new_name(&new.name)?;
-    let source = RegisteredMetadata { location: new.metadata_location, overwrite: new.overwrite };
+    let source = RegisterTableRequest { location: new.metadata_location, overwrite: new.overwrite };
     let iceberg = service.iceberg();
     let table = iceberg
         .register_table(&change.principal, &change.request, &name, source)

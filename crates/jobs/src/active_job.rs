@@ -8,7 +8,7 @@ use headwater_model::{
     Job, JobEventKind, JobId, JobKind, JobStatus, JobsTrigger, Problem, RateCard, StepStatus,
     Timestamp, Usage,
 };
-use headwater_store::{Append, Batch};
+use headwater_store::{Append, WriteBatch};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -346,7 +346,7 @@ impl ActiveJob {
         &self,
         now: Timestamp,
         watches: &[JobsTrigger],
-        batch: &mut Batch,
+        batch: &mut WriteBatch,
     ) -> Result<PendingWrite> {
         let mut state = self.state.lock();
         if !state.ended {
@@ -381,7 +381,7 @@ impl ActiveJob {
         &self,
         state: &mut ActiveJobState,
         watches: &[JobsTrigger],
-        batch: &mut Batch,
+        batch: &mut WriteBatch,
     ) -> Result<bool> {
         let record = match &state.end {
             Some(job) => JobRecord { job: job.clone(), ..state.record.clone() },

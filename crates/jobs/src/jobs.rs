@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use headwater_model::{Clock, Job, JobId, JobKind, JobStatus, Problem, RateCard, Usage};
-use headwater_store::{Append, Batch, Store};
+use headwater_store::{Append, Store, WriteBatch};
 use headwater_telemetry::with_current;
 use serde_json::Value;
 
@@ -368,12 +368,12 @@ pub(crate) fn waits_for(first: JobId) -> String {
 }
 
 /// Returns a batch with a job's current record and the ref that marks it as open.
-pub(crate) fn record_batch(live: &ActiveJob, relaxed: bool) -> Result<Batch> {
-    Ok(Batch {
+pub(crate) fn record_batch(live: &ActiveJob, relaxed: bool) -> Result<WriteBatch> {
+    Ok(WriteBatch {
         entries: vec![record::record_entry(&live.record())?],
         refs: vec![record::open_ref(live.id, live.kind, true)],
         relaxed,
-        ..Batch::default()
+        ..WriteBatch::default()
     })
 }
 

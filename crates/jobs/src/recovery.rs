@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use headwater_model::{ErrorCode, JobId, JobKind, JobStatus, Problem};
-use headwater_store::{Batch, KeyRange, RefChange, RefPrecondition};
+use headwater_store::{KeyRange, RefChange, RefPrecondition, WriteBatch};
 use serde_json::Value;
 
 use crate::Result;
@@ -109,7 +109,7 @@ impl JobsState {
     async fn forget_open(&self, name: &str) -> Result<()> {
         let change =
             RefChange { name: name.to_owned(), expected: RefPrecondition::Anything, value: None };
-        let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
+        let batch = WriteBatch { refs: vec![change], relaxed: true, ..WriteBatch::default() };
         if let Err(error) = self.store.apply(batch).await {
             tracing::warn!(%error, name, "the ref of a job that has ended cannot be removed");
         }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headwater_model::JobKind;
-use headwater_store::{Append, Batch, KeyRange, ReverseScan};
+use headwater_store::{Append, KeyRange, ReverseScan, WriteBatch};
 
 use crate::Result;
 use crate::record::{self, JobRecord, QUERIES, events_journal};
@@ -211,7 +211,7 @@ impl JobsState {
 
     async fn store_sums(&self, new: RemovedTotals, through: &str) -> Result<()> {
         let mut days = self.retired_days().await?;
-        let mut batch = Batch { relaxed: true, ..Batch::default() };
+        let mut batch = WriteBatch { relaxed: true, ..WriteBatch::default() };
         for ((kind, day), sum) in new.days {
             let prefix = DAYS.iter().find(|(known, _)| *known == kind).map_or("", |(_, key)| key);
             let key = format!("{prefix}{day}");

@@ -18,7 +18,7 @@ use headwater_model::{
     Clock, ErrorDetails, JobEventKind, JobId, JobKind, JobStatus, JobsTrigger, Problem, RateCard,
     Timestamp,
 };
-use headwater_store::{Append, Batch, Store};
+use headwater_store::{Append, Store, WriteBatch};
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
@@ -306,7 +306,7 @@ impl JobsState {
 
     async fn write(&self, lives: &[Arc<ActiveJob>], days: UnsavedDays) -> Result<()> {
         let now = self.clock.now();
-        let mut batch = Batch { relaxed: true, ..Batch::default() };
+        let mut batch = WriteBatch { relaxed: true, ..WriteBatch::default() };
         let mut collected = Vec::with_capacity(lives.len());
         let entries = self.quotas.entries(&days).map(|entries| batch.entries.extend(entries));
         let mut applied = self.resolve_uncertain_ends(lives).await.and(entries);
@@ -358,7 +358,7 @@ impl JobsState {
         self.ends.send_modify(|ends| *ends += 1);
     }
 
-    async fn apply(&self, batch: Batch) -> Result<()> {
+    async fn apply(&self, batch: WriteBatch) -> Result<()> {
         self.store.apply(batch).await.map(drop).map_err(Error::from)
     }
 

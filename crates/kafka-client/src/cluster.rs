@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headwater_model::{ErrorCode, KafkaTrigger, Problem};
-use headwater_sandbox::{ConnectionPolicy, ServerName};
+use headwater_sandbox::{ConnectionPolicy, ServerAddress};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -36,7 +36,7 @@ pub struct InvalidSetting {
 pub struct Cluster {
     kafka: KafkaTrigger,
     /// The servers that the trigger names.
-    servers: Vec<ServerName>,
+    servers: Vec<ServerAddress>,
 }
 
 impl Cluster {
@@ -63,7 +63,7 @@ impl Cluster {
 
     /// Returns the URI of the topic.
     pub fn uri(&self) -> String {
-        let server = self.servers.first().map(ServerName::to_string).unwrap_or_default();
+        let server = self.servers.first().map(ServerAddress::to_string).unwrap_or_default();
         format!("{server}/{}", self.kafka.topic)
     }
 
@@ -143,7 +143,7 @@ impl Cluster {
 }
 
 /// Parses a host with an optional port; `None` if it is invalid.
-fn parse(text: &str) -> Option<ServerName> {
+fn parse(text: &str) -> Option<ServerAddress> {
     let text = text.trim();
     let (host, port) = match text.strip_prefix('[') {
         Some(text) => {
@@ -156,7 +156,7 @@ fn parse(text: &str) -> Option<ServerName> {
     let is_host = !host.is_empty()
         && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':'));
     let port = if port.is_empty() { PORT } else { port.parse().ok()? };
-    is_host.then(|| ServerName { scheme: SCHEME, host: host.to_owned(), port })
+    is_host.then(|| ServerAddress { scheme: SCHEME, host: host.to_owned(), port })
 }
 
 /// Connects to the servers of a cluster.
@@ -170,7 +170,7 @@ pub struct ClusterClient {
 impl ClusterClient {
     /// Connects to the first usable server. Tries the servers that the trigger names, then
     /// `others`.
-    pub async fn connect_any(&self, others: &[ServerName]) -> Result<Connection, Problem> {
+    pub async fn connect_any(&self, others: &[ServerAddress]) -> Result<Connection, Problem> {
         let mut first = None;
         for server in self.cluster.servers.iter().chain(others) {
             match self.connect(server).await {
@@ -183,13 +183,13 @@ impl ClusterClient {
     }
 
     /// Connects to a server and logs in.
-    pub async fn connect(&self, server: &ServerName) -> Result<Connection, Problem> {
+    pub async fn connect(&self, server: &ServerAddress) -> Result<Connection, Problem> {
         let connected = self.try_connect(server).await;
         let name = format!("{}:{}", server.host, server.port);
         connected.map_err(|failure| problem_at(&name, failure))
     }
 
-    async fn try_connect(&self, server: &ServerName) -> Result<Connection, BrokerFailure> {
+    async fn try_connect(&self, server: &ServerAddress) -> Result<Connection, BrokerFailure> {
         let addresses = self.policy.resolve(server).await?;
         let mut connection = Connection::open(server, &addresses, self.tls.as_ref()).await?;
         if let Some(login) = &self.login {
@@ -213,10 +213,10 @@ pub fn problem_at(server: &str, failure: BrokerFailure) -> Problem {
 }
 
 /// Returns the name of a server in another server's response; `None` if host or port is invalid.
-pub fn server_name(host: &str, port: i32) -> Option<ServerName> {
+pub fn server_name(host: &str, port: i32) -> Option<ServerAddress> {
     let port = u16::try_from(port).ok()?;
     let is_name = host.len() <= HOST_BYTES_MAX;
-    is_name.then(|| ServerName { scheme: SCHEME, host: host.to_owned(), port })
+    is_name.then(|| ServerAddress { scheme: SCHEME, host: host.to_owned(), port })
 }
 
 #[cfg(test)]

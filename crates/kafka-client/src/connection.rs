@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_model::Problem;
-use headwater_sandbox::ServerName;
-use rustls::pki_types::ServerName as TlsName;
+use headwater_sandbox::ServerAddress;
+use rustls::pki_types::ServerAddress as TlsName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -72,7 +72,7 @@ pub struct Connection {
 impl Connection {
     /// Connects to the first address that accepts connections, with TLS if `tls` is given.
     pub(crate) async fn open(
-        server: &ServerName,
+        server: &ServerAddress,
         addresses: &[SocketAddr],
         tls: Option<&TlsConnector>,
     ) -> Result<Self, BrokerFailure> {

@@ -7,7 +7,7 @@
 use arrow::datatypes::{DataType, Field};
 use bytes::Bytes;
 use headwater_catalog::Error as CatalogError;
-use headwater_store::{Batch, RefChange, RefPrecondition};
+use headwater_store::{RefChange, RefPrecondition, WriteBatch};
 use headwater_tables::Table;
 
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ impl Lake {
             let last = after.checked_add(count).ok_or_else(ids_exhausted)?;
             let value = Some(Bytes::from(last.to_string()));
             let refs = vec![RefChange { name: name.clone(), expected, value }];
-            match self.store().apply(Batch { refs, ..Batch::default() }).await {
+            match self.store().apply(WriteBatch { refs, ..WriteBatch::default() }).await {
                 Ok(_) => return Ok(after),
                 Err(headwater_store::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -66,7 +66,7 @@ impl Lake {
             let expected = found.map_or(RefPrecondition::Absent, RefPrecondition::Value);
             let value = Some(Bytes::from(last.max(taken).to_string()));
             let refs = vec![RefChange { name: name.clone(), expected, value }];
-            match self.store().apply(Batch { refs, ..Batch::default() }).await {
+            match self.store().apply(WriteBatch { refs, ..WriteBatch::default() }).await {
                 Ok(_) => return Ok(Some(())),
                 Err(headwater_store::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),

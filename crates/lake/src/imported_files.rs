@@ -216,7 +216,7 @@ fn sizes(value: &str) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use headwater_store::{Batch, MemoryStore};
+    use headwater_store::{MemoryStore, WriteBatch};
 
     use super::*;
 
@@ -239,7 +239,7 @@ mod tests {
             let import = ImportedFiles { files, again: false, known: value.clone() };
             let mut objects = Vec::new();
             let next = import.add_to(&store, &table, value.as_deref(), &mut objects).await.unwrap();
-            store.apply(Batch { objects, ..Batch::default() }).await.unwrap();
+            store.apply(WriteBatch { objects, ..WriteBatch::default() }).await.unwrap();
             value = Some(next);
         }
         let value = value.unwrap();
@@ -256,7 +256,7 @@ mod tests {
         let import = |known| ImportedFiles { files: vec![file(1)], again: false, known };
         let mut objects = Vec::new();
         let value = import(None).add_to(&store, &table, None, &mut objects).await.unwrap();
-        store.apply(Batch { objects, ..Batch::default() }).await.unwrap();
+        store.apply(WriteBatch { objects, ..WriteBatch::default() }).await.unwrap();
         let second = import(None).add_to(&store, &table, Some(&value), &mut Vec::new()).await;
         assert!(matches!(second, Err(Error::ImportedMeanwhile { .. })));
     }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use headwater_catalog::MergePlan;
 use headwater_model::CommitId;
-use headwater_store::{Append, Batch};
+use headwater_store::{Append, WriteBatch};
 
 use crate::error::{Error, Result};
 use crate::lake::Lake;
@@ -33,7 +33,7 @@ impl Lake {
         if !self.has_checked(project).await? {
             entries.push(entry(key_of_project(project)));
         }
-        self.store().apply(Batch { entries, ..Batch::default() }).await?;
+        self.store().apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         Ok(())
     }
 

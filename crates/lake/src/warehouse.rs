@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_catalog::Catalog;
 use headwater_model::Clock;
-use headwater_store::{Batch, RefChange, RefPrecondition, Store};
+use headwater_store::{RefChange, RefPrecondition, Store, WriteBatch};
 use headwater_tables::{CloudSettings, CloudUrl, StoreTimeouts, TablesOptions};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -97,7 +97,7 @@ async fn choose(
         let value = Bytes::from(wanted.unwrap_or_else(|| LOCAL.to_owned()));
         let expected = stored.map_or(RefPrecondition::Absent, RefPrecondition::Value);
         let change = RefChange { name: URL_REF.to_owned(), expected, value: Some(value) };
-        store.apply(Batch { refs: vec![change], ..Batch::default() }).await?;
+        store.apply(WriteBatch { refs: vec![change], ..WriteBatch::default() }).await?;
     }
     Ok(url)
 }
@@ -130,7 +130,7 @@ async fn lake_id(store: &Arc<dyn Store>) -> Result<String> {
     let id = Uuid::new_v4().to_string();
     let value = Some(Bytes::from(id.clone()));
     let change = RefChange { name: ID_REF.to_owned(), expected: RefPrecondition::Absent, value };
-    match store.apply(Batch { refs: vec![change], ..Batch::default() }).await {
+    match store.apply(WriteBatch { refs: vec![change], ..WriteBatch::default() }).await {
         // Another process created the id at the same time, so use its id.
         Err(headwater_store::Error::Conflict { .. }) => Ok(read().await?.unwrap_or(id)),
         other => Ok(other.map(|_| id)?),

@@ -1,7 +1,7 @@
 //! Event source mappings of queues. Mappings of Kafka topics are in [`crate::kafka_mapping`].
 
 use headwater_model::Problem;
-use headwater_service::{MappingSettings, MappingStatus, QueueMappings, Service};
+use headwater_service::{EventSourceMappings, MappingSettings, MappingStatus, Service};
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ impl MappingOperation {
     }
 
     pub async fn execute(self, service: &Service, request: &LambdaRequest) -> Result<Value> {
-        let mappings = QueueMappings::of(service);
+        let mappings = EventSourceMappings::of(service);
         let principal = &request.principal;
         match self {
             MappingOperation::Create => {
@@ -171,7 +171,7 @@ impl MappingRequest {
     }
 }
 
-async fn create(mappings: &QueueMappings, request: &LambdaRequest) -> Result<Value> {
+async fn create(mappings: &EventSourceMappings, request: &LambdaRequest) -> Result<Value> {
     let read: MappingRequest = request.parse()?;
     read.check()?;
     let function = read.function()?;
@@ -192,7 +192,11 @@ async fn create(mappings: &QueueMappings, request: &LambdaRequest) -> Result<Val
     Ok(shape(&created.map_err(missing)?, None))
 }
 
-async fn update(mappings: &QueueMappings, request: &LambdaRequest, id: &str) -> Result<Value> {
+async fn update(
+    mappings: &EventSourceMappings,
+    request: &LambdaRequest,
+    id: &str,
+) -> Result<Value> {
     let read: MappingRequest = request.parse()?;
     read.check()?;
     if read.event_source_arn.is_some() {
@@ -204,7 +208,7 @@ async fn update(mappings: &QueueMappings, request: &LambdaRequest, id: &str) -> 
     Ok(shape(&updated.map_err(missing)?, None))
 }
 
-async fn list(mappings: &QueueMappings, request: &LambdaRequest) -> Result<Vec<Value>> {
+async fn list(mappings: &EventSourceMappings, request: &LambdaRequest) -> Result<Vec<Value>> {
     let mut listed = mappings.list(&request.principal).await?;
     if let Some(source) = request.query("EventSourceArn") {
         let queue = queue_of(Some(source))?;

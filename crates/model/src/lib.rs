@@ -147,8 +147,8 @@ pub use session::{
 };
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};
 pub use trigger::{
-    CatchupPolicy, EventFormat, FilesTrigger, ScheduleTrigger, TablesTrigger, Target, Trigger,
-    TriggerEvent, TriggerEventStatus, TriggerImport, TriggerStatus,
+    CatchupPolicy, EventFormat, FilesTrigger, ScheduleTrigger, TablesTrigger, Trigger,
+    TriggerEvent, TriggerEventStatus, TriggerImport, TriggerStatus, TriggerTarget,
 };
 pub use upload::Upload;
 pub use usage::{RateCard, Usage, UsageLine};

@@ -140,10 +140,10 @@ impl Default for Trigger {
 
 impl Trigger {
     /// Returns the targets of the trigger's events, in the order of their execution.
-    pub fn targets(&self) -> Vec<Target<'_>> {
-        let import = self.import.as_ref().map(Target::Import);
-        let function = self.function.as_deref().map(Target::Function);
-        import.into_iter().chain(self.run.then_some(Target::Run)).chain(function).collect()
+    pub fn targets(&self) -> Vec<TriggerTarget<'_>> {
+        let import = self.import.as_ref().map(TriggerTarget::Import);
+        let function = self.function.as_deref().map(TriggerTarget::Function);
+        import.into_iter().chain(self.run.then_some(TriggerTarget::Run)).chain(function).collect()
     }
 
     /// Returns true if some of an event's items can be delivered again without the others.
@@ -210,7 +210,7 @@ impl Trigger {
 
 /// A target of a trigger's events.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Target<'a> {
+pub enum TriggerTarget<'a> {
     /// An import into a table.
     Import(&'a TriggerImport),
     /// A run of the project.
@@ -219,12 +219,12 @@ pub enum Target<'a> {
     Function(&'a str),
 }
 
-impl fmt::Display for Target<'_> {
+impl fmt::Display for TriggerTarget<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Target::Import(import) => write!(f, "import {}", import.table),
-            Target::Run => f.write_str("run"),
-            Target::Function(name) => write!(f, "function {name}"),
+            TriggerTarget::Import(import) => write!(f, "import {}", import.table),
+            TriggerTarget::Run => f.write_str("run"),
+            TriggerTarget::Function(name) => write!(f, "function {name}"),
         }
     }
 }

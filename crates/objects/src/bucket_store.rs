@@ -21,8 +21,8 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Condition, ContentStream, CopyRequest, Error, ListEntry, ListRequest, NewObject, ObjectHeaders,
-    ObjectPath, ObjectRecord, Objects,
+    ContentStream, CopyRequest, Error, ListEntry, ListRequest, NewObject, ObjectHeaders,
+    ObjectPath, ObjectPrecondition, ObjectRecord, Objects,
 };
 
 const NAME: &str = "headwater";
@@ -35,15 +35,15 @@ const PARTS_WAITING_MAX: usize = 4;
 
 /// A bucket as an object store.
 #[derive(Debug, Clone)]
-pub struct BucketStore {
+pub struct BucketObjectStore {
     objects: Objects,
     bucket: Arc<str>,
 }
 
-impl BucketStore {
+impl BucketObjectStore {
     /// Creates the object store for a bucket. The bucket need not exist.
     pub fn new(objects: Objects, bucket: &str) -> Self {
-        BucketStore { objects, bucket: bucket.into() }
+        BucketObjectStore { objects, bucket: bucket.into() }
     }
 
     /// Returns the bucket and key of a URL such as `s3://landing/in/a.csv`. Returns `None` if the
@@ -67,7 +67,7 @@ impl BucketStore {
     }
 
     fn new_object(&self, location: &Path, content: ContentStream) -> NewObject {
-        let (headers, condition) = (ObjectHeaders::default(), Condition::Always);
+        let (headers, condition) = (ObjectHeaders::default(), ObjectPrecondition::Always);
         NewObject { path: self.path(location), headers, condition, content }
     }
 
@@ -90,14 +90,14 @@ impl BucketStore {
     }
 }
 
-impl std::fmt::Display for BucketStore {
+impl std::fmt::Display for BucketObjectStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "s3://{}", self.bucket)
     }
 }
 
 #[async_trait]
-impl ObjectStore for BucketStore {
+impl ObjectStore for BucketObjectStore {
     async fn put_opts(
         &self,
         location: &Path,
@@ -105,9 +105,11 @@ impl ObjectStore for BucketStore {
         options: PutOptions,
     ) -> Result<PutResult> {
         let condition = match options.mode {
-            PutMode::Overwrite => Condition::Always,
-            PutMode::Create => Condition::Absent,
-            PutMode::Update(version) => Condition::Matches(version.e_tag.unwrap_or_default()),
+            PutMode::Overwrite => ObjectPrecondition::Always,
+            PutMode::Create => ObjectPrecondition::Absent,
+            PutMode::Update(version) => {
+                ObjectPrecondition::Matches(version.e_tag.unwrap_or_default())
+            }
         };
         let parts: Vec<Bytes> = payload.into_iter().collect();
         let content = stream::iter(parts.into_iter().map(Ok)).boxed();
@@ -160,7 +162,7 @@ impl ObjectStore for BucketStore {
             let store = store.clone();
             async move {
                 let path = store.path(&location);
-                let deleted = store.objects.delete(&path, &Condition::Always).await;
+                let deleted = store.objects.delete(&path, &ObjectPrecondition::Always).await;
                 deleted.map_err(|error| failed(location.as_ref(), error))?;
                 Ok(location)
             }
@@ -207,10 +209,11 @@ impl ObjectStore for BucketStore {
         if options.mode == CopyMode::Create {
             let source = self.objects.open_object(&from, |info| Ok(0..info.size)).await;
             let new = self.new_object(to, source.map_err(fail)?.content);
-            let new = NewObject { condition: Condition::Absent, ..new };
+            let new = NewObject { condition: ObjectPrecondition::Absent, ..new };
             return self.objects.put(new).await.map(drop).map_err(fail);
         }
-        let copy = CopyRequest { from, to: path, headers: None, condition: Condition::Always };
+        let copy =
+            CopyRequest { from, to: path, headers: None, condition: ObjectPrecondition::Always };
         self.objects.copy(copy).await.map(drop).map_err(fail)
     }
 }

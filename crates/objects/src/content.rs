@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use headwater_model::Problem;
-use headwater_store::{Batch, RefChange, RefPrecondition};
+use headwater_store::{RefChange, RefPrecondition, WriteBatch};
 use headwater_table_format::storage::Upload;
 use md5::{Digest, Md5};
 use object_store::{GetOptions, ObjectStore};
@@ -145,7 +145,7 @@ impl Objects {
         let change = RefChange { name, expected, value: Some(stored.clone()) };
         // This record is not synced. A power failure that undoes it also loses the file, which is
         // not synced yet.
-        let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
+        let batch = WriteBatch { refs: vec![change], relaxed: true, ..WriteBatch::default() };
         self.0.store.apply(batch).await?;
         Ok(stored)
     }

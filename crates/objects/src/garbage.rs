@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_store::{Batch, RefPrecondition};
+use headwater_store::{RefPrecondition, WriteBatch};
 
 use crate::content::UnreferencedContent;
 use crate::objects::relative;
@@ -70,7 +70,7 @@ impl Objects {
         let change = put(name.to_owned(), &deleting, RefPrecondition::Value(stored))?;
         // The mark is not synced. A power failure that undoes it also ends all writes that have not
         // referenced their files yet.
-        let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
+        let batch = WriteBatch { refs: vec![change], relaxed: true, ..WriteBatch::default() };
         match self.0.store.apply(batch).await {
             Ok(_) => Ok(true),
             Err(headwater_store::Error::Conflict { .. }) => Ok(false),

@@ -14,7 +14,7 @@ use crate::record::{
     ContentFile, ObjectHeaders, ObjectRecord, PartRecord, UPLOADS, UploadRecord, contents_ref,
     decode, part_ref, parts_ref, put, remove_unchanged, unchanged, upload_ref,
 };
-use crate::{Condition, Error, ObjectPath, Objects, Result};
+use crate::{Error, ObjectPath, ObjectPrecondition, Objects, Result};
 
 /// The minimum size of every part except the last, in bytes.
 const PART_BYTES_MIN: u64 = 5 << 20;
@@ -190,7 +190,7 @@ impl Objects {
         &self,
         target: &UploadTarget,
         parts: &[CompletedPart],
-        condition: &Condition,
+        condition: &ObjectPrecondition,
     ) -> Result<ObjectRecord> {
         for _ in 0..ATTEMPTS {
             match self.complete_once(target, parts, condition).await {
@@ -210,7 +210,7 @@ impl Objects {
         &self,
         target: &UploadTarget,
         parts: &[CompletedPart],
-        condition: &Condition,
+        condition: &ObjectPrecondition,
     ) -> Result<ObjectRecord> {
         let (stored, upload) = match self.upload(target).await {
             Err(error @ Error::NoUpload { .. }) => {

@@ -12,7 +12,7 @@ use crate::record::bucket_ref;
 use crate::record::{
     ObjectHeaders, ObjectRecord, contents_ref, decode, object_ref, put, remove, unchanged,
 };
-use crate::{Condition, Error, Objects, Result};
+use crate::{Error, ObjectPrecondition, Objects, Result};
 
 /// Maximum length of a key, in bytes.
 const KEY_BYTES_MAX: usize = 1_024;
@@ -39,7 +39,7 @@ pub struct NewObject {
     /// The headers.
     pub headers: ObjectHeaders,
     /// The condition on the current object.
-    pub condition: Condition,
+    pub condition: ObjectPrecondition,
     /// The content.
     pub content: ContentStream,
 }
@@ -54,7 +54,7 @@ pub struct CopyRequest {
     /// The headers of the copy; `None` to keep the headers of the source object.
     pub headers: Option<ObjectHeaders>,
     /// The condition on the object to copy.
-    pub condition: Condition,
+    pub condition: ObjectPrecondition,
 }
 
 /// An object with its content open for reading.
@@ -72,7 +72,7 @@ pub struct OpenObject {
 pub(crate) struct ObjectWrite<'a> {
     pub(crate) path: &'a ObjectPath,
     pub(crate) info: &'a ObjectRecord,
-    pub(crate) condition: &'a Condition,
+    pub(crate) condition: &'a ObjectPrecondition,
     pub(crate) operation: OperationWithCause<'a>,
 }
 
@@ -105,7 +105,7 @@ impl Objects {
         check_key(&path.key)?;
         check_headers(&headers)?;
         self.check_bucket(&path.bucket).await?;
-        if condition != Condition::Always {
+        if condition != ObjectPrecondition::Always {
             // Check the condition before the content is received, to fail early. The commit checks
             // it again.
             condition.check(&path.key, self.find(&path).await?.as_ref())?;
@@ -178,7 +178,7 @@ impl Objects {
         let source = self.open_object(&from, |info| Ok(0..info.size)).await?;
         condition.check(&from.key, Some(&source.info))?;
         let headers = headers.unwrap_or(source.info.headers);
-        let (condition, content) = (Condition::Always, source.content);
+        let (condition, content) = (ObjectPrecondition::Always, source.content);
         let copy = NewObject { path: to, headers, condition, content };
         self.write_object(copy, OperationWithCause::new(ObjectOperation::Copy)).await
     }
@@ -186,7 +186,7 @@ impl Objects {
     /// Deletes an object. The deletion of a missing object succeeds.
     ///
     /// Errors: [`Error::NoBucket`], [`Error::Precondition`].
-    pub async fn delete(&self, path: &ObjectPath, condition: &Condition) -> Result<()> {
+    pub async fn delete(&self, path: &ObjectPath, condition: &ObjectPrecondition) -> Result<()> {
         self.check_bucket(&path.bucket).await?;
         for _ in 0..ATTEMPTS {
             let stored = self.stored(path).await?;

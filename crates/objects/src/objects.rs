@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{Clock, Timestamp};
-use headwater_store::{Append, Batch, RefChange, RefPrecondition, Store};
+use headwater_store::{Append, RefChange, RefPrecondition, Store, WriteBatch};
 use headwater_table_format::storage::{OBJECTS_FOLDER, Storage, StoreTimeouts};
 use object_store::local::LocalFileSystem;
 use parking_lot::{Mutex, RwLock};
@@ -18,9 +18,9 @@ use crate::{Error, Result};
 
 /// The buckets of a lake, with the origin of the handle's changes, if it is known. Cheap to clone.
 #[derive(Clone)]
-pub struct Objects(pub(crate) Arc<Shared>, pub(crate) Option<Arc<ChangeOrigin>>);
+pub struct Objects(pub(crate) Arc<ObjectsInner>, pub(crate) Option<Arc<ChangeOrigin>>);
 
-pub(crate) struct Shared {
+pub(crate) struct ObjectsInner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) storage: Arc<Storage>,
@@ -79,7 +79,7 @@ impl Objects {
         root: String,
         folder: Option<PathBuf>,
     ) -> Self {
-        let shared = Shared {
+        let shared = ObjectsInner {
             store,
             clock,
             storage,
@@ -129,7 +129,8 @@ impl Objects {
         change: Option<Append>,
     ) -> Result<Option<String>> {
         let is_recorded = change.is_some();
-        let batch = Batch { refs, entries: change.into_iter().collect(), ..Batch::default() };
+        let batch =
+            WriteBatch { refs, entries: change.into_iter().collect(), ..WriteBatch::default() };
         let applied = match self.0.store.apply(batch).await {
             Ok(_) => Ok(None),
             Err(headwater_store::Error::Conflict { name }) => return Ok(Some(name)),

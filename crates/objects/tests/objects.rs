@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{ErrorCode, Problem, SystemClock};
 use headwater_objects::{
-    CompletedPart, Condition, ContentStream, Error, ListRequest, NewObject, NewUpload,
-    ObjectHeaders, ObjectPath, Objects, UploadTarget,
+    CompletedPart, ContentStream, Error, ListRequest, NewObject, NewUpload, ObjectHeaders,
+    ObjectPath, ObjectPrecondition, Objects, UploadTarget,
 };
 use headwater_store::SqliteStore;
 
@@ -32,7 +32,7 @@ fn content(bytes: impl Into<Bytes>) -> ContentStream {
 }
 
 fn new(key: &str, content: ContentStream) -> NewObject {
-    let (headers, condition) = (ObjectHeaders::default(), Condition::Always);
+    let (headers, condition) = (ObjectHeaders::default(), ObjectPrecondition::Always);
     NewObject { path: path(key), headers, condition, content }
 }
 
@@ -120,7 +120,7 @@ async fn a_replaced_content_stays_for_its_readers_and_is_deleted_later() {
     assert_eq!(parts.concat(), vec![1; LARGE]);
     assert_eq!(objects.collect_garbage_after(Duration::ZERO).await.expect("collected"), 1);
     assert_eq!((files(folder.path()), read(&objects, "a").await), (1, b"new".to_vec()));
-    objects.delete(&path("a"), &Condition::Always).await.expect("deleted");
+    objects.delete(&path("a"), &ObjectPrecondition::Always).await.expect("deleted");
     objects.collect_garbage_after(Duration::ZERO).await.expect("collected");
     assert_eq!(files(folder.path()), 0);
     objects.delete_bucket("landing").await.expect("an empty bucket");
@@ -145,9 +145,13 @@ async fn an_upload_is_an_object_only_when_it_is_complete() {
     // Parts survive a crash.
     let objects = open(folder.path()).await;
     objects.collect_garbage_after(Duration::ZERO).await.expect("collected");
-    let info = objects.complete(&target, &parts, &Condition::Absent).await.expect("completed");
+    let info =
+        objects.complete(&target, &parts, &ObjectPrecondition::Absent).await.expect("completed");
     assert_eq!(info.size, 12 << 20);
-    assert_eq!(objects.complete(&target, &parts, &Condition::Absent).await.expect("again"), info);
+    assert_eq!(
+        objects.complete(&target, &parts, &ObjectPrecondition::Absent).await.expect("again"),
+        info
+    );
     objects.collect_garbage_after(Duration::ZERO).await.expect("collected");
     assert_eq!(files(folder.path()), 2);
     let read = read(&objects, "a").await;
@@ -159,7 +163,7 @@ async fn an_upload_is_an_object_only_when_it_is_complete() {
     let aborted = UploadTarget { path: path("a"), id };
     objects.put_part(&aborted, 1, content("part")).await.expect("a part");
     objects.abort(&aborted).await.expect("aborted");
-    objects.delete(&path("a"), &Condition::Always).await.expect("deleted");
+    objects.delete(&path("a"), &ObjectPrecondition::Always).await.expect("deleted");
     objects.collect_garbage_after(Duration::ZERO).await.expect("collected");
     assert_eq!(files(folder.path()), 0);
 }
@@ -205,8 +209,10 @@ async fn of_concurrent_conditional_writes_one_succeeds() {
     let objects = open(folder.path()).await;
     objects.create_bucket("landing").await.expect("a bucket");
     let write = |number: usize| {
-        let new =
-            NewObject { condition: Condition::Absent, ..new("a", content(number.to_string())) };
+        let new = NewObject {
+            condition: ObjectPrecondition::Absent,
+            ..new("a", content(number.to_string()))
+        };
         objects.put(new)
     };
     let results = futures::future::join_all((0..8).map(write)).await;

@@ -12,10 +12,12 @@ use futures::channel::oneshot;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{ObjectId, SystemClock};
 use headwater_objects::{
-    CompletedPart, Condition, ContentStream, Error, NewObject, NewUpload, ObjectHeaders,
-    ObjectPath, Objects, UploadTarget,
+    CompletedPart, ContentStream, Error, NewObject, NewUpload, ObjectHeaders, ObjectPath,
+    ObjectPrecondition, Objects, UploadTarget,
 };
-use headwater_store::{Batch, BatchResult, JournalEntry, KeyRange, MemoryStore, Result, Store};
+use headwater_store::{
+    BatchResult, JournalEntry, KeyRange, MemoryStore, Result, Store, WriteBatch,
+};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -87,7 +89,7 @@ impl Store for PausingStore {
         self.inner.history(journal, key_prefix, after, limit).await
     }
 
-    async fn apply(&self, batch: Batch) -> Result<BatchResult> {
+    async fn apply(&self, batch: WriteBatch) -> Result<BatchResult> {
         self.inner.apply(batch).await
     }
 
@@ -138,7 +140,7 @@ impl Lake {
             Ok(Bytes::from_static(b"end"))
         });
         let content = stream::iter([Ok(Bytes::from_static(b"start "))]).chain(end).boxed();
-        let (headers, condition) = (ObjectHeaders::default(), Condition::Always);
+        let (headers, condition) = (ObjectHeaders::default(), ObjectPrecondition::Always);
         let new = NewObject { path: path(), headers, condition, content };
         let objects = self.objects.clone();
         let write = tokio::spawn(async move { objects.put(new).await.err() });
@@ -220,7 +222,7 @@ async fn a_write_fails_if_another_process_deletes_its_file_before_the_commit() {
 async fn a_part_repeated_during_the_completion_does_not_break_the_object() {
     let lake = Lake::new().await;
     let (target, parts) = lake.start_upload().await;
-    let complete = lake.objects.complete(&target, &parts, &Condition::Always);
+    let complete = lake.objects.complete(&target, &parts, &ObjectPrecondition::Always);
     let repeat = async {
         lake.objects.put_part(&target, 1, content("part")).await.expect("a part");
     };
@@ -233,7 +235,7 @@ async fn a_part_repeated_during_the_completion_does_not_break_the_object() {
 async fn a_part_stored_during_the_completion_leaves_no_file() {
     let lake = Lake::new().await;
     let (target, parts) = lake.start_upload().await;
-    let complete = lake.objects.complete(&target, &parts, &Condition::Always);
+    let complete = lake.objects.complete(&target, &parts, &ObjectPrecondition::Always);
     let store = async {
         lake.objects.put_part(&target, 2, content("late")).await.expect("a part");
     };
@@ -247,7 +249,7 @@ async fn an_upload_completed_during_its_abort_keeps_its_files() {
     let lake = Lake::new().await;
     let (target, parts) = lake.start_upload().await;
     let complete = async {
-        let completed = lake.objects.complete(&target, &parts, &Condition::Always).await;
+        let completed = lake.objects.complete(&target, &parts, &ObjectPrecondition::Always).await;
         completed.expect("completed");
     };
     let aborted = lake.interleave(PARTS, lake.objects.abort(&target), complete).await;

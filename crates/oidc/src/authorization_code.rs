@@ -25,7 +25,7 @@ const TEXT_BYTES_MAX: usize = 8_192;
 
 /// The tokens that a provider returns for a code.
 #[derive(Deserialize)]
-struct CodeTokens {
+struct TokenResponse {
     id_token: String,
 }
 
@@ -78,7 +78,7 @@ impl Provider {
         ];
         let endpoint = self.discovery().await?.token_endpoint;
         match self.http().post(&endpoint, &form).await?.1 {
-            ProviderResponse::Value(CodeTokens { id_token }) => {
+            ProviderResponse::Value(TokenResponse { id_token }) => {
                 self.verify_login(&id_token, nonce, now).await
             }
             ProviderResponse::Failure { error, error_description } => {

@@ -28,7 +28,7 @@ pub struct DeviceLogin {
     http: HttpClient,
     token_endpoint: String,
     client_id: String,
-    code: DeviceCode,
+    code: DeviceAuthorization,
     expires: Instant,
 }
 
@@ -47,7 +47,7 @@ impl std::fmt::Debug for DeviceTokens {
 }
 
 #[derive(Deserialize)]
-struct DeviceCode {
+struct DeviceAuthorization {
     device_code: String,
     user_code: String,
     verification_uri: String,
@@ -59,7 +59,7 @@ struct DeviceCode {
     interval: Option<u64>,
 }
 
-impl DeviceCode {
+impl DeviceAuthorization {
     /// Returns the interval between two requests that check whether the login is confirmed.
     fn polling_interval(&self) -> Duration {
         let interval = self.interval.map_or(INTERVAL, Duration::from_secs);
@@ -67,7 +67,7 @@ impl DeviceCode {
     }
 }
 
-impl std::fmt::Debug for DeviceCode {
+impl std::fmt::Debug for DeviceAuthorization {
     /// Omits the secret, which must not be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("DeviceCode")
@@ -97,7 +97,7 @@ impl DeviceLogin {
         let missing = || Error::NoDeviceFlow { issuer: login.issuer.clone() };
         let endpoint = discovery.device_authorization_endpoint.ok_or_else(missing)?;
         let form = [("client_id", &*login.client_id), ("scope", &*login.scopes)];
-        let code: DeviceCode = match http.post(&endpoint, &form).await?.1 {
+        let code: DeviceAuthorization = match http.post(&endpoint, &form).await?.1 {
             ProviderResponse::Value(code) => code,
             ProviderResponse::Failure { error, error_description } => {
                 return Err(refused(error, error_description));
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn the_interval_is_that_of_the_provider_but_at_least_a_second() {
         let seconds = |interval| {
-            let code = DeviceCode {
+            let code = DeviceAuthorization {
                 device_code: String::new(),
                 user_code: String::new(),
                 verification_uri: String::new(),

@@ -10,7 +10,7 @@ use crate::jwt::{Algorithm, Jwt};
 
 /// A key set as received from a provider. Keys of unknown types are skipped.
 #[derive(Debug, Deserialize)]
-pub(crate) struct KeySet {
+pub(crate) struct JwksDocument {
     keys: Vec<Value>,
 }
 
@@ -49,16 +49,18 @@ enum EllipticCurve {
 
 /// The keys of a provider that can verify signatures.
 #[derive(Debug, Default)]
-pub(crate) struct Keys(Vec<Jwk>);
+pub(crate) struct VerificationKeys(Vec<Jwk>);
 
-impl From<KeySet> for Keys {
-    fn from(set: KeySet) -> Self {
+impl From<JwksDocument> for VerificationKeys {
+    fn from(set: JwksDocument) -> Self {
         let keys = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
-        Keys(keys.filter(|key| key.usage.as_deref().is_none_or(|usage| usage == "sig")).collect())
+        VerificationKeys(
+            keys.filter(|key| key.usage.as_deref().is_none_or(|usage| usage == "sig")).collect(),
+        )
     }
 }
 
-impl Keys {
+impl VerificationKeys {
     /// Returns true if one of the keys matches the key id of a token.
     pub(crate) fn has_key_of(&self, token: &Jwt<'_>) -> bool {
         self.of(token).next().is_some()

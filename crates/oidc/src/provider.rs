@@ -11,7 +11,7 @@ use crate::claims::Claims;
 use crate::config::OidcConfig;
 use crate::http::{HttpClient, unusable};
 use crate::jwt::Jwt;
-use crate::keys::{KeySet, Keys};
+use crate::keys::{JwksDocument, VerificationKeys};
 use crate::{Error, Result};
 
 /// Time after which the keys are fetched again, so that a revoked key is no longer accepted.
@@ -66,10 +66,10 @@ impl DiscoveryDocument {
 
 /// A provider with its keys. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Provider(Arc<Shared>);
+pub struct Provider(Arc<ProviderInner>);
 
 #[derive(Debug)]
-struct Shared {
+struct ProviderInner {
     config: OidcConfig,
     http: HttpClient,
     keys: RwLock<CachedKeys>,
@@ -81,7 +81,7 @@ struct Shared {
 
 #[derive(Debug, Clone, Default)]
 struct CachedKeys {
-    keys: Arc<Keys>,
+    keys: Arc<VerificationKeys>,
     /// The time at which the keys were fetched; `None` before the first time.
     read: Option<Instant>,
     /// The time of the last attempt to fetch the keys.
@@ -91,7 +91,7 @@ struct CachedKeys {
 impl Provider {
     /// Creates a provider. It sends no request before the first token is verified.
     pub fn new(config: OidcConfig) -> Result<Self> {
-        Ok(Provider(Arc::new(Shared {
+        Ok(Provider(Arc::new(ProviderInner {
             config,
             http: HttpClient::new()?,
             keys: RwLock::default(),
@@ -159,7 +159,7 @@ impl Provider {
     }
 
     /// Returns the keys. Fetches them again if they are old or lack the key of the token.
-    async fn keys_of(&self, token: &Jwt<'_>) -> Result<Arc<Keys>> {
+    async fn keys_of(&self, token: &Jwt<'_>) -> Result<Arc<VerificationKeys>> {
         let known = self.0.keys.read().clone();
         if !is_due(&known, token) {
             return Ok(known.keys);
@@ -200,10 +200,10 @@ impl Provider {
         Ok(found)
     }
 
-    async fn read_keys(&self) -> Result<Keys> {
+    async fn read_keys(&self) -> Result<VerificationKeys> {
         let http = &self.0.http;
         let discovery = DiscoveryDocument::read(http, &self.0.config.issuer).await?;
-        let set: KeySet = http.get(&discovery.jwks_uri).await?;
+        let set: JwksDocument = http.get(&discovery.jwks_uri).await?;
         Ok(set.into())
     }
 }

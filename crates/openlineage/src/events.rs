@@ -49,7 +49,7 @@ pub struct RunIdentity {
 
 /// A column of a model, and an input column from which it is, or may be, computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnSource {
+pub struct ColumnLineage {
     /// The model's table, with its namespace.
     pub table: String,
     /// Column of the model.
@@ -65,14 +65,14 @@ pub struct ColumnSource {
     pub exact: bool,
 }
 
-impl ColumnSource {
+impl ColumnLineage {
     /// Returns the source in a row of `system.lineage`; `None` for a row without columns.
     pub fn from_row(row: &Value) -> Option<Self> {
         let text = |name: &str| row[name].as_str().map(str::to_owned);
         let table = |namespace: &str, name: &str| {
             Some(format!("{}.{}", row[namespace].as_str()?, row[name].as_str()?))
         };
-        Some(ColumnSource {
+        Some(ColumnLineage {
             table: table("namespace", "name")?,
             column: text("column")?,
             input: table("input_namespace", "input_name")?,
@@ -85,9 +85,9 @@ impl ColumnSource {
 
 /// The described run, and the source columns of its models' columns.
 #[derive(Clone, Copy)]
-struct RunContext<'a> {
+struct EventContext<'a> {
     run: &'a RunIdentity,
-    columns: &'a [ColumnSource],
+    columns: &'a [ColumnLineage],
 }
 
 /// A step with its position in the plan.
@@ -99,8 +99,8 @@ struct NumberedStep<'a> {
 /// Returns the events of a run: one at the start of each model, and one at its end. Models that did
 /// not run have no events. Expectations are jobs without outputs. `columns` contains the source
 /// columns of the models' columns, as known after the run.
-pub fn events(run: &RunIdentity, job_events: &[JobEvent], columns: &[ColumnSource]) -> Vec<Value> {
-    let context = RunContext { run, columns };
+pub fn events(run: &RunIdentity, job_events: &[JobEvent], columns: &[ColumnLineage]) -> Vec<Value> {
+    let context = EventContext { run, columns };
     let mut planned: BTreeMap<&str, NumberedStep<'_>> = BTreeMap::new();
     let mut found = Vec::new();
     for JobEvent { time, event, .. } in job_events {
@@ -134,7 +134,7 @@ pub fn events(run: &RunIdentity, job_events: &[JobEvent], columns: &[ColumnSourc
 }
 
 fn event_of(
-    context: RunContext<'_>,
+    context: EventContext<'_>,
     kind: &str,
     time: Timestamp,
     step: &NumberedStep<'_>,
@@ -189,7 +189,11 @@ fn run_id(job: JobId, number: usize) -> Uuid {
 
 /// Returns the table of a stored model as an output; empty for other steps. The table is written to
 /// the branch when the run is merged.
-fn outputs(context: RunContext<'_>, step: &PlannedStep, report: Option<&StepReport>) -> Vec<Value> {
+fn outputs(
+    context: EventContext<'_>,
+    step: &PlannedStep,
+    report: Option<&StepReport>,
+) -> Vec<Value> {
     if step.materialization.as_deref().is_none_or(|one| one == "none") {
         return Vec::new();
     }
@@ -210,7 +214,7 @@ fn outputs(context: RunContext<'_>, step: &PlannedStep, report: Option<&StepRepo
 /// Returns the facet that lists the source columns of each column of a table; `None` if no source
 /// is known. A source column from which the column is only possibly computed gets no
 /// transformation.
-fn column_lineage(context: RunContext<'_>, table: &str) -> Option<Value> {
+fn column_lineage(context: EventContext<'_>, table: &str) -> Option<Value> {
     let table = full_name(table);
     let mut fields: Map<String, Value> = Map::new();
     for source in context.columns.iter().filter(|source| source.table == table) {

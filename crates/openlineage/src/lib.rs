@@ -5,4 +5,4 @@
 
 mod events;
 
-pub use events::{ColumnSource, RunIdentity, events};
+pub use events::{ColumnLineage, RunIdentity, events};

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use headwater_model::{JobEvent, JobId};
-use headwater_openlineage::{ColumnSource, RunIdentity, events};
+use headwater_openlineage::{ColumnLineage, RunIdentity, events};
 use serde_json::{Value, json};
 
 const JOB: &str = "01945f7e-9c00-7000-8000-000000000000";
@@ -62,7 +62,7 @@ fn converted() -> Vec<Value> {
         row("day", ["public", "days"], "day", false),
         row("day", ["public", "recent"], "amount", false),
     ];
-    let columns: Vec<_> = rows.iter().filter_map(ColumnSource::from_row).collect();
+    let columns: Vec<_> = rows.iter().filter_map(ColumnLineage::from_row).collect();
     events(&RunIdentity { job, namespace, project, branch }, &job_events(), &columns)
 }
 
@@ -126,5 +126,5 @@ fn the_output_of_an_ended_model_has_the_sources_of_its_columns() {
     assert_eq!(fields(&events[2]), Value::Null, "an earlier run wrote the sources");
     assert_eq!(fields(&events[5]), Value::Null);
     let of_input = json!({"namespace": "public", "name": "daily", "input_name": "recent"});
-    assert_eq!(ColumnSource::from_row(&of_input), None);
+    assert_eq!(ColumnLineage::from_row(&of_input), None);
 }

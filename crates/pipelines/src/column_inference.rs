@@ -15,9 +15,9 @@ use headwater_project::{
 };
 use headwater_tables::{SqlView, Table, Tables};
 
-use crate::checked_queries::CheckedQuery;
+use crate::checked_query_cache::CheckedQuery;
 use crate::declared_columns::{check_distinct_names, declared_schema, type_differences};
-use crate::environment_spec::EnvironmentUser;
+use crate::environment_spec::EnvironmentConsumer;
 use crate::plan::{Plan, sql_error};
 use crate::{Error, Location, Result, Runner};
 
@@ -201,7 +201,7 @@ impl Plan {
         if runner.environments.find(&runner.functions, &spec).is_some() {
             return Ok(());
         }
-        EnvironmentUser { name: &step.name, at: &step.at, function, defaults }
+        EnvironmentConsumer { name: &step.name, at: &step.at, function, defaults }
             .check(&runner.functions, &spec)
     }
 

@@ -18,7 +18,7 @@ pub(crate) fn environment_spec(defaults: &Defaults, function: &PythonFunction) -
 }
 
 /// A step or a callable function that needs an environment.
-pub(crate) struct EnvironmentUser<'a> {
+pub(crate) struct EnvironmentConsumer<'a> {
     pub name: &'a str,
     /// Location of the definition.
     pub at: &'a Location,
@@ -26,7 +26,7 @@ pub(crate) struct EnvironmentUser<'a> {
     pub defaults: &'a Defaults,
 }
 
-impl EnvironmentUser<'_> {
+impl EnvironmentConsumer<'_> {
     /// Checks that this host can create the environment. Installs nothing.
     ///
     /// Error: `environment_failed`, at the location of the project's default Python version if the

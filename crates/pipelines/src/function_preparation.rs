@@ -11,14 +11,14 @@ use headwater_functions::{
 use headwater_model::Priority;
 use tokio_util::sync::CancellationToken;
 
-use crate::environment_spec::{EnvironmentUser, environment_spec};
+use crate::environment_spec::{EnvironmentConsumer, environment_spec};
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
 use crate::{Callable, Error, Project, Result, Runner, StepCode};
 
 /// A function with provisioned concurrency.
 #[derive(Clone, Copy)]
-pub struct ProvisionedCall<'a> {
+pub struct ProvisionedCallable<'a> {
     /// The project that defines the function.
     pub project: &'a Project,
     /// Cache of the installed environments.
@@ -64,7 +64,7 @@ impl Runner {
     /// If the function cannot have provisioned instances, its status contains the reason.
     pub async fn provision(
         &self,
-        ProvisionedCall { project, given, callable, name }: ProvisionedCall<'_>,
+        ProvisionedCallable { project, given, callable, name }: ProvisionedCallable<'_>,
         count: usize,
     ) {
         let environment = if let Some(reason) = callable.provisioning_obstacle() {
@@ -98,7 +98,7 @@ impl Runner {
             if self.environments.find(&self.functions, &spec).is_some() {
                 continue;
             }
-            let user = EnvironmentUser { name, at, function, defaults: &project.defaults };
+            let user = EnvironmentConsumer { name, at, function, defaults: &project.defaults };
             user.check(&self.functions, &spec)?;
         }
         Ok(())

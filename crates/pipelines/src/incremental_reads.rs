@@ -10,7 +10,7 @@ use headwater_engine::TableFileSubset;
 use headwater_lake::CommitView;
 use headwater_model::TableName;
 use headwater_project::{Materialization, Step, StepInput};
-use headwater_tables::{Lineage, READ_UP_TO, ScanPlan, Table};
+use headwater_tables::{READ_UP_TO, ScanPlan, SnapshotAncestry, Table};
 
 use crate::plan::Plan;
 use crate::{Error, Result};
@@ -59,7 +59,7 @@ impl Plan {
             // The new snapshot also records the read positions of other projects' models that write
             // to this table. A merge finds only the positions that the table's metadata file lists,
             // and this file lists only the newest snapshots.
-            increments.read = Lineage::of(table).read_up_to();
+            increments.read = SnapshotAncestry::of(table).read_up_to();
         }
         if self.is_rebuilt(index) {
             // A rebuild also removes the rows that models of other projects added to the table, so

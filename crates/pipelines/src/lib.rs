@@ -8,10 +8,9 @@
 //! This crate opens no files: project files are passed as text. Tables are in `lake`, SQL in
 //! `engine` and Python processes in `functions`.
 
-mod branch_access;
 mod build_changes;
 mod call;
-mod checked_queries;
+mod checked_query_cache;
 mod column_inference;
 mod declared_columns;
 mod environment_packages;
@@ -20,10 +19,12 @@ mod error;
 mod exact_rerun;
 mod function_preparation;
 mod function_secrets;
+mod hidden_branch_access;
 mod incremental_reads;
 mod invocation;
 mod merge_rights;
 mod model_record;
+mod owning_project;
 mod parse;
 mod passed_checks;
 mod plan;
@@ -40,15 +41,13 @@ mod run_rights;
 mod runner;
 mod selected_steps;
 mod steps_to_run;
-mod table_owner;
 mod table_reuse;
 mod unit_test;
 mod view_materialization;
 
-pub use branch_access::BranchAccess;
 pub use call::CallInput;
 pub use error::{Error, Result};
-pub use function_preparation::ProvisionedCall;
+pub use function_preparation::ProvisionedCallable;
 pub use headwater_build_records::register_system_tables;
 pub use headwater_project::{
     CallDestinations, Callable, ColumnType, CommandPaths, DeclaredColumn, Defaults,
@@ -56,6 +55,7 @@ pub use headwater_project::{
     ParsedProject, Project, ProjectSettings, PythonFunction, Retries, Severity, Step, StepCode,
     StepInput, StepKind, parallel_map,
 };
+pub use hidden_branch_access::HiddenBranchAccess;
 pub use merge_rights::{merge_rights, readable, reading};
 pub use parse::parse_project;
 pub use run_environments::rerun_environments;

@@ -24,7 +24,7 @@ use crate::runner::Runner;
 use crate::{Error, Materialization, Project, Result};
 
 /// A merge that a run performs before its steps.
-struct MergeBeforeSteps {
+struct RerunMerge {
     request: MergeRequest,
     /// The project that computes the derived tables.
     project: Project,
@@ -57,11 +57,7 @@ impl Runner {
         ran
     }
 
-    async fn merge_and_run_there(
-        &self,
-        merge: MergeBeforeSteps,
-        work: &RunContext,
-    ) -> Result<RunReport> {
+    async fn merge_and_run_there(&self, merge: RerunMerge, work: &RunContext) -> Result<RunReport> {
         let stopped = work.context.cancelled();
         let author = work.author();
         let prepared = async {
@@ -108,7 +104,7 @@ impl Runner {
     }
 
     /// Plans the merge and chooses a side for each derived table in conflict.
-    async fn plan_merge(&self, target: &str, request: &RunRequest) -> Result<MergeBeforeSteps> {
+    async fn plan_merge(&self, target: &str, request: &RunRequest) -> Result<RerunMerge> {
         let project = parse_project(&request.files)?.into_runnable()?;
         let mut merge = request.merge.clone().unwrap_or_else(|| MergeRequest::new(RefSpec::main()));
         let checks = RequiredCheckStatus::required_unless(merge.unchecked);
@@ -124,7 +120,7 @@ impl Runner {
             }
             whole.extend([ours.clone(), theirs.clone()]);
         }
-        Ok(MergeBeforeSteps { request: merge, project, plan, whole })
+        Ok(RerunMerge { request: merge, project, plan, whole })
     }
 
     /// Returns the side to take for a table in conflict; `None` if the conflict remains. If a model
@@ -168,7 +164,7 @@ impl Runner {
     async fn merge_on(
         &self,
         branch: &str,
-        merge: &MergeBeforeSteps,
+        merge: &RerunMerge,
         (target, author): (&str, &str),
     ) -> Result<MergeReport> {
         let named = merge.request.source.to_string();

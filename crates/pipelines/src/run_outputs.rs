@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use headwater_model::{Actor, CommitId, ErrorCode, JobId, Problem, TableName, Timestamp};
-use headwater_store::{Batch, RefChange, RefPrecondition};
+use headwater_store::{RefChange, RefPrecondition, WriteBatch};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
@@ -130,7 +130,7 @@ impl Runner {
     }
 
     async fn store_outputs(&self, pending: &PendingOutputs) -> Result<()> {
-        let batch = Batch { refs: vec![pending.change()?], ..Batch::default() };
+        let batch = WriteBatch { refs: vec![pending.change()?], ..WriteBatch::default() };
         let applied = self.lake().store().apply(batch).await;
         applied.map(drop).map_err(|error| Error::other(&error))
     }

@@ -16,7 +16,7 @@ use headwater_model::{
 };
 use headwater_project::{Graph, Materialization, Step};
 
-use crate::branch_access::BranchAccess;
+use crate::hidden_branch_access::HiddenBranchAccess;
 use crate::merge_rights::readable;
 use crate::plan::Plan;
 use crate::{Error, Project, Result, Runner};
@@ -45,7 +45,7 @@ impl Runner {
     /// permissions on the branch.
     pub(crate) fn access_on(&self, branch: &str) -> Option<Arc<dyn SessionRights>> {
         let access = self.access.clone()?;
-        Some(Arc::new(BranchAccess::unlimited(access, branch)))
+        Some(Arc::new(HiddenBranchAccess::unlimited(access, branch)))
     }
 
     /// Checks that the runner may perform an action on an object.

@@ -13,13 +13,13 @@ use headwater_model::{
     PROPERTY_EVENT, PROPERTY_JOB, Problem, RefSpec, RunPlan, RunReport, RunRequest, StepReport,
 };
 use headwater_secrets::SecretStore;
-use headwater_sql_python_runtime::SqlFunctions;
-use headwater_store::{Batch, RefChange, UniqueKey};
+use headwater_sql_python_runtime::SqlFunctionRuntime;
+use headwater_store::{RefChange, UniqueKey, WriteBatch};
 
-use crate::checked_queries::CheckedQueries;
+use crate::checked_query_cache::CheckedQueryCache;
 use crate::parse::parse_project;
 use crate::plan::{self, Plan, PlanOptions};
-use crate::run::{Run, RunResult};
+use crate::run::{Run, RunStepsResult};
 use crate::run_context::RunContext;
 use crate::{Error, Project, Result, passed_checks, rerun_merge};
 
@@ -35,7 +35,7 @@ pub struct Runner {
     pub(crate) access: Option<Arc<dyn SessionRights>>,
     /// The identity whose rights the outputs of runs use; `None` if runs write no outputs.
     pub(crate) actor: Option<Actor>,
-    pub(crate) checked: CheckedQueries,
+    pub(crate) checked: CheckedQueryCache,
     pub(crate) environments: Arc<EnvironmentCache>,
     jobs: Jobs,
 }
@@ -60,8 +60,8 @@ impl Runner {
         secrets: SecretStore,
         table_quota: TableQuota,
     ) -> Self {
-        engine.set_python_runtime(Arc::new(SqlFunctions::new(functions.clone())));
-        let (checked, environments) = (CheckedQueries::new(), Arc::default());
+        engine.set_python_runtime(Arc::new(SqlFunctionRuntime::new(functions.clone())));
+        let (checked, environments) = (CheckedQueryCache::new(), Arc::default());
         let (access, actor) = (None, None);
         Runner {
             engine,
@@ -307,7 +307,7 @@ impl Runner {
         plan: &Plan,
         work: &RunContext,
         run: &Run,
-        finished: &RunResult,
+        finished: &RunStepsResult,
     ) -> Result<(Option<CommitId>, Vec<String>)> {
         let (head, closing) = self.checked(plan.view.commit(), work, run).await?;
         let closes = closing.name.clone();
@@ -372,7 +372,7 @@ impl Runner {
 
     /// Stores a batch without a commit. If an earlier attempt has already stored the trigger event,
     /// stores only the other entries.
-    async fn remember(&self, mut with: Batch) -> Result<(), headwater_store::Error> {
+    async fn remember(&self, mut with: WriteBatch) -> Result<(), headwater_store::Error> {
         match self.lake().store().apply(with.clone()).await {
             Err(headwater_store::Error::NotUnique { scope, .. }) if scope == EVENT_SCOPE => {
                 with.unique.clear();

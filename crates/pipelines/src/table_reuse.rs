@@ -25,12 +25,12 @@ use headwater_model::{
     Action, CommitId, JobId, MAIN_BRANCH, Object, PROPERTY_JOB, RefSpec, StepStatus, TableName,
 };
 use headwater_project::{Materialization, Step};
-use headwater_store::{Batch, RefChange, RefPrecondition};
+use headwater_store::{RefChange, RefPrecondition, WriteBatch};
 use headwater_tables::Table;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
-use crate::run::{Run, RunResult};
+use crate::run::{Run, RunStepsResult};
 use crate::run_context::RunContext;
 use crate::{Error, Result, Runner};
 
@@ -318,7 +318,7 @@ impl Runner {
         plan: &Plan,
         work: &RunContext,
         view: &CommitView,
-        finished: &RunResult,
+        finished: &RunStepsResult,
     ) -> Result<Vec<RefChange>> {
         if !work.is_strict() {
             return Ok(Vec::new());
@@ -389,7 +389,7 @@ impl Runner {
             let name = format!("{}{branch}", change.name.strip_suffix(work.target.as_str())?);
             Some(RefChange { name, ..change })
         });
-        let batch = Batch { refs: refs.collect(), ..Batch::default() };
+        let batch = WriteBatch { refs: refs.collect(), ..WriteBatch::default() };
         let stored = self.lake().store().apply(batch).await;
         stored.map(drop).map_err(|error| Error::other(&error))
     }

@@ -7,7 +7,7 @@ use headwater_model::{ErrorCode, Problem};
 use sqlparser::ast::{Expr, Value};
 
 use crate::pg_catalog::{OWNER, OWNER_OID, USER_OID};
-use crate::translate::{ConnectionIdentity, parse, quote};
+use crate::translate::{ConnectionProperties, parse, quote};
 use crate::types::PgType;
 
 /// The time of the first call of `pg_postmaster_start_time`, in seconds since 1970. Clients notice
@@ -66,12 +66,12 @@ const WITHOUT_TEXT: [&str; 26] = [
 pub(crate) fn replacement(
     name: &str,
     arguments: &[String],
-    at: &ConnectionIdentity,
+    at: &ConnectionProperties,
 ) -> Option<Expr> {
     parse(&text(name, arguments, at)?)
 }
 
-fn text(name: &str, arguments: &[String], at: &ConnectionIdentity) -> Option<String> {
+fn text(name: &str, arguments: &[String], at: &ConnectionProperties) -> Option<String> {
     let first = arguments.first().map_or("NULL", String::as_str);
     let is_false = first.eq_ignore_ascii_case("false");
     let text = match name {
@@ -147,7 +147,7 @@ fn text(name: &str, arguments: &[String], at: &ConnectionIdentity) -> Option<Str
 
 /// Returns the result of a privilege check. The catalogs contain only objects that the user may
 /// read.
-fn privilege(arguments: &[String], at: &ConnectionIdentity) -> String {
+fn privilege(arguments: &[String], at: &ConnectionProperties) -> String {
     let privilege = arguments.last().map_or("", |last| last.as_str()).to_ascii_lowercase();
     let reads = ["select", "usage", "connect"];
     let is_owner = at.user == OWNER;
@@ -156,7 +156,7 @@ fn privilege(arguments: &[String], at: &ConnectionIdentity) -> String {
 
 /// Returns the value of a setting as an expression; null for an unknown setting. `name` is an
 /// expression.
-fn setting(name: &str, at: &ConnectionIdentity) -> Option<String> {
+fn setting(name: &str, at: &ConnectionProperties) -> Option<String> {
     if let Some(name) = constant(parse(name)?) {
         let value = value_of(&name, at).map(quote);
         return Some(value.unwrap_or_else(|| "CAST(NULL AS VARCHAR)".to_owned()));
@@ -173,14 +173,14 @@ fn setting(name: &str, at: &ConnectionIdentity) -> Option<String> {
 }
 
 /// Returns the value of a setting; `None` for an unknown setting.
-fn value_of<'a>(name: &str, at: &'a ConnectionIdentity) -> Option<&'a str> {
+fn value_of<'a>(name: &str, at: &'a ConnectionProperties) -> Option<&'a str> {
     let known = at.settings.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
     known.map(|(_, value)| value.as_str())
 }
 
 /// Returns the error for a call of `current_setting` with an unknown setting; `None` for a known
 /// setting, and if the second argument is true.
-pub(crate) fn unknown_setting(arguments: &[String], at: &ConnectionIdentity) -> Option<Problem> {
+pub(crate) fn unknown_setting(arguments: &[String], at: &ConnectionProperties) -> Option<Problem> {
     let name = constant(parse(arguments.first()?)?)?;
     let is_optional = arguments.get(1).is_some_and(|argument| {
         let argument = argument.trim_matches('\'').to_ascii_lowercase();
@@ -205,7 +205,7 @@ fn constant(expr: Expr) -> Option<String> {
 
 /// Returns an expression for the name of a type, given its OID and modifier.
 fn format_type(oid: &str, modifier: &str) -> String {
-    let numeric = PgType::of(crate::types::Scalar::Numeric).oid();
+    let numeric = PgType::of(crate::types::ScalarType::Numeric).oid();
     let mut text = format!(
         "CASE WHEN {oid} IS NULL THEN NULL \
          WHEN {oid} = {numeric} AND {modifier} > 4 THEN 'numeric(' \
@@ -232,7 +232,7 @@ fn catalog(kind: &str) -> Option<(&'static str, &'static str)> {
 
 /// Returns the translation of a cast to an object type, such as `'sales'::regclass`. Such a cast
 /// converts a name to the object's OID, or an OID to the name.
-pub(crate) fn object(kind: &str, expr: &Expr, at: &ConnectionIdentity) -> Option<Expr> {
+pub(crate) fn object(kind: &str, expr: &Expr, at: &ConnectionProperties) -> Option<Expr> {
     let Some((table, name)) = catalog(kind) else {
         return parse(&format!("CAST({expr} AS VARCHAR)"));
     };
@@ -249,7 +249,7 @@ pub(crate) fn object(kind: &str, expr: &Expr, at: &ConnectionIdentity) -> Option
 
 /// Returns an expression for the OID of an object, given its name; null if the object does not
 /// exist. The value of a parameter can also be the OID instead of the name.
-fn number(kind: &str, expr: &Expr, at: &ConnectionIdentity) -> Option<String> {
+fn number(kind: &str, expr: &Expr, at: &ConnectionProperties) -> Option<String> {
     let (table, name) = catalog(kind)?;
     let (wanted, is_oid) = if let Some(text) = literal(expr) {
         (quote(&text.replace('"', "")), String::new())

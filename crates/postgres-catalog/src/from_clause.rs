@@ -5,7 +5,7 @@ use sqlparser::ast::{Ident, ObjectName, Query, TableAlias, TableAliasColumnDef, 
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
-use crate::translate::{ConnectionIdentity, parts, quote};
+use crate::translate::{ConnectionProperties, parts, quote};
 
 /// Scalar functions that clients call in FROM. Grafana splits `search_path` in this way.
 const SCALAR_FUNCTIONS: [&str; 2] = ["string_to_array", "regexp_split_to_array"];
@@ -14,7 +14,7 @@ const SCALAR_FUNCTIONS: [&str; 2] = ["string_to_array", "regexp_split_to_array"]
 const SETTINGS: [&str; 2] = ["pg_settings", "pg_show_all_settings"];
 
 /// Rewrites a relation. Returns true if the query cannot be planned without the change.
-pub(crate) fn rewrite(factor: &mut TableFactor, identity: &ConnectionIdentity) -> bool {
+pub(crate) fn rewrite(factor: &mut TableFactor, identity: &ConnectionProperties) -> bool {
     let TableFactor::Table { name, args, alias, .. } = factor else { return false };
     let function = parts(name).last().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
     if let Some(alias) = alias {
@@ -80,7 +80,7 @@ fn query(sql: &str) -> Option<Query> {
 }
 
 /// Returns the query of the settings of the session.
-fn settings(identity: &ConnectionIdentity) -> String {
+fn settings(identity: &ConnectionProperties) -> String {
     let rows: Vec<String> = identity
         .settings
         .iter()
@@ -106,10 +106,10 @@ mod tests {
     use crate::translate::translate;
 
     fn check(sql: &str, expected: &str) {
-        let identity = ConnectionIdentity {
+        let identity = ConnectionProperties {
             namespace: "public".into(),
             settings: vec![("search_path".into(), "public".into())],
-            ..ConnectionIdentity::default()
+            ..ConnectionProperties::default()
         };
         let found = translate(sql, &identity).expect(sql).expect(sql);
         assert_eq!(found.sql, expected);
@@ -136,9 +136,9 @@ mod tests {
 
     #[test]
     fn settings_are_those_of_the_session() {
-        let identity = ConnectionIdentity {
+        let identity = ConnectionProperties {
             settings: vec![("app.user".into(), "it's".into()), ("work_mem".into(), "4MB".into())],
-            ..ConnectionIdentity::default()
+            ..ConnectionProperties::default()
         };
         for sql in [
             "SELECT setting FROM pg_settings WHERE name = 'app.user'",

@@ -5,7 +5,7 @@ use headwater_model::TableName;
 use serde_json::{Value, json};
 
 use crate::pg_catalog::OWNER;
-use crate::types::{PgType, Scalar};
+use crate::types::{PgType, ScalarType};
 use crate::visible_objects::{Relation, VisibleObjects};
 
 /// The name of the namespace whose tables this module describes.
@@ -97,11 +97,11 @@ fn add_type(row: &mut Value, field: &FieldRef) {
         return;
     }
     let (precision, radix, scale) = match (pg_type.scalar, field.data_type()) {
-        (Scalar::Int2, _) => (Some(16), Some(2), Some(0)),
-        (Scalar::Int4, _) => (Some(32), Some(2), Some(0)),
-        (Scalar::Int8, _) => (Some(64), Some(2), Some(0)),
-        (Scalar::Float4, _) => (Some(24), Some(2), None),
-        (Scalar::Float8, _) => (Some(53), Some(2), None),
+        (ScalarType::Int2, _) => (Some(16), Some(2), Some(0)),
+        (ScalarType::Int4, _) => (Some(32), Some(2), Some(0)),
+        (ScalarType::Int8, _) => (Some(64), Some(2), Some(0)),
+        (ScalarType::Float4, _) => (Some(24), Some(2), None),
+        (ScalarType::Float8, _) => (Some(53), Some(2), None),
         (_, DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)) => {
             (Some(i32::from(*precision)), Some(10), Some(i32::from(*scale)))
         }
@@ -112,11 +112,11 @@ fn add_type(row: &mut Value, field: &FieldRef) {
     row["numeric_scale"] = json!(scale);
     let has_time = matches!(
         pg_type.scalar,
-        Scalar::Time | Scalar::Timestamp | Scalar::Timestamptz | Scalar::Interval
+        ScalarType::Time | ScalarType::Timestamp | ScalarType::Timestamptz | ScalarType::Interval
     );
     if has_time {
         row["datetime_precision"] = json!(6);
-    } else if pg_type.scalar == Scalar::Date {
+    } else if pg_type.scalar == ScalarType::Date {
         row["datetime_precision"] = json!(0);
     }
 }

@@ -22,6 +22,6 @@ mod types;
 mod visible_objects;
 
 pub use database_names::without_database;
-pub use translate::{ConnectionIdentity, Translation, translate};
-pub use types::{PgType, Scalar};
+pub use translate::{ConnectionProperties, Translation, translate};
+pub use types::{PgType, ScalarType};
 pub use visible_objects::{Relation, VisibleObjects, mentioned};

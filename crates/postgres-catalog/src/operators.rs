@@ -154,10 +154,10 @@ pub(crate) fn in_subquery(expr: &mut Expr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::translate::{ConnectionIdentity, translate};
+    use crate::translate::{ConnectionProperties, translate};
 
     fn check(sql: &str, expected: &str) {
-        let found = translate(sql, &ConnectionIdentity::default()).expect(sql);
+        let found = translate(sql, &ConnectionProperties::default()).expect(sql);
         assert_eq!(found.expect(sql).sql, expected);
     }
 

@@ -45,7 +45,7 @@ const MARKS: [&str; 14] = [
 
 /// The properties of a connection that its catalog queries can read.
 #[derive(Debug, Clone, Default)]
-pub struct ConnectionIdentity {
+pub struct ConnectionProperties {
     /// The ref of the connection, reported as its database.
     pub database: String,
     /// The number of the connection, which clients see as the process id.
@@ -73,7 +73,10 @@ pub struct Translation {
 /// Rewrites a query of PostgreSQL's catalogs. Returns `None` for any other query.
 ///
 /// Errors: `invalid_argument` for a setting that does not exist.
-pub fn translate(sql: &str, identity: &ConnectionIdentity) -> Result<Option<Translation>, Problem> {
+pub fn translate(
+    sql: &str,
+    identity: &ConnectionProperties,
+) -> Result<Option<Translation>, Problem> {
     let text = sql.to_ascii_lowercase();
     if !MARKS.iter().any(|mark| text.contains(mark)) {
         return Ok(None);
@@ -99,7 +102,7 @@ pub fn translate(sql: &str, identity: &ConnectionIdentity) -> Result<Option<Tran
 }
 
 struct QueryRewriter<'a> {
-    identity: &'a ConnectionIdentity,
+    identity: &'a ConnectionProperties,
     reads_catalog: bool,
     changed: bool,
     /// The number of CASE expressions around the current expression.
@@ -360,7 +363,7 @@ mod tests {
     use super::*;
 
     fn check(sql: &str, expected: &str) {
-        let identity = ConnectionIdentity {
+        let identity = ConnectionProperties {
             database: "main".into(),
             process: 7,
             user: "ann".into(),
@@ -442,7 +445,7 @@ mod tests {
     #[test]
     fn unknown_settings_are_errors() {
         let unknown = "SELECT current_setting('app.x')";
-        let problem = translate(unknown, &ConnectionIdentity::default()).expect_err(unknown);
+        let problem = translate(unknown, &ConnectionProperties::default()).expect_err(unknown);
         assert_eq!(problem.message, "there is no setting `app.x`");
         check("SELECT current_setting('app.x', true) AS x", "SELECT CAST(NULL AS VARCHAR) AS x");
         check(

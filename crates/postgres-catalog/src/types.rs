@@ -4,7 +4,7 @@ use arrow::datatypes::{DataType, Field};
 
 /// A scalar type, that is, not an array type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scalar {
+pub enum ScalarType {
     /// `boolean`
     Bool,
     /// `bytea`
@@ -43,7 +43,7 @@ pub enum Scalar {
 
 /// The properties of a type in `pg_type`.
 struct TypeProperties {
-    scalar: Scalar,
+    scalar: ScalarType,
     oid: u32,
     array_oid: u32,
     /// Size of a value in bytes; -1 if it varies.
@@ -56,79 +56,79 @@ struct TypeProperties {
     category: char,
 }
 
-const fn numbers(scalar: Scalar, oid: u32, array_oid: u32, size: i16) -> TypeProperties {
+const fn numbers(scalar: ScalarType, oid: u32, array_oid: u32, size: i16) -> TypeProperties {
     let (name, internal_name, category) = names(scalar);
     TypeProperties { scalar, oid, array_oid, size, name, internal_name, category }
 }
 
-const fn names(scalar: Scalar) -> (&'static str, &'static str, char) {
+const fn names(scalar: ScalarType) -> (&'static str, &'static str, char) {
     match scalar {
-        Scalar::Bool => ("boolean", "bool", 'B'),
-        Scalar::Bytea => ("bytea", "bytea", 'U'),
-        Scalar::Int2 => ("smallint", "int2", 'N'),
-        Scalar::Int4 => ("integer", "int4", 'N'),
-        Scalar::Int8 => ("bigint", "int8", 'N'),
-        Scalar::Float4 => ("real", "float4", 'N'),
-        Scalar::Float8 => ("double precision", "float8", 'N'),
-        Scalar::Numeric => ("numeric", "numeric", 'N'),
-        Scalar::Text => ("text", "text", 'S'),
-        Scalar::Json => ("json", "json", 'U'),
-        Scalar::Date => ("date", "date", 'D'),
-        Scalar::Time => ("time without time zone", "time", 'D'),
-        Scalar::Timestamp => ("timestamp without time zone", "timestamp", 'D'),
-        Scalar::Timestamptz => ("timestamp with time zone", "timestamptz", 'D'),
-        Scalar::Interval => ("interval", "interval", 'T'),
-        Scalar::Uuid => ("uuid", "uuid", 'U'),
-        Scalar::Oid => ("oid", "oid", 'N'),
+        ScalarType::Bool => ("boolean", "bool", 'B'),
+        ScalarType::Bytea => ("bytea", "bytea", 'U'),
+        ScalarType::Int2 => ("smallint", "int2", 'N'),
+        ScalarType::Int4 => ("integer", "int4", 'N'),
+        ScalarType::Int8 => ("bigint", "int8", 'N'),
+        ScalarType::Float4 => ("real", "float4", 'N'),
+        ScalarType::Float8 => ("double precision", "float8", 'N'),
+        ScalarType::Numeric => ("numeric", "numeric", 'N'),
+        ScalarType::Text => ("text", "text", 'S'),
+        ScalarType::Json => ("json", "json", 'U'),
+        ScalarType::Date => ("date", "date", 'D'),
+        ScalarType::Time => ("time without time zone", "time", 'D'),
+        ScalarType::Timestamp => ("timestamp without time zone", "timestamp", 'D'),
+        ScalarType::Timestamptz => ("timestamp with time zone", "timestamptz", 'D'),
+        ScalarType::Interval => ("interval", "interval", 'T'),
+        ScalarType::Uuid => ("uuid", "uuid", 'U'),
+        ScalarType::Oid => ("oid", "oid", 'N'),
     }
 }
 
-/// The properties of all scalar types, in the order of [`Scalar`].
+/// The properties of all scalar types, in the order of [`ScalarType`].
 const TABLE: [TypeProperties; 17] = [
-    numbers(Scalar::Bool, 16, 1000, 1),
-    numbers(Scalar::Bytea, 17, 1001, -1),
-    numbers(Scalar::Int2, 21, 1005, 2),
-    numbers(Scalar::Int4, 23, 1007, 4),
-    numbers(Scalar::Int8, 20, 1016, 8),
-    numbers(Scalar::Float4, 700, 1021, 4),
-    numbers(Scalar::Float8, 701, 1022, 8),
-    numbers(Scalar::Numeric, 1700, 1231, -1),
-    numbers(Scalar::Text, 25, 1009, -1),
-    numbers(Scalar::Json, 114, 199, -1),
-    numbers(Scalar::Date, 1082, 1182, 4),
-    numbers(Scalar::Time, 1083, 1183, 8),
-    numbers(Scalar::Timestamp, 1114, 1115, 8),
-    numbers(Scalar::Timestamptz, 1184, 1185, 8),
-    numbers(Scalar::Interval, 1186, 1187, 16),
-    numbers(Scalar::Uuid, 2950, 2951, 16),
-    numbers(Scalar::Oid, 26, 1028, 4),
+    numbers(ScalarType::Bool, 16, 1000, 1),
+    numbers(ScalarType::Bytea, 17, 1001, -1),
+    numbers(ScalarType::Int2, 21, 1005, 2),
+    numbers(ScalarType::Int4, 23, 1007, 4),
+    numbers(ScalarType::Int8, 20, 1016, 8),
+    numbers(ScalarType::Float4, 700, 1021, 4),
+    numbers(ScalarType::Float8, 701, 1022, 8),
+    numbers(ScalarType::Numeric, 1700, 1231, -1),
+    numbers(ScalarType::Text, 25, 1009, -1),
+    numbers(ScalarType::Json, 114, 199, -1),
+    numbers(ScalarType::Date, 1082, 1182, 4),
+    numbers(ScalarType::Time, 1083, 1183, 8),
+    numbers(ScalarType::Timestamp, 1114, 1115, 8),
+    numbers(ScalarType::Timestamptz, 1184, 1185, 8),
+    numbers(ScalarType::Interval, 1186, 1187, 16),
+    numbers(ScalarType::Uuid, 2950, 2951, 16),
+    numbers(ScalarType::Oid, 26, 1028, 4),
 ];
 
 /// OIDs of other types that parameters can have, each with the scalar type that parses the values.
-const ALIASES: [(u32, Scalar); 6] = [
-    (18, Scalar::Text),
-    (19, Scalar::Text),
-    (1042, Scalar::Text),
-    (1043, Scalar::Text),
-    (3802, Scalar::Json),
-    (705, Scalar::Text),
+const ALIASES: [(u32, ScalarType); 6] = [
+    (18, ScalarType::Text),
+    (19, ScalarType::Text),
+    (1042, ScalarType::Text),
+    (1043, ScalarType::Text),
+    (3802, ScalarType::Json),
+    (705, ScalarType::Text),
 ];
 
 /// A scalar or array type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PgType {
     /// The type of the value or of the elements.
-    pub scalar: Scalar,
+    pub scalar: ScalarType,
     /// True for an array type.
     pub is_array: bool,
 }
 
 impl PgType {
     /// `text`
-    pub const TEXT: PgType = PgType::of(Scalar::Text);
+    pub const TEXT: PgType = PgType::of(ScalarType::Text);
 
     /// Returns the scalar type, not an array.
-    pub const fn of(scalar: Scalar) -> Self {
+    pub const fn of(scalar: ScalarType) -> Self {
         PgType { scalar, is_array: false }
     }
 
@@ -203,12 +203,12 @@ impl PgType {
     /// Returns the type of a column.
     pub fn of_field(field: &Field) -> Self {
         if is_uuid(field) {
-            return PgType::of(Scalar::Uuid);
+            return PgType::of(ScalarType::Uuid);
         }
         match field.data_type() {
             DataType::List(item) | DataType::LargeList(item) => match PgType::of_field(item) {
-                PgType { is_array: true, .. } | PgType { scalar: Scalar::Json, .. } => {
-                    PgType::of(Scalar::Json)
+                PgType { is_array: true, .. } | PgType { scalar: ScalarType::Json, .. } => {
+                    PgType::of(ScalarType::Json)
                 }
                 PgType { scalar, .. } => PgType { scalar, is_array: true },
             },
@@ -227,31 +227,33 @@ fn is_uuid(field: &Field) -> bool {
         && field.metadata().get("ARROW:extension:name").is_some_and(|name| name == "arrow.uuid")
 }
 
-fn scalar_of(data_type: &DataType) -> Scalar {
+fn scalar_of(data_type: &DataType) -> ScalarType {
     match data_type {
-        DataType::Boolean => Scalar::Bool,
-        DataType::Int8 | DataType::UInt8 | DataType::Int16 => Scalar::Int2,
-        DataType::UInt16 | DataType::Int32 => Scalar::Int4,
-        DataType::UInt32 | DataType::Int64 => Scalar::Int8,
-        DataType::Float16 | DataType::Float32 => Scalar::Float4,
-        DataType::Float64 => Scalar::Float8,
+        DataType::Boolean => ScalarType::Bool,
+        DataType::Int8 | DataType::UInt8 | DataType::Int16 => ScalarType::Int2,
+        DataType::UInt16 | DataType::Int32 => ScalarType::Int4,
+        DataType::UInt32 | DataType::Int64 => ScalarType::Int8,
+        DataType::Float16 | DataType::Float32 => ScalarType::Float4,
+        DataType::Float64 => ScalarType::Float8,
         DataType::UInt64
         | DataType::Decimal32(..)
         | DataType::Decimal64(..)
         | DataType::Decimal128(..)
-        | DataType::Decimal256(..) => Scalar::Numeric,
+        | DataType::Decimal256(..) => ScalarType::Numeric,
         DataType::Binary
         | DataType::LargeBinary
         | DataType::BinaryView
-        | DataType::FixedSizeBinary(_) => Scalar::Bytea,
-        DataType::Date32 | DataType::Date64 => Scalar::Date,
-        DataType::Time32(_) | DataType::Time64(_) => Scalar::Time,
-        DataType::Timestamp(_, None) => Scalar::Timestamp,
-        DataType::Timestamp(_, Some(_)) => Scalar::Timestamptz,
-        DataType::Interval(_) | DataType::Duration(_) => Scalar::Interval,
+        | DataType::FixedSizeBinary(_) => ScalarType::Bytea,
+        DataType::Date32 | DataType::Date64 => ScalarType::Date,
+        DataType::Time32(_) | DataType::Time64(_) => ScalarType::Time,
+        DataType::Timestamp(_, None) => ScalarType::Timestamp,
+        DataType::Timestamp(_, Some(_)) => ScalarType::Timestamptz,
+        DataType::Interval(_) | DataType::Duration(_) => ScalarType::Interval,
         DataType::Dictionary(_, value) => scalar_of(value),
-        DataType::Null | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Scalar::Text,
-        _ => Scalar::Json,
+        DataType::Null | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            ScalarType::Text
+        }
+        _ => ScalarType::Json,
     }
 }
 

@@ -1,7 +1,7 @@
 //! One-dimensional arrays as parameter values: `{1,NULL,"a b"}` and the binary format.
 
 use bytes::{Buf, Bytes};
-use headwater_postgres_catalog::Scalar;
+use headwater_postgres_catalog::ScalarType;
 
 use crate::message::ValueFormat;
 use crate::session_command::StatementWords;
@@ -11,21 +11,23 @@ pub const TEXTS: &str = "VARCHAR[]";
 
 /// Returns the SQL type of an array parameter with elements of this type; `None` if such an array
 /// cannot be bound.
-pub fn sql_type(scalar: Scalar) -> Option<&'static str> {
+pub fn sql_type(scalar: ScalarType) -> Option<&'static str> {
     Some(match scalar {
-        Scalar::Bool => "BOOLEAN[]",
-        Scalar::Int2 => "SMALLINT[]",
-        Scalar::Int4 => "INTEGER[]",
-        Scalar::Int8 | Scalar::Oid => "BIGINT[]",
-        Scalar::Float4 => "REAL[]",
-        Scalar::Float8 => "DOUBLE[]",
-        Scalar::Text | Scalar::Uuid | Scalar::Json => TEXTS,
-        Scalar::Bytea => "BYTEA[]",
-        Scalar::Date => "DATE[]",
-        Scalar::Timestamp => "TIMESTAMP[]",
+        ScalarType::Bool => "BOOLEAN[]",
+        ScalarType::Int2 => "SMALLINT[]",
+        ScalarType::Int4 => "INTEGER[]",
+        ScalarType::Int8 | ScalarType::Oid => "BIGINT[]",
+        ScalarType::Float4 => "REAL[]",
+        ScalarType::Float8 => "DOUBLE[]",
+        ScalarType::Text | ScalarType::Uuid | ScalarType::Json => TEXTS,
+        ScalarType::Bytea => "BYTEA[]",
+        ScalarType::Date => "DATE[]",
+        ScalarType::Timestamp => "TIMESTAMP[]",
         // The elements of a `numeric` array have no common precision. A column of Headwater cannot
         // be an array of the other types.
-        Scalar::Numeric | Scalar::Time | Scalar::Timestamptz | Scalar::Interval => return None,
+        ScalarType::Numeric | ScalarType::Time | ScalarType::Timestamptz | ScalarType::Interval => {
+            return None;
+        }
     })
 }
 

@@ -17,7 +17,7 @@ use arrow::error::ArrowError;
 use arrow::util::display::FormatOptions;
 use bytes::{BufMut, BytesMut};
 use headwater_encoding::json_texts;
-use headwater_postgres_catalog::{PgType, Scalar};
+use headwater_postgres_catalog::{PgType, ScalarType};
 
 use crate::numeric;
 use crate::text_format;
@@ -29,7 +29,7 @@ pub const EPOCH_DAYS: i32 = 10_957;
 pub const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
 
 /// The values of a column, as an Arrow array with exactly one PostgreSQL encoding.
-pub struct Column {
+pub struct ColumnEncoder {
     array: ArrayRef,
     values: ColumnValues,
 }
@@ -49,10 +49,10 @@ enum ColumnValues {
     Time(PrimitiveArray<Time64MicrosecondType>),
     Timestamp(PrimitiveArray<TimestampMicrosecondType>, bool),
     Interval(PrimitiveArray<IntervalMonthDayNanoType>),
-    List(LargeListArray, Box<Column>, PgType),
+    List(LargeListArray, Box<ColumnEncoder>, PgType),
 }
 
-impl Column {
+impl ColumnEncoder {
     /// Converts a column to its PostgreSQL type.
     ///
     /// Errors: a value that the type cannot represent, such as a time outside of its range.
@@ -63,7 +63,7 @@ impl Column {
         } else {
             scalar(pg_type.scalar, field, array)?
         };
-        Ok(Column { array: array.clone(), values })
+        Ok(ColumnEncoder { array: array.clone(), values })
     }
 
     /// Writes the length and the bytes of a value; the length of null is -1.
@@ -185,48 +185,58 @@ fn list(field: &FieldRef, array: &ArrayRef, pg_type: PgType) -> Result<ColumnVal
     };
     let lists = cast(array, &DataType::LargeList(item.clone()))?;
     let lists = lists.as_list::<i64>().clone();
-    let items = Column::new(item, lists.values())?;
+    let items = ColumnEncoder::new(item, lists.values())?;
     Ok(ColumnValues::List(lists, Box::new(items), pg_type))
 }
 
-fn scalar(scalar: Scalar, field: &FieldRef, array: &ArrayRef) -> Result<ColumnValues, ArrowError> {
+fn scalar(
+    scalar: ScalarType,
+    field: &FieldRef,
+    array: &ArrayRef,
+) -> Result<ColumnValues, ArrowError> {
     let micros = TimeUnit::Microsecond;
     let to = |data_type: DataType| cast(array, &data_type);
     Ok(match scalar {
-        Scalar::Bool => ColumnValues::Bool(to(DataType::Boolean)?.as_boolean().clone()),
-        Scalar::Int2 => {
+        ScalarType::Bool => ColumnValues::Bool(to(DataType::Boolean)?.as_boolean().clone()),
+        ScalarType::Int2 => {
             ColumnValues::Int2(to(DataType::Int16)?.as_primitive::<Int16Type>().clone())
         }
-        Scalar::Int4 => {
+        ScalarType::Int4 => {
             ColumnValues::Int4(to(DataType::Int32)?.as_primitive::<Int32Type>().clone())
         }
         // No column has the type `oid`.
-        Scalar::Int8 | Scalar::Oid => {
+        ScalarType::Int8 | ScalarType::Oid => {
             ColumnValues::Int8(to(DataType::Int64)?.as_primitive::<Int64Type>().clone())
         }
-        Scalar::Float4 => {
+        ScalarType::Float4 => {
             ColumnValues::Float4(to(DataType::Float32)?.as_primitive::<Float32Type>().clone())
         }
-        Scalar::Float8 => {
+        ScalarType::Float8 => {
             ColumnValues::Float8(to(DataType::Float64)?.as_primitive::<Float64Type>().clone())
         }
-        Scalar::Numeric => ColumnValues::Numeric(to(DataType::Utf8View)?.as_string_view().clone()),
-        Scalar::Text => ColumnValues::Text(to(DataType::Utf8View)?.as_string_view().clone()),
-        Scalar::Json => {
+        ScalarType::Numeric => {
+            ColumnValues::Numeric(to(DataType::Utf8View)?.as_string_view().clone())
+        }
+        ScalarType::Text => ColumnValues::Text(to(DataType::Utf8View)?.as_string_view().clone()),
+        ScalarType::Json => {
             let texts = json_texts(field, array)?;
             ColumnValues::Text(texts.iter().collect())
         }
-        Scalar::Bytea => ColumnValues::Bytea(to(DataType::BinaryView)?.as_binary_view().clone()),
-        Scalar::Uuid => ColumnValues::Uuid(to(DataType::BinaryView)?.as_binary_view().clone()),
-        Scalar::Date => ColumnValues::Date(to(DataType::Date32)?.as_primitive().clone()),
-        Scalar::Time => ColumnValues::Time(to(DataType::Time64(micros))?.as_primitive().clone()),
-        Scalar::Timestamp | Scalar::Timestamptz => {
+        ScalarType::Bytea => {
+            ColumnValues::Bytea(to(DataType::BinaryView)?.as_binary_view().clone())
+        }
+        ScalarType::Uuid => ColumnValues::Uuid(to(DataType::BinaryView)?.as_binary_view().clone()),
+        ScalarType::Date => ColumnValues::Date(to(DataType::Date32)?.as_primitive().clone()),
+        ScalarType::Time => {
+            ColumnValues::Time(to(DataType::Time64(micros))?.as_primitive().clone())
+        }
+        ScalarType::Timestamp | ScalarType::Timestamptz => {
             let zone = zone(array.data_type());
             let is_zoned = zone.is_some();
             let array = to(DataType::Timestamp(micros, zone))?;
             ColumnValues::Timestamp(primitive(&array), is_zoned)
         }
-        Scalar::Interval => {
+        ScalarType::Interval => {
             let array = to(DataType::Interval(IntervalUnit::MonthDayNano))?;
             ColumnValues::Interval(primitive(&array))
         }

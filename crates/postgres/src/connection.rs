@@ -6,8 +6,8 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_service::TransactionState;
 use tokio_util::sync::CancellationToken;
 
-use crate::message::Message;
-use crate::reply::{Reply, Severity, TransactionStatus};
+use crate::message::FrontendMessage;
+use crate::reply::{ReplyWriter, Severity, TransactionStatus};
 use crate::session::{MessageError, MessageResult, Session};
 use crate::wire::MESSAGE_BYTES_MAX;
 
@@ -58,8 +58,8 @@ impl Session {
             }
             let is_simple = kind == b'Q';
             let busy = begin();
-            let reply = match Message::decode(kind, content) {
-                Ok(Message::Terminate) => return Ok(()),
+            let reply = match FrontendMessage::decode(kind, content) {
+                Ok(FrontendMessage::Terminate) => return Ok(()),
                 Ok(message) => self.reply(message).await,
                 Err(problem) => Err(MessageError::Problem(problem)),
             };
@@ -96,27 +96,27 @@ impl Session {
         }
     }
 
-    async fn reply(&mut self, message: Message) -> MessageResult {
+    async fn reply(&mut self, message: FrontendMessage) -> MessageResult {
         match message {
-            Message::Query(sql) => self.query(&sql).await,
-            Message::Parse(parse) => self.parse(parse).await,
-            Message::Bind(bind) => self.bind(bind),
-            Message::Describe(target) => self.describe_target(&target),
-            Message::Execute(portal, limit) => self.execute(&portal, limit).await,
-            Message::Close(target) => {
+            FrontendMessage::Query(sql) => self.query(&sql).await,
+            FrontendMessage::Parse(parse) => self.parse(parse).await,
+            FrontendMessage::Bind(bind) => self.bind(bind),
+            FrontendMessage::Describe(target) => self.describe_target(&target),
+            FrontendMessage::Execute(portal, limit) => self.execute(&portal, limit).await,
+            FrontendMessage::Close(target) => {
                 self.close(&target);
                 Ok(())
             }
-            Message::Flush => Ok(self.wire.send().await?),
-            Message::Sync => {
+            FrontendMessage::Flush => Ok(self.wire.send().await?),
+            FrontendMessage::Sync => {
                 if self.status == TransactionStatus::Idle {
                     // A portal exists only until the end of its transaction.
                     self.portals.clear();
                 }
                 Ok(())
             }
-            Message::Copy | Message::Terminate => Ok(()),
-            Message::Password(_) => {
+            FrontendMessage::Copy | FrontendMessage::Terminate => Ok(()),
+            FrontendMessage::Password(_) => {
                 let message = "the client sent a password that the server did not request";
                 Err(Problem::new(ErrorCode::InvalidArgument, message).into())
             }

@@ -14,10 +14,10 @@ use serde_json::Value;
 use sqlparser::ast::{CopySource, CopyTarget, Ident, SetExpr, Statement};
 
 use crate::copy_binary::BinaryDecoder;
-use crate::copy_format::{CopyFormat, CopyRow, RowDecoder};
+use crate::copy_format::{CopyFormat, CopyRow, TextDecoder};
 use crate::copy_options::{format_of, parse};
-use crate::message::Message;
-use crate::reply::{Reply, TransactionStatus};
+use crate::message::FrontendMessage;
+use crate::reply::{ReplyWriter, TransactionStatus};
 use crate::session::{MessageError, MessageResult, Session, StatementAction, cancelled};
 use crate::wire::MESSAGE_BYTES_MAX;
 
@@ -40,7 +40,7 @@ pub struct CopyStatement {
 
 /// The decoder of the rows that a client sends.
 enum Decoder {
-    Lines(RowDecoder),
+    Lines(TextDecoder),
     Binary(BinaryDecoder),
 }
 
@@ -213,7 +213,7 @@ impl Session {
             Some(types) if is_binary => Decoder::Binary(BinaryDecoder::new(types)),
             types => {
                 let width = types.map(|types| types.len()).filter(|width| *width > 0);
-                Decoder::Lines(RowDecoder::new(copy.format.clone()).with_width(width))
+                Decoder::Lines(TextDecoder::new(copy.format.clone()).with_width(width))
             }
         };
         let (mut rows, mut bytes, mut count) = (Vec::new(), 0, 0);
@@ -239,7 +239,7 @@ impl Session {
                 // Flush and Sync have no effect during COPY.
                 b'H' | b'S' => continue,
                 other => {
-                    Message::decode(other, content)?;
+                    FrontendMessage::decode(other, content)?;
                     let message = "the client sent a message during COPY that is not part of COPY";
                     return Err(Problem::new(ErrorCode::InvalidArgument, message).into());
                 }
@@ -339,7 +339,7 @@ fn batch(rows: &[CopyRow]) -> Result<RecordBatch, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use headwater_postgres_catalog::Scalar;
+    use headwater_postgres_catalog::ScalarType;
 
     use super::*;
 
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn errors_of_values_name_the_row() {
-        let columns = [PgType::TEXT, PgType { scalar: Scalar::Text, is_array: true }];
+        let columns = [PgType::TEXT, PgType { scalar: ScalarType::Text, is_array: true }];
         let row = |value: &str| vec![Some("a".to_owned()), Some(value.to_owned())];
         let rows = [row("{a}"), row("a")];
         let check = |message: &str, expected: &str| {

@@ -4,7 +4,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::PgType;
 
-use crate::column_encoder::Column;
+use crate::column_encoder::ColumnEncoder;
 use crate::copy_format::{CopyRow, ROW_BYTES_MAX};
 use crate::parameter;
 
@@ -25,7 +25,7 @@ pub fn put_header(out: &mut BytesMut) {
 }
 
 /// Writes a row.
-pub fn put_row(columns: &[Column], row: usize, out: &mut BytesMut) {
+pub fn put_row(columns: &[ColumnEncoder], row: usize, out: &mut BytesMut) {
     out.put_u16(columns.len() as u16);
     for column in columns {
         column.write(row, true, out);
@@ -160,12 +160,12 @@ impl BinaryDecoder {
 
 #[cfg(test)]
 mod tests {
-    use headwater_postgres_catalog::Scalar;
+    use headwater_postgres_catalog::ScalarType;
 
     use super::*;
 
     fn decoder() -> BinaryDecoder {
-        BinaryDecoder::new(vec![PgType::of(Scalar::Int4), PgType::TEXT])
+        BinaryDecoder::new(vec![PgType::of(ScalarType::Int4), PgType::TEXT])
     }
 
     fn data() -> BytesMut {
@@ -199,8 +199,8 @@ mod tests {
 
     #[test]
     fn arrays_and_bytes_are_texts_of_postgresql() {
-        let texts = PgType { scalar: Scalar::Text, is_array: true };
-        let mut decoder = BinaryDecoder::new(vec![texts, PgType::of(Scalar::Bytea)]);
+        let texts = PgType { scalar: ScalarType::Text, is_array: true };
+        let mut decoder = BinaryDecoder::new(vec![texts, PgType::of(ScalarType::Bytea)]);
         let mut data = BytesMut::new();
         put_header(&mut data);
         data.put_i16(2);

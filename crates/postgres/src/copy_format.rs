@@ -96,11 +96,11 @@ impl CopyFormat {
 
 /// Decoder of rows, whose bytes arrive in parts.
 #[derive(Debug)]
-pub struct RowDecoder {
+pub struct TextDecoder {
     format: CopyFormat,
     /// The bytes after the last complete row.
     input: Vec<u8>,
-    scan: RowScan,
+    scan: RowEndFinder,
     /// True after the line `\.`, which marks the end of the rows.
     is_ended: bool,
     skips_header: bool,
@@ -112,21 +112,21 @@ pub struct RowDecoder {
 /// The search for the end of a row whose bytes arrive in parts. Each byte is searched once, so the
 /// time is linear in the length of the row.
 #[derive(Debug, Default)]
-struct RowScan {
+struct RowEndFinder {
     /// The number of bytes of the row that were searched.
     length: usize,
     is_quoted: bool,
     is_escaped: bool,
 }
 
-impl RowDecoder {
+impl TextDecoder {
     /// Creates a decoder before the first line.
     pub fn new(format: CopyFormat) -> Self {
         let skips_header = format.has_header;
-        RowDecoder {
+        TextDecoder {
             format,
             input: Vec::new(),
-            scan: RowScan::default(),
+            scan: RowEndFinder::default(),
             is_ended: false,
             skips_header,
             width: None,
@@ -137,7 +137,7 @@ impl RowDecoder {
     /// Makes the decoder reject rows with another number of values.
     #[must_use]
     pub fn with_width(self, width: Option<usize>) -> Self {
-        RowDecoder { width, ..self }
+        TextDecoder { width, ..self }
     }
 
     /// Adds bytes. Returns the rows that the bytes complete.
@@ -186,7 +186,7 @@ impl RowDecoder {
     /// Returns the position of the line end after the first row; `None` if the line end has not
     /// arrived yet.
     fn end_of_row(&mut self, bytes: &[u8]) -> Option<usize> {
-        let RowScan { length, mut is_quoted, mut is_escaped } = std::mem::take(&mut self.scan);
+        let RowEndFinder { length, mut is_quoted, mut is_escaped } = std::mem::take(&mut self.scan);
         let end = bytes[length..].iter().position(|byte| {
             if self.format.is_csv {
                 is_quoted ^= *byte == self.format.quote;
@@ -198,7 +198,7 @@ impl RowDecoder {
             }
         });
         if end.is_none() {
-            self.scan = RowScan { length: bytes.len(), is_quoted, is_escaped };
+            self.scan = RowEndFinder { length: bytes.len(), is_quoted, is_escaped };
         }
         end.map(|end| length + end)
     }
@@ -300,7 +300,7 @@ mod tests {
 
     fn check(format: &CopyFormat, bytes: &[u8], expected: &[&[Option<&str>]]) {
         for size in [1, 3, 1_000] {
-            let mut decoder = RowDecoder::new(format.clone());
+            let mut decoder = TextDecoder::new(format.clone());
             let mut rows = Vec::new();
             for piece in bytes.chunks(size) {
                 rows.extend(decoder.add(piece).expect("rows"));
@@ -348,7 +348,7 @@ mod tests {
             (CopyFormat::text(), b"a\\\nb\\\\\n", "a\nb\\"),
         ];
         for (format, bytes, expected) in rows {
-            let mut decoder = RowDecoder::new(format);
+            let mut decoder = TextDecoder::new(format);
             let (last, start) = bytes.split_last().expect("bytes");
             for (index, byte) in start.iter().enumerate() {
                 assert_eq!(decoder.add(&[*byte]), Ok(Vec::new()));
@@ -361,16 +361,16 @@ mod tests {
 
     #[test]
     fn an_unclosed_quote_or_another_encoding_is_an_error() {
-        let mut decoder = RowDecoder::new(CopyFormat::csv());
+        let mut decoder = TextDecoder::new(CopyFormat::csv());
         assert_eq!(decoder.add(b"\"a\n"), Ok(Vec::new()));
         assert!(decoder.finish().is_err());
-        let mut decoder = RowDecoder::new(CopyFormat::text());
+        let mut decoder = TextDecoder::new(CopyFormat::text());
         assert!(decoder.add(b"\xff\n").is_err());
     }
 
     #[test]
     fn a_row_with_another_number_of_values_is_an_error_with_its_line() {
-        let mut decoder = RowDecoder::new(CopyFormat::csv()).with_width(Some(2));
+        let mut decoder = TextDecoder::new(CopyFormat::csv()).with_width(Some(2));
         let problem = decoder.add(b"1,a\n2\n").expect_err("a value is missing");
         assert_eq!(problem.message, "line 2 of the data: 1 value, but 2 columns are expected");
     }

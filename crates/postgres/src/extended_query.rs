@@ -13,7 +13,7 @@ use crate::array_parameter;
 use crate::message::{Bind, Parse, StatementOrPortal, ValueFormat};
 use crate::parameter;
 use crate::parameter_inference::{object_ids, stated_types, typing_query};
-use crate::reply::{Reply, ResultColumn};
+use crate::reply::{ReplyWriter, ResultColumn};
 use crate::result_rows::{column_types, returns_rows};
 use crate::session::{
     MessageResult, Portal, PortalProgress, Session, Statement, StatementAction, TranslatedText,

@@ -38,8 +38,8 @@ mod transaction_modes;
 mod transaction_settings;
 mod wire;
 
-pub use message::{FieldReader, Message};
-pub use reply::{Reply, Severity, TransactionStatus};
+pub use message::{FieldReader, FrontendMessage};
+pub use reply::{ReplyWriter, Severity, TransactionStatus};
 pub use session::{AuthenticatedClient, Session};
 pub use settings::{APPLICATION_NAME, Settings};
 pub use wire::{BufferedConnection, ClientStream, STARTUP_BYTES_MAX};

@@ -5,7 +5,7 @@ use headwater_model::{ErrorCode, Problem};
 
 /// A message after the startup.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Message {
+pub enum FrontendMessage {
     /// SQL in the simple protocol.
     Query(String),
     /// Prepares a statement.
@@ -89,14 +89,14 @@ pub enum StatementOrPortal {
     Portal(String),
 }
 
-impl Message {
+impl FrontendMessage {
     /// Decodes a message.
     ///
     /// Errors: `invalid_argument` for an unknown message type, and for missing or excess bytes.
     pub fn decode(kind: u8, content: Bytes) -> Result<Self, Problem> {
         let mut fields = FieldReader(content);
         let message = fields.message(kind).ok_or_else(|| malformed(kind))?;
-        if fields.0.has_remaining() && message != Message::Copy {
+        if fields.0.has_remaining() && message != FrontendMessage::Copy {
             return Err(malformed(kind));
         }
         Ok(message)
@@ -113,32 +113,35 @@ fn malformed(kind: u8) -> Problem {
 pub struct FieldReader(pub Bytes);
 
 impl FieldReader {
-    fn message(&mut self, kind: u8) -> Option<Message> {
+    fn message(&mut self, kind: u8) -> Option<FrontendMessage> {
         Some(match kind {
-            b'Q' => Message::Query(self.text()?),
-            b'P' => Message::Parse(Parse {
+            b'Q' => FrontendMessage::Query(self.text()?),
+            b'P' => FrontendMessage::Parse(Parse {
                 name: self.text()?,
                 sql: self.text()?,
                 types: self.list(|fields| fields.0.try_get_u32().ok())?,
             }),
-            b'B' => Message::Bind(Bind {
+            b'B' => FrontendMessage::Bind(Bind {
                 portal: self.text()?,
                 statement: self.text()?,
                 formats: self.list(Self::format)?,
                 values: self.list(Self::value)?,
                 results: self.list(Self::format)?,
             }),
-            b'D' => Message::Describe(self.target()?),
-            b'C' => Message::Close(self.target()?),
+            b'D' => FrontendMessage::Describe(self.target()?),
+            b'C' => FrontendMessage::Close(self.target()?),
             b'E' => {
                 let portal = self.text()?;
-                Message::Execute(portal, u32::try_from(self.0.try_get_i32().ok()?).unwrap_or(0))
+                FrontendMessage::Execute(
+                    portal,
+                    u32::try_from(self.0.try_get_i32().ok()?).unwrap_or(0),
+                )
             }
-            b'S' => Message::Sync,
-            b'H' => Message::Flush,
-            b'X' => Message::Terminate,
-            b'd' | b'c' | b'f' => Message::Copy,
-            b'p' => Message::Password(std::mem::take(&mut self.0)),
+            b'S' => FrontendMessage::Sync,
+            b'H' => FrontendMessage::Flush,
+            b'X' => FrontendMessage::Terminate,
+            b'd' | b'c' | b'f' => FrontendMessage::Copy,
+            b'p' => FrontendMessage::Password(std::mem::take(&mut self.0)),
             _ => return None,
         })
     }
@@ -195,15 +198,15 @@ impl FieldReader {
 mod tests {
     use super::*;
 
-    fn check(kind: u8, content: &'static [u8], expected: Option<Message>) {
-        assert_eq!(Message::decode(kind, Bytes::from_static(content)).ok(), expected);
+    fn check(kind: u8, content: &'static [u8], expected: Option<FrontendMessage>) {
+        assert_eq!(FrontendMessage::decode(kind, Bytes::from_static(content)).ok(), expected);
     }
 
     #[test]
     fn messages_are_decoded() {
-        check(b'Q', b"SELECT 1\0", Some(Message::Query("SELECT 1".into())));
+        check(b'Q', b"SELECT 1\0", Some(FrontendMessage::Query("SELECT 1".into())));
         let parse = Parse { name: "a".into(), sql: "b".into(), types: vec![23] };
-        check(b'P', b"a\0b\0\0\x01\0\0\0\x17", Some(Message::Parse(parse)));
+        check(b'P', b"a\0b\0\0\x01\0\0\0\x17", Some(FrontendMessage::Parse(parse)));
         let bind = Bind {
             portal: String::new(),
             statement: "s".into(),
@@ -212,10 +215,14 @@ mod tests {
             results: Vec::new(),
         };
         let bytes = b"\0s\0\0\x01\0\x01\0\x02\xff\xff\xff\xff\0\0\0\x02ab\0\0";
-        check(b'B', bytes, Some(Message::Bind(bind)));
-        check(b'E', b"\0\0\0\0\x05", Some(Message::Execute(String::new(), 5)));
-        check(b'C', b"Sx\0", Some(Message::Close(StatementOrPortal::Statement("x".into()))));
-        check(b'S', b"", Some(Message::Sync));
+        check(b'B', bytes, Some(FrontendMessage::Bind(bind)));
+        check(b'E', b"\0\0\0\0\x05", Some(FrontendMessage::Execute(String::new(), 5)));
+        check(
+            b'C',
+            b"Sx\0",
+            Some(FrontendMessage::Close(StatementOrPortal::Statement("x".into()))),
+        );
+        check(b'S', b"", Some(FrontendMessage::Sync));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, Bytes};
 use headwater_model::{ErrorCode, Problem};
-use headwater_postgres_catalog::{PgType, Scalar};
+use headwater_postgres_catalog::{PgType, ScalarType};
 use serde_json::Value;
 
 use crate::array_parameter;
@@ -53,7 +53,8 @@ pub fn wider_types(parameters: &[(String, PgType)], types: &[u32]) -> BTreeMap<S
     let wider = parameters.iter().filter_map(|(name, pg_type)| {
         let place = name.parse::<usize>().ok()?.checked_sub(1)?;
         let is_declared = types.get(place).is_some_and(|declared| *declared != 0);
-        let is_narrow = matches!(pg_type.scalar, Scalar::Int2 | Scalar::Int4 | Scalar::Float4);
+        let is_narrow =
+            matches!(pg_type.scalar, ScalarType::Int2 | ScalarType::Int4 | ScalarType::Float4);
         if !is_narrow || pg_type.is_array || is_declared {
             return None;
         }
@@ -64,21 +65,21 @@ pub fn wider_types(parameters: &[(String, PgType)], types: &[u32]) -> BTreeMap<S
 
 /// Returns the SQL type with which values of a type are bound; `None` for types that are bound as
 /// texts.
-fn sql_type(scalar: Scalar) -> Option<&'static str> {
+fn sql_type(scalar: ScalarType) -> Option<&'static str> {
     Some(match scalar {
-        Scalar::Bool => "BOOLEAN",
-        Scalar::Int2 | Scalar::Int4 | Scalar::Int8 | Scalar::Oid => "BIGINT",
-        Scalar::Float4 | Scalar::Float8 => "DOUBLE",
+        ScalarType::Bool => "BOOLEAN",
+        ScalarType::Int2 | ScalarType::Int4 | ScalarType::Int8 | ScalarType::Oid => "BIGINT",
+        ScalarType::Float4 | ScalarType::Float8 => "DOUBLE",
         // A value is bound with the precision of its digits. The digits are not known yet, so use a
         // wide type.
-        Scalar::Numeric => "DECIMAL(38, 10)",
-        Scalar::Bytea => "BYTEA",
-        Scalar::Date => "DATE",
-        Scalar::Time => "TIME",
-        Scalar::Timestamp => "TIMESTAMP",
-        Scalar::Timestamptz => "TIMESTAMP WITH TIME ZONE",
-        Scalar::Interval => "INTERVAL",
-        Scalar::Text | Scalar::Json | Scalar::Uuid => return None,
+        ScalarType::Numeric => "DECIMAL(38, 10)",
+        ScalarType::Bytea => "BYTEA",
+        ScalarType::Date => "DATE",
+        ScalarType::Time => "TIME",
+        ScalarType::Timestamp => "TIMESTAMP",
+        ScalarType::Timestamptz => "TIMESTAMP WITH TIME ZONE",
+        ScalarType::Interval => "INTERVAL",
+        ScalarType::Text | ScalarType::Json | ScalarType::Uuid => return None,
     })
 }
 
@@ -124,7 +125,7 @@ pub fn binary_text(
     })
 }
 
-fn array_text(name: &str, scalar: Scalar, bytes: Bytes) -> Result<String, Problem> {
+fn array_text(name: &str, scalar: ScalarType, bytes: Bytes) -> Result<String, Problem> {
     let elements = array_parameter::elements(ValueFormat::Binary, bytes)
         .ok_or_else(|| not_one_dimension(name))?;
     let mut out = bytes::BytesMut::from(&b"{"[..]);
@@ -148,7 +149,7 @@ fn not_one_dimension(name: &str) -> Problem {
 
 fn decode_array(
     name: &str,
-    scalar: Scalar,
+    scalar: ScalarType,
     format: ValueFormat,
     bytes: Bytes,
 ) -> Result<BoundValue, Problem> {
@@ -164,69 +165,69 @@ fn decode_array(
     Ok(BoundValue { value: Value::Array(values), cast: Some(sql_type.to_owned()) })
 }
 
-fn from_text(scalar: Scalar, text: &str) -> Option<BoundValue> {
+fn from_text(scalar: ScalarType, text: &str) -> Option<BoundValue> {
     Some(match scalar {
-        Scalar::Bool => BoundValue::plain(match text.trim().to_ascii_lowercase().as_str() {
+        ScalarType::Bool => BoundValue::plain(match text.trim().to_ascii_lowercase().as_str() {
             "t" | "true" | "y" | "yes" | "on" | "1" => true,
             "f" | "false" | "n" | "no" | "off" | "0" => false,
             _ => return None,
         }),
-        Scalar::Int2 | Scalar::Int4 | Scalar::Int8 => {
+        ScalarType::Int2 | ScalarType::Int4 | ScalarType::Int8 => {
             BoundValue::plain(text.trim().parse::<i64>().ok()?)
         }
-        Scalar::Oid => BoundValue::plain(text.trim().parse::<u32>().ok()?),
-        Scalar::Float4 | Scalar::Float8 => float(text.trim().parse().ok()?),
-        Scalar::Numeric => decimal(text.trim())?,
-        Scalar::Text | Scalar::Json | Scalar::Uuid => BoundValue::plain(text),
-        Scalar::Bytea => match text.strip_prefix("\\x") {
+        ScalarType::Oid => BoundValue::plain(text.trim().parse::<u32>().ok()?),
+        ScalarType::Float4 | ScalarType::Float8 => float(text.trim().parse().ok()?),
+        ScalarType::Numeric => decimal(text.trim())?,
+        ScalarType::Text | ScalarType::Json | ScalarType::Uuid => BoundValue::plain(text),
+        ScalarType::Bytea => match text.strip_prefix("\\x") {
             Some(digits) => bytea(&hex::decode(digits).ok()?),
             // The cast to `BYTEA` decodes the escapes.
             None => BoundValue::cast(text.to_owned(), "BYTEA"),
         },
-        Scalar::Date => BoundValue::cast(text.to_owned(), "DATE"),
-        Scalar::Time => BoundValue::cast(text.to_owned(), "TIME"),
-        Scalar::Timestamp => BoundValue::cast(text.to_owned(), "TIMESTAMP"),
-        Scalar::Timestamptz => BoundValue::cast(text.to_owned(), "TIMESTAMP WITH TIME ZONE"),
-        Scalar::Interval => BoundValue::cast(text.to_owned(), "INTERVAL"),
+        ScalarType::Date => BoundValue::cast(text.to_owned(), "DATE"),
+        ScalarType::Time => BoundValue::cast(text.to_owned(), "TIME"),
+        ScalarType::Timestamp => BoundValue::cast(text.to_owned(), "TIMESTAMP"),
+        ScalarType::Timestamptz => BoundValue::cast(text.to_owned(), "TIMESTAMP WITH TIME ZONE"),
+        ScalarType::Interval => BoundValue::cast(text.to_owned(), "INTERVAL"),
     })
 }
 
-fn from_binary(scalar: Scalar, mut bytes: Bytes) -> Option<BoundValue> {
+fn from_binary(scalar: ScalarType, mut bytes: Bytes) -> Option<BoundValue> {
     let bound = match scalar {
-        Scalar::Bool => BoundValue::plain(bytes.try_get_u8().ok()? != 0),
-        Scalar::Int2 => BoundValue::plain(bytes.try_get_i16().ok()?),
-        Scalar::Int4 => BoundValue::plain(bytes.try_get_i32().ok()?),
-        Scalar::Int8 => BoundValue::plain(bytes.try_get_i64().ok()?),
-        Scalar::Oid => BoundValue::plain(bytes.try_get_u32().ok()?),
-        Scalar::Float4 => float(bytes.try_get_f32().ok()?.into()),
-        Scalar::Float8 => float(bytes.try_get_f64().ok()?),
-        Scalar::Numeric => decimal(&numeric::read_binary(std::mem::take(&mut bytes))?)?,
-        Scalar::Text | Scalar::Json => {
+        ScalarType::Bool => BoundValue::plain(bytes.try_get_u8().ok()? != 0),
+        ScalarType::Int2 => BoundValue::plain(bytes.try_get_i16().ok()?),
+        ScalarType::Int4 => BoundValue::plain(bytes.try_get_i32().ok()?),
+        ScalarType::Int8 => BoundValue::plain(bytes.try_get_i64().ok()?),
+        ScalarType::Oid => BoundValue::plain(bytes.try_get_u32().ok()?),
+        ScalarType::Float4 => float(bytes.try_get_f32().ok()?.into()),
+        ScalarType::Float8 => float(bytes.try_get_f64().ok()?),
+        ScalarType::Numeric => decimal(&numeric::read_binary(std::mem::take(&mut bytes))?)?,
+        ScalarType::Text | ScalarType::Json => {
             BoundValue::plain(String::from_utf8(std::mem::take(&mut bytes).to_vec()).ok()?)
         }
-        Scalar::Uuid => {
+        ScalarType::Uuid => {
             let uuid = uuid::Uuid::from_slice(&std::mem::take(&mut bytes)).ok()?;
             BoundValue::plain(uuid.to_string())
         }
-        Scalar::Bytea => bytea(&std::mem::take(&mut bytes)),
-        Scalar::Date => {
+        ScalarType::Bytea => bytea(&std::mem::take(&mut bytes)),
+        ScalarType::Date => {
             let days = i64::from(bytes.try_get_i32().ok()?) + i64::from(EPOCH_DAYS);
             BoundValue::cast(written(|out| text_format::put_date(days, out)), "DATE")
         }
-        Scalar::Time => {
+        ScalarType::Time => {
             let micros = bytes.try_get_i64().ok()?;
             BoundValue::cast(written(|out| text_format::put_time(micros, out)), "TIME")
         }
-        Scalar::Timestamp | Scalar::Timestamptz => {
+        ScalarType::Timestamp | ScalarType::Timestamptz => {
             let micros = bytes.try_get_i64().ok()?.checked_add(EPOCH_MICROS)?;
-            let is_zoned = scalar == Scalar::Timestamptz;
+            let is_zoned = scalar == ScalarType::Timestamptz;
             let sql_type = if is_zoned { "TIMESTAMP WITH TIME ZONE" } else { "TIMESTAMP" };
             BoundValue::cast(
                 written(|out| text_format::put_timestamp(micros, is_zoned, out)),
                 sql_type,
             )
         }
-        Scalar::Interval => {
+        ScalarType::Interval => {
             let micros = bytes.try_get_i64().ok()?;
             let (days, months) = (bytes.try_get_i32().ok()?, bytes.try_get_i32().ok()?);
             let text = format!("{months} months {days} days {micros} microseconds");
@@ -274,7 +275,7 @@ mod tests {
 
     use super::*;
 
-    fn check(scalar: Scalar, text: &str, binary: &[u8], value: Value, cast: Option<&str>) {
+    fn check(scalar: ScalarType, text: &str, binary: &[u8], value: Value, cast: Option<&str>) {
         let expected = BoundValue { value, cast: cast.map(str::to_owned) };
         assert_eq!(from_text(scalar, text).as_ref(), Some(&expected), "{text}");
         let bytes = Bytes::copy_from_slice(binary);
@@ -283,32 +284,33 @@ mod tests {
 
     #[test]
     fn both_formats_are_the_same_value() {
-        check(Scalar::Bool, "t", &[1], json!(true), None);
-        check(Scalar::Int2, "-2", &(-2_i16).to_be_bytes(), json!(-2), None);
-        check(Scalar::Oid, "4294967295", &[0xff; 4], json!(4_294_967_295_u32), None);
-        check(Scalar::Int8, "7", &7_i64.to_be_bytes(), json!(7), None);
-        check(Scalar::Float8, "0.5", &0.5_f64.to_be_bytes(), json!(0.5), None);
-        check(Scalar::Text, "O'Hare", b"O'Hare", json!("O'Hare"), None);
+        check(ScalarType::Bool, "t", &[1], json!(true), None);
+        check(ScalarType::Int2, "-2", &(-2_i16).to_be_bytes(), json!(-2), None);
+        check(ScalarType::Oid, "4294967295", &[0xff; 4], json!(4_294_967_295_u32), None);
+        check(ScalarType::Int8, "7", &7_i64.to_be_bytes(), json!(7), None);
+        check(ScalarType::Float8, "0.5", &0.5_f64.to_be_bytes(), json!(0.5), None);
+        check(ScalarType::Text, "O'Hare", b"O'Hare", json!("O'Hare"), None);
         let days = 1_i32.to_be_bytes();
-        check(Scalar::Date, "2000-01-02", &days, json!("2000-01-02"), Some("DATE"));
+        check(ScalarType::Date, "2000-01-02", &days, json!("2000-01-02"), Some("DATE"));
         let micros = 1_000_000_i64.to_be_bytes();
         let moment = json!("2000-01-01 00:00:01");
-        check(Scalar::Timestamp, "2000-01-01 00:00:01", &micros, moment, Some("TIMESTAMP"));
-        check(Scalar::Bytea, "\\x00FF", b"\0\xff", json!("\\x00ff"), Some("BYTEA"));
-        check(Scalar::Bytea, "\\x615c62", b"a\\b", json!("\\x615c62"), Some("BYTEA"));
+        check(ScalarType::Timestamp, "2000-01-01 00:00:01", &micros, moment, Some("TIMESTAMP"));
+        check(ScalarType::Bytea, "\\x00FF", b"\0\xff", json!("\\x00ff"), Some("BYTEA"));
+        check(ScalarType::Bytea, "\\x615c62", b"a\\b", json!("\\x615c62"), Some("BYTEA"));
         let digits = b"\0\x02\0\0\0\0\0\x02\0\x01\x13\x88";
-        check(Scalar::Numeric, "1.50", digits, json!("1.50"), Some("DECIMAL(3, 2)"));
+        check(ScalarType::Numeric, "1.50", digits, json!("1.50"), Some("DECIMAL(3, 2)"));
     }
 
     #[test]
     fn declared_types_are_those_of_bound_values() {
         let oid = |scalar| PgType::of(scalar).oid();
-        let array = PgType { scalar: Scalar::Int4, is_array: true }.oid();
-        let types = [oid(Scalar::Int2), 0, array, oid(Scalar::Text), oid(Scalar::Interval)];
+        let array = PgType { scalar: ScalarType::Int4, is_array: true }.oid();
+        let types =
+            [oid(ScalarType::Int2), 0, array, oid(ScalarType::Text), oid(ScalarType::Interval)];
         let expected = [("1", "BIGINT"), ("5", "INTERVAL")];
         let expected = expected.map(|(name, sql_type)| (name.to_owned(), sql_type.to_owned()));
         assert_eq!(declared_types(&types), BTreeMap::from(expected));
-        let parameters = [Scalar::Int4, Scalar::Int4, Scalar::Int8, Scalar::Float4];
+        let parameters = [ScalarType::Int4, ScalarType::Int4, ScalarType::Int8, ScalarType::Float4];
         let parameters = parameters.iter().enumerate();
         let parameters: Vec<(String, PgType)> =
             parameters.map(|(at, scalar)| ((at + 1).to_string(), PgType::of(*scalar))).collect();
@@ -320,16 +322,18 @@ mod tests {
     #[test]
     fn values_of_other_types_are_rejected() {
         for (scalar, text) in [
-            (Scalar::Int4, "x"),
-            (Scalar::Bool, "maybe"),
-            (Scalar::Numeric, "-"),
-            (Scalar::Bytea, "\\xf"),
+            (ScalarType::Int4, "x"),
+            (ScalarType::Bool, "maybe"),
+            (ScalarType::Numeric, "-"),
+            (ScalarType::Bytea, "\\xf"),
         ] {
             assert_eq!(from_text(scalar, text), None);
         }
-        for (scalar, bytes) in
-            [(Scalar::Int4, &b"\0"[..]), (Scalar::Text, b"\xff"), (Scalar::Date, b"12345")]
-        {
+        for (scalar, bytes) in [
+            (ScalarType::Int4, &b"\0"[..]),
+            (ScalarType::Text, b"\xff"),
+            (ScalarType::Date, b"12345"),
+        ] {
             assert_eq!(from_binary(scalar, Bytes::from_static(bytes)), None);
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use headwater_postgres_catalog::{PgType, Scalar};
+use headwater_postgres_catalog::{PgType, ScalarType};
 use sqlparser::ast::{
     DataType, Expr, FromTable, LimitClause, Query, Statement, Value, Visit, Visitor,
 };
@@ -60,7 +60,7 @@ pub fn object_ids(sql: &str) -> BTreeMap<String, PgType> {
         return BTreeMap::new();
     }
     let mut stated = stated_types(sql);
-    stated.retain(|_, pg_type| pg_type.scalar == Scalar::Oid);
+    stated.retain(|_, pg_type| pg_type.scalar == ScalarType::Oid);
     stated
 }
 
@@ -91,7 +91,7 @@ impl Visitor for StatedTypes {
             None => [None, None],
         };
         for count in counts.into_iter().flatten() {
-            self.add(count, PgType::of(Scalar::Int8));
+            self.add(count, PgType::of(ScalarType::Int8));
         }
         ControlFlow::Continue(())
     }
@@ -122,21 +122,21 @@ pub fn pg_type(data_type: &DataType) -> Option<PgType> {
         _ => name.to_owned(),
     };
     let scalar = match name.as_str() {
-        "BOOLEAN" | "BOOL" => Scalar::Bool,
-        "SMALLINT" | "INT2" => Scalar::Int2,
-        "INTEGER" | "INT" | "INT4" => Scalar::Int4,
-        "BIGINT" | "INT8" => Scalar::Int8,
-        "OID" => Scalar::Oid,
-        "REAL" | "FLOAT4" => Scalar::Float4,
-        "DOUBLE PRECISION" | "DOUBLE" | "FLOAT8" => Scalar::Float8,
-        "NUMERIC" | "DECIMAL" => Scalar::Numeric,
-        "BYTEA" => Scalar::Bytea,
-        "DATE" => Scalar::Date,
-        "TIME" => Scalar::Time,
-        "TIMESTAMP" | "TIMESTAMP WITHOUT TIME ZONE" => Scalar::Timestamp,
-        "TIMESTAMPTZ" | "TIMESTAMP WITH TIME ZONE" => Scalar::Timestamptz,
-        "INTERVAL" => Scalar::Interval,
-        "TEXT" | "VARCHAR" if is_array => Scalar::Text,
+        "BOOLEAN" | "BOOL" => ScalarType::Bool,
+        "SMALLINT" | "INT2" => ScalarType::Int2,
+        "INTEGER" | "INT" | "INT4" => ScalarType::Int4,
+        "BIGINT" | "INT8" => ScalarType::Int8,
+        "OID" => ScalarType::Oid,
+        "REAL" | "FLOAT4" => ScalarType::Float4,
+        "DOUBLE PRECISION" | "DOUBLE" | "FLOAT8" => ScalarType::Float8,
+        "NUMERIC" | "DECIMAL" => ScalarType::Numeric,
+        "BYTEA" => ScalarType::Bytea,
+        "DATE" => ScalarType::Date,
+        "TIME" => ScalarType::Time,
+        "TIMESTAMP" | "TIMESTAMP WITHOUT TIME ZONE" => ScalarType::Timestamp,
+        "TIMESTAMPTZ" | "TIMESTAMP WITH TIME ZONE" => ScalarType::Timestamptz,
+        "INTERVAL" => ScalarType::Interval,
+        "TEXT" | "VARCHAR" if is_array => ScalarType::Text,
         _ => return None,
     };
     if is_array && array_parameter::sql_type(scalar).is_none() {
@@ -155,8 +155,8 @@ mod tests {
 
     #[test]
     fn casts_and_limits_state_types() {
-        let check = |sql: &str, expected: &[(&str, Scalar, bool)]| {
-            let typed = |(name, scalar, is_array): &(&str, Scalar, bool)| {
+        let check = |sql: &str, expected: &[(&str, ScalarType, bool)]| {
+            let typed = |(name, scalar, is_array): &(&str, ScalarType, bool)| {
                 ((*name).to_owned(), PgType { scalar: *scalar, is_array: *is_array })
             };
             let expected: BTreeMap<String, PgType> = expected.iter().map(typed).collect();
@@ -165,15 +165,15 @@ mod tests {
         check(
             "SELECT $1::int, CAST($2 AS numeric(10, 2)), $3::text, $4 FROM t LIMIT $5 OFFSET $6",
             &[
-                ("1", Scalar::Int4, false),
-                ("2", Scalar::Numeric, false),
-                ("5", Scalar::Int8, false),
-                ("6", Scalar::Int8, false),
+                ("1", ScalarType::Int4, false),
+                ("2", ScalarType::Numeric, false),
+                ("5", ScalarType::Int8, false),
+                ("6", ScalarType::Int8, false),
             ],
         );
         check(
             "SELECT a FROM t WHERE a = ANY($1::int[]) AND b > $2::timestamp(3) with time zone",
-            &[("1", Scalar::Int4, true), ("2", Scalar::Timestamptz, false)],
+            &[("1", ScalarType::Int4, true), ("2", ScalarType::Timestamptz, false)],
         );
         check("SELECT $1::numeric[], $2::uuid, ($3 + 1)::int", &[]);
         check("no statement $1::int", &[]);

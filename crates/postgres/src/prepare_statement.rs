@@ -8,7 +8,7 @@ use sqlparser::parser::Parser;
 
 use crate::message::{Bind, Parse};
 use crate::parameter_inference::pg_type;
-use crate::reply::{Reply, ResultColumn};
+use crate::reply::{ReplyWriter, ResultColumn};
 use crate::session::{MessageResult, Portal, PortalProgress, Session, StatementAction};
 use crate::session_command::{SessionCommand, StatementWords, unquoted};
 use crate::simple_query::missing;

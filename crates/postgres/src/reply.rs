@@ -43,7 +43,7 @@ pub struct ResultColumn {
 }
 
 /// Writes messages of the server into a buffer.
-pub trait Reply {
+pub trait ReplyWriter {
     /// Writes a message of this type; `content` writes what follows the length.
     fn message(&mut self, kind: u8, content: impl FnOnce(&mut BytesMut));
 
@@ -168,7 +168,7 @@ pub trait Reply {
     }
 }
 
-impl Reply for BytesMut {
+impl ReplyWriter for BytesMut {
     fn message(&mut self, kind: u8, content: impl FnOnce(&mut BytesMut)) {
         self.put_u8(kind);
         let start = self.len();

@@ -12,12 +12,12 @@ use headwater_postgres_catalog::PgType;
 use headwater_service::StatementRows;
 use tokio_util::sync::CancellationToken;
 
-use crate::column_encoder::Column;
+use crate::column_encoder::ColumnEncoder;
 use crate::copy_binary;
 use crate::copy_format::CopyFormat;
 use crate::explain;
 use crate::message::ValueFormat;
-use crate::reply::{Reply, ResultColumn};
+use crate::reply::{ReplyWriter, ResultColumn};
 use crate::session::{MessageResult, until_stopped};
 use crate::wire::BufferedConnection;
 
@@ -200,7 +200,7 @@ impl Cursor {
 }
 
 /// Returns a value as text; `None` for null.
-fn text(column: &Column, row: usize, buffer: &mut BytesMut) -> Option<BytesMut> {
+fn text(column: &ColumnEncoder, row: usize, buffer: &mut BytesMut) -> Option<BytesMut> {
     column.write(row, false, buffer);
     let mut written = buffer.split();
     let length = written.get_i32();
@@ -224,9 +224,9 @@ pub fn column_types(schema: &Arc<Schema>, formats: &[ValueFormat]) -> Vec<Result
     fields.map(column).collect()
 }
 
-fn convert(batch: &RecordBatch) -> Result<Vec<Column>, ArrowError> {
+fn convert(batch: &RecordBatch) -> Result<Vec<ColumnEncoder>, ArrowError> {
     let fields = batch.schema_ref().fields().iter().zip(batch.columns());
-    fields.map(|(field, array)| Column::new(field, array)).collect()
+    fields.map(|(field, array)| ColumnEncoder::new(field, array)).collect()
 }
 
 /// Returns the number of rows that a write changed, from the first column of its result.

@@ -13,7 +13,7 @@ use headwater_model::{
     DEFAULT_NAMESPACE, ErrorCode, Principal, Problem, QueryRequest, RefSpec, ResultExt,
 };
 use headwater_postgres_catalog::{
-    ConnectionIdentity, PgType, Translation, translate, without_database,
+    ConnectionProperties, PgType, Translation, translate, without_database,
 };
 use headwater_service::{
     ConnectionHandle, CopiedRows, OpenTransaction, PreparedStatement, Service,
@@ -75,7 +75,7 @@ pub enum StatementAction {
 
 impl StatementAction {
     /// Parses the text of one statement.
-    pub fn parse(sql: &str, identity: &ConnectionIdentity) -> Result<Self, Problem> {
+    pub fn parse(sql: &str, identity: &ConnectionProperties) -> Result<Self, Problem> {
         Ok(Self::parse_with_parameters(sql, identity)?.0)
     }
 
@@ -83,7 +83,7 @@ impl StatementAction {
     /// which can include parameters that the action does not use.
     pub fn parse_with_parameters(
         sql: &str,
-        identity: &ConnectionIdentity,
+        identity: &ConnectionProperties,
     ) -> Result<(Self, Vec<String>), Problem> {
         let sql = &*without_database(sql, &identity.database);
         if let Some(command) = SessionCommand::parse(sql) {
@@ -246,11 +246,11 @@ impl Session {
 
     /// Returns the properties of the connection that are used to translate PostgreSQL's catalog
     /// queries.
-    pub(crate) fn identity(&self) -> ConnectionIdentity {
+    pub(crate) fn identity(&self) -> ConnectionProperties {
         let setting = |(name, value, _): (&str, &str, bool)| (name.to_owned(), value.to_owned());
         let settings = self.current_settings();
         let custom = settings.custom().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        ConnectionIdentity {
+        ConnectionProperties {
             database: self.reference.to_string(),
             process: self.connection.key.0,
             user: self.settings.get("session_authorization").unwrap_or_default().to_owned(),

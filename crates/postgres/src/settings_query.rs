@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::BufMut;
 use headwater_model::{ErrorCode, Problem};
-use headwater_postgres_catalog::{PgType, Scalar};
+use headwater_postgres_catalog::{PgType, ScalarType};
 use serde_json::Value;
 use sqlparser::ast::{
     BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
@@ -17,7 +17,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use crate::message::ValueFormat;
-use crate::reply::{Reply, ResultColumn};
+use crate::reply::{ReplyWriter, ResultColumn};
 use crate::session::Session;
 use crate::settings::{Settings, parse_switch};
 
@@ -173,8 +173,8 @@ impl SettingExpr {
 
     fn pg_type(&self) -> PgType {
         match self {
-            SettingExpr::Constant(Argument::Integer(_)) => PgType::of(Scalar::Int4),
-            SettingExpr::Constant(Argument::Boolean(_)) => PgType::of(Scalar::Bool),
+            SettingExpr::Constant(Argument::Integer(_)) => PgType::of(ScalarType::Int4),
+            SettingExpr::Constant(Argument::Boolean(_)) => PgType::of(ScalarType::Bool),
             _ => PgType::TEXT,
         }
     }

@@ -8,7 +8,7 @@ use headwater_postgres_catalog::PgType;
 use headwater_service::split_script;
 
 use crate::message::ValueFormat;
-use crate::reply::{Reply, ResultColumn};
+use crate::reply::{ReplyWriter, ResultColumn};
 use crate::session::{
     MessageResult, Portal, PortalProgress, Session, StatementAction, until_stopped,
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater_model::{DailyBudget, FunctionArgument, FunctionSummary, Priority};
-use headwater_sandbox::{LimitSettings, Limits};
+use headwater_sandbox::{LimitSource, Limits};
 use serde_json::Value;
 
 use super::Defaults;
@@ -25,7 +25,7 @@ pub struct Callable {
     /// Time limit; `None` uses the project's default.
     pub timeout: Option<Duration>,
     /// The place where a user can change the function's limits.
-    pub settings: LimitSettings,
+    pub settings: LimitSource,
     /// Code, packages and network access.
     pub function: PythonFunction,
     /// Destinations of asynchronous calls.

@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{DailyBudget, ErrorDetails, FunctionArgument, Priority};
-use headwater_sandbox::{LimitSettings, Network};
+use headwater_sandbox::{LimitSource, Network};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -149,7 +149,7 @@ pub(super) fn read(
         arguments: vec![FunctionArgument { name: EVENT.to_owned(), required: false }],
         memory_bytes,
         timeout,
-        settings: LimitSettings::ProjectFile,
+        settings: LimitSource::ProjectFile,
         function,
         destinations,
         concurrency,

@@ -51,7 +51,7 @@ impl LocatedTrigger {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct ManifestSections {
     project: ProjectSection,
     #[serde(default)]
     defaults: DefaultsSection,
@@ -133,7 +133,7 @@ pub(super) fn parse(file: &'static str, files: &BTreeMap<String, String>) -> Res
 /// The sections of the project file that contain the name and the rates. Errors in other sections
 /// are ignored.
 #[derive(Deserialize)]
-struct SettingsFile {
+struct SettingsSections {
     project: ProjectSection,
     #[serde(default)]
     rates: RatesSection,
@@ -149,7 +149,7 @@ pub(super) fn parse_settings(
         return Ok(ProjectSettings { name: manifest.name, rates: manifest.rates });
     }
     let source = SourceText::new(file, files.get(file).ok_or(Error::NoManifest)?);
-    let parsed: SettingsFile =
+    let parsed: SettingsSections =
         toml::from_str(source.text).map_err(|error| wrong(&source, &error))?;
     Ok(ProjectSettings { name: parsed.project.name, rates: rates::read(&source, parsed.rates)? })
 }
@@ -164,7 +164,8 @@ pub(super) fn namespace(text: String, at: Location) -> Result<String> {
 }
 
 fn parse_toml(source: &SourceText<'_>, files: &BTreeMap<String, String>) -> Result<Manifest> {
-    let file: File = toml::from_str(source.text).map_err(|error| wrong(source, &error))?;
+    let file: ManifestSections =
+        toml::from_str(source.text).map_err(|error| wrong(source, &error))?;
     let mut parameters = BTreeMap::new();
     for (name, table) in file.parameters {
         parameters.insert(name.clone(), parameter(source, &name, table)?);

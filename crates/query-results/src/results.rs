@@ -57,9 +57,9 @@ impl Default for ResultLimits {
 
 /// The asynchronous queries of a lake and their results. Cheap to clone.
 #[derive(Clone)]
-pub struct QueryResults(Arc<Inner>);
+pub struct QueryResults(Arc<QueryResultsInner>);
 
-struct Inner {
+struct QueryResultsInner {
     folder: PathBuf,
     limits: ResultLimits,
     clock: Arc<dyn Clock>,
@@ -89,7 +89,7 @@ impl QueryResults {
         let records = entries.filter_map(|entry| read_or_delete(&entry.path()));
         let known = records.map(|record| (record.query.id.clone(), TrackedQuery::new(record)));
         let queries = Mutex::new(known.collect());
-        let results = QueryResults(Arc::new(Inner { folder, limits, clock, queries }));
+        let results = QueryResults(Arc::new(QueryResultsInner { folder, limits, clock, queries }));
         results.delete_expired();
         results.interrupt_running();
         Ok(results)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use headwater_store::{Append, Batch};
+use headwater_store::{Append, WriteBatch};
 
 use crate::journal::{deletion_entry, delivery_entry};
 use crate::message::DeliveryState;
@@ -48,7 +48,7 @@ impl Queues {
     ) -> Result<()> {
         let entry = |sequence: &u64| deletion_entry(&queue.id, *sequence);
         let entries: Vec<Append> = sequences.iter().map(entry).collect();
-        let batch = Batch { entries, relaxed, ..Batch::default() };
+        let batch = WriteBatch { entries, relaxed, ..WriteBatch::default() };
         if let Err(error) = self.store.apply(batch).await {
             restore(queue, &sequences);
             return Err(error.into());
@@ -128,7 +128,7 @@ impl Queues {
         let changed = queue.state.lock().change_delivery(sequence, receipt_id, now, change);
         let changed = changed.ok_or_else(|| Error::NotInFlight { receipt: receipt.to_owned() })?;
         let entries = vec![delivery_entry(&queue.id, sequence, &changed)];
-        self.store.apply(Batch { entries, relaxed: true, ..Batch::default() }).await?;
+        self.store.apply(WriteBatch { entries, relaxed: true, ..WriteBatch::default() }).await?;
         queue.arrived.notify_waiters();
         Ok(())
     }

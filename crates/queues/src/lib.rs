@@ -13,8 +13,8 @@ mod batch;
 mod delete;
 mod error;
 mod event_record;
+mod event_source_mapping;
 mod journal;
-mod mapping;
 mod message;
 mod message_filter;
 mod message_state;
@@ -29,7 +29,7 @@ mod taken_messages;
 pub use attributes::{QueueAttributes, RedrivePolicy, is_queue_name};
 pub use batch::{batch_bytes, failed_message_ids, ordered_group, split_processed};
 pub use error::{Error, Result};
-pub use mapping::{MappingSettings, QueueMapping, QueueMappings};
+pub use event_source_mapping::{EventSourceMapping, EventSourceMappings, MappingSettings};
 pub use message::{
     MessageAttribute, NewMessage, ReceivedMessage, SentMessage, StoredMessage, attributes_md5,
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_model::Clock;
-use headwater_store::{Append, Batch, Store};
+use headwater_store::{Append, Store, WriteBatch};
 use parking_lot::RwLock;
 
 use crate::journal::{
@@ -204,7 +204,7 @@ impl Queues {
         let _guard = self.changes.lock().await;
         let queue = self.queue(name)?;
         let entries = vec![Append::tombstone(QUEUES, name)];
-        self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         self.open.write().remove(name);
         *queue.state.lock() = QueueState::deleted();
         queue.arrived.notify_waiters();
@@ -247,7 +247,7 @@ impl Queues {
 
     async fn put(&self, info: &QueueRecord) -> Result<()> {
         let entries = vec![Append::put(QUEUES, &info.name, encode(info))];
-        self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         Ok(())
     }
 
@@ -328,7 +328,7 @@ async fn read_states(
         state.deduplicate(id, DeduplicationEntry { sequence, message, sent });
     }
     if !removed.is_empty() {
-        let batch = Batch { entries: removed, relaxed: true, ..Batch::default() };
+        let batch = WriteBatch { entries: removed, relaxed: true, ..WriteBatch::default() };
         store.apply(batch).await?;
     }
     for id in infos.keys() {

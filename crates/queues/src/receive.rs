@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use headwater_store::{Batch, JournalEntry, KeyRange};
+use headwater_store::{JournalEntry, KeyRange, WriteBatch};
 use tokio::time::Instant;
 
 use crate::journal::{MESSAGES, decode, deletion_entry, delivery_entry, key, message_entry};
@@ -173,7 +173,9 @@ impl Queues {
         if !entries.is_empty() {
             // This write is not synced to disk. If a power failure undoes it, the messages are
             // visible again before their timeout, which "at least once" allows.
-            self.store.apply(Batch { entries, relaxed: true, ..Batch::default() }).await?;
+            self.store
+                .apply(WriteBatch { entries, relaxed: true, ..WriteBatch::default() })
+                .await?;
         }
         Ok(messages)
     }
@@ -241,7 +243,7 @@ impl Queues {
             entries.push(message_entry(&target.id, sequence, &message));
             added.push(sequence);
         }
-        let stored = self.store.apply(Batch { entries, ..Batch::default() }).await;
+        let stored = self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await;
         if let Err(error) = stored {
             restore(queue, &dead);
             let mut state = target.state.lock();

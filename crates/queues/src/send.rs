@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use headwater_model::Timestamp;
-use headwater_store::{Append, Batch, Error as StoreError, UniqueKey};
+use headwater_store::{Append, Error as StoreError, UniqueKey, WriteBatch};
 
 use crate::journal::{DEDUPLICATION, encode, key, message_entry, trim};
 use crate::message::{NewMessage, SentMessage, StoredMessage, body_md5, sequence_text};
@@ -97,7 +97,8 @@ impl Queues {
             return Ok(sending.outcomes);
         }
         let (entries, unique) = (sending.entries, once.into_iter().collect());
-        let stored = self.store.apply(Batch { entries, unique, ..Batch::default() }).await;
+        let stored =
+            self.store.apply(WriteBatch { entries, unique, ..WriteBatch::default() }).await;
         {
             let mut state = queue.state.lock();
             if let Err(error) = stored {

@@ -13,7 +13,7 @@ use chrono::TimeDelta;
 use headwater_model::{FixedClock, ObjectId, Timestamp};
 use headwater_queues::{NewMessage, Queues, ReceiveOptions};
 use headwater_store::{
-    Batch, BatchResult, Error, JournalEntry, KeyRange, MemoryStore, Result, Store,
+    BatchResult, Error, JournalEntry, KeyRange, MemoryStore, Result, Store, WriteBatch,
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -95,7 +95,7 @@ impl Store for PausingStore {
         self.inner.history(journal, key_prefix, after, limit).await
     }
 
-    async fn apply(&self, batch: Batch) -> Result<BatchResult> {
+    async fn apply(&self, batch: WriteBatch) -> Result<BatchResult> {
         let fails = |left: usize| left.checked_sub(1);
         if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok() {
             return Err(Error::DiskFull);

@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use headwater_model::{ErrorCode, Principal, Problem};
 use headwater_service::S3Operations;
 use headwater_service::objects::{
-    Condition, CopyRequest, NewObject, ObjectHeaders, ObjectPath, ObjectRecord,
+    CopyRequest, NewObject, ObjectHeaders, ObjectPath, ObjectPrecondition, ObjectRecord,
 };
 use s3s::dto::{
     CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, DeleteObjectInput,
@@ -68,12 +68,14 @@ pub(crate) async fn put(
 pub(crate) fn condition(
     matches: Option<&ETagCondition>,
     none_match: Option<&ETagCondition>,
-) -> S3Result<Condition> {
+) -> S3Result<ObjectPrecondition> {
     match (matches, none_match) {
-        (None, None) => Ok(Condition::Always),
-        (Some(ETagCondition::Any), None) => Ok(Condition::Exists),
-        (Some(ETagCondition::ETag(tag)), None) => Ok(Condition::Matches(tag.value().to_owned())),
-        (None, Some(ETagCondition::Any)) => Ok(Condition::Absent),
+        (None, None) => Ok(ObjectPrecondition::Always),
+        (Some(ETagCondition::Any), None) => Ok(ObjectPrecondition::Exists),
+        (Some(ETagCondition::ETag(tag)), None) => {
+            Ok(ObjectPrecondition::Matches(tag.value().to_owned()))
+        }
+        (None, Some(ETagCondition::Any)) => Ok(ObjectPrecondition::Absent),
         _ => Err(unsupported("this combination of `If-Match` and `If-None-Match`")),
     }
 }
@@ -284,12 +286,12 @@ pub(crate) async fn copy(
         if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
     };
     let condition = if conditions.is_empty() {
-        Condition::Always
+        ObjectPrecondition::Always
     } else {
         let info = service.objects().head(&principal, &from).await.map_err(s3_error_of)?;
         conditions.check_source(&info).map_err(s3_error_of)?;
         // Let the copy fail if another request replaces the source object after this check.
-        Condition::Matches(info.etag)
+        ObjectPrecondition::Matches(info.etag)
     };
     let copied =
         service.objects().copy(&principal, CopyRequest { from, to, headers, condition }).await;
@@ -361,6 +363,6 @@ async fn delete_one(
     principal: &Principal,
     path: &ObjectPath,
 ) -> S3Result<()> {
-    let deleted = service.objects().delete(principal, path, &Condition::Always).await;
+    let deleted = service.objects().delete(principal, path, &ObjectPrecondition::Always).await;
     deleted.map_err(s3_error_of)
 }

@@ -21,15 +21,15 @@ mod spawner_protocol;
 
 pub use channel::{Channel, ChannelMessage};
 pub use error::{Error, Result};
-pub use limits::{EnvironmentVariables, LimitSettings, Limits};
+pub use limits::{EnvironmentVariables, LimitSource, Limits};
 pub use network::{
     AllowedHost, ConnectionCap, DeniedHosts, EgressPolicy, MessageCallback, Network, ProxySockets,
     is_own_address, nameservers, serve_proxy,
 };
 pub use process_identity::{current_identity, is_stale};
-pub use server_connection_policy::{ConnectionPolicy, LocationCheck, ServerName};
+pub use server_connection_policy::{ConnectionPolicy, LocationCheck, ServerAddress};
 pub use spawner::{set_default_time_slice, set_short_time_slice, spawner_main, tmpfs};
-pub use spawner_client::{RunningProcess, SpawnCommand, Spawner};
+pub use spawner_client::{RunningProcess, Spawner, SpawnerCommand};
 pub use spawner_protocol::{
     CloneSpec, ExitStatus, HostReport, ProcessEnd, ProcessIsolation, ProcessSpec, ResourceUsage,
     SandboxSpec, Signal,

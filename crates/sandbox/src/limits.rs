@@ -24,13 +24,13 @@ pub struct Limits {
     /// Environment variables of the function.
     pub variables: EnvironmentVariables,
     /// The place where a user can change these limits.
-    pub settings: LimitSettings,
+    pub settings: LimitSource,
 }
 
 /// A place where a user can change the limits of a function. Hints of errors name it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LimitSettings {
+pub enum LimitSource {
     /// The decorator of a Python function.
     #[default]
     Decorator,
@@ -42,20 +42,20 @@ pub enum LimitSettings {
     SqlFunction,
 }
 
-impl LimitSettings {
+impl LimitSource {
     /// Returns the hint to raise a limit. `limit` is `memory`, `timeout` or `tmp`.
     pub fn raise_hint(self, limit: &str) -> String {
         match self {
-            LimitSettings::Decorator => format!(
+            LimitSource::Decorator => format!(
                 "Raise `{limit}` in the function's decorator or in `[defaults]` of headwater.toml."
             ),
-            LimitSettings::ProjectFile => {
+            LimitSource::ProjectFile => {
                 format!("Raise `{limit}` of the function or of `[defaults]` in headwater.toml.")
             }
-            LimitSettings::SqlFunction => {
+            LimitSource::SqlFunction => {
                 format!("Raise {} with CREATE OR REPLACE FUNCTION.", limit.to_uppercase())
             }
-            LimitSettings::Deployment => format!(
+            LimitSource::Deployment => format!(
                 "Deploy the function again with a higher `--{limit}`: see `headwater function \
                  deploy --help`."
             ),
@@ -65,13 +65,13 @@ impl LimitSettings {
     /// Returns the hint to add a host to the function's allowed hosts.
     pub(crate) fn allow_hint(self, host: &str) -> String {
         let add = match self {
-            LimitSettings::Decorator => {
+            LimitSource::Decorator => {
                 format!("Add `\"{host}\"` to `network=[...]` in the function's decorator")
             }
-            LimitSettings::ProjectFile | LimitSettings::SqlFunction => {
+            LimitSource::ProjectFile | LimitSource::SqlFunction => {
                 format!("Add `\"{host}\"` to `network = [...]` of the function in headwater.toml")
             }
-            LimitSettings::Deployment => {
+            LimitSource::Deployment => {
                 format!("Deploy the function again, also with `--network {host}`")
             }
         };
@@ -136,7 +136,7 @@ impl Default for Limits {
             temp_bytes: 1 << 30,
             cpu_millis: None,
             variables: EnvironmentVariables::default(),
-            settings: LimitSettings::default(),
+            settings: LimitSource::default(),
         }
     }
 }

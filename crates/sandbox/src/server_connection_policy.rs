@@ -37,7 +37,7 @@ struct RestrictedUser {
 
 /// Address of a server, as a trigger or a destination states it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ServerName {
+pub struct ServerAddress {
     /// The scheme of the server's URL, such as `nats`.
     pub scheme: &'static str,
     /// Host name or IP address; an IPv6 address is without brackets.
@@ -46,10 +46,10 @@ pub struct ServerName {
     pub port: u16,
 }
 
-impl fmt::Display for ServerName {
+impl fmt::Display for ServerAddress {
     /// Writes the location, such as `nats://10.0.0.7:4222`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ServerName { scheme, host, port } = self;
+        let ServerAddress { scheme, host, port } = self;
         if host.contains(':') {
             write!(f, "{scheme}://[{host}]:{port}")
         } else {
@@ -88,7 +88,7 @@ impl ConnectionPolicy {
     /// Resolves the name of a server, and returns the addresses that this policy allows.
     ///
     /// Errors: `unavailable` if the name cannot be resolved; `forbidden` if no address is allowed.
-    pub async fn resolve(&self, server: &ServerName) -> Result<Vec<SocketAddr>, Problem> {
+    pub async fn resolve(&self, server: &ServerAddress) -> Result<Vec<SocketAddr>, Problem> {
         let lookup = tokio::net::lookup_host((server.host.as_str(), server.port));
         let unavailable = |reason: String| {
             let message = format!("`{}` cannot be resolved: {reason}", server.host);
@@ -104,7 +104,7 @@ impl ConnectionPolicy {
 
     fn check(
         &self,
-        server: &ServerName,
+        server: &ServerAddress,
         found: Vec<SocketAddr>,
     ) -> Result<Vec<SocketAddr>, Problem> {
         let Some(user) = &self.user else { return Ok(found) };
@@ -170,8 +170,8 @@ mod tests {
         ConnectionPolicy::restricted(Actor::User(Box::new(user)), Arc::new(allows))
     }
 
-    fn server(host: &str) -> ServerName {
-        ServerName { scheme: "kafka", host: host.to_owned(), port: 9_092 }
+    fn server(host: &str) -> ServerAddress {
+        ServerAddress { scheme: "kafka", host: host.to_owned(), port: 9_092 }
     }
 
     #[tokio::test]

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::channel::Channel;
-use crate::spawner::cgroup::{Cgroups, ProcessCgroups};
-use crate::spawner::cgroup_registry::{CgroupRecord, remove_stale};
+use crate::spawner::cgroup::{CgroupHierarchies, ProcessCgroups};
+use crate::spawner::cgroup_registry::{CgroupRegistry, remove_stale};
 use crate::spawner_protocol::{
     HostReport, ProcessEnd, ProcessSpec, Reply, Request, ResourceUsage, Signal,
 };
@@ -21,7 +21,7 @@ use crate::{Error, Result};
 /// Command that starts the spawner: usually this binary with an argument that selects
 /// [`spawner_main`](crate::spawner_main).
 #[derive(Debug, Clone)]
-pub struct SpawnCommand {
+pub struct SpawnerCommand {
     /// The program.
     pub program: PathBuf,
     /// The arguments of the program, such as `__spawner`.
@@ -31,8 +31,8 @@ pub struct SpawnCommand {
 /// Handle of the spawner process, which is restarted if it ends.
 #[derive(Debug)]
 pub struct Spawner {
-    command: SpawnCommand,
-    /// Folder of the [`CgroupRecord`]s, which list the control groups of each spawner.
+    command: SpawnerCommand,
+    /// Folder of the [`CgroupRegistry`]s, which list the control groups of each spawner.
     records: PathBuf,
     connection: Mutex<Option<Arc<Connection>>>,
     next: AtomicU64,
@@ -50,7 +50,7 @@ struct Connection {
     ends: Mutex<Option<HashMap<u64, oneshot::Sender<ProcessEnd>>>>,
     measurements: Mutex<HashMap<u64, VecDeque<UsageSender>>>,
     totals: Mutex<HashMap<u64, oneshot::Sender<Option<u64>>>>,
-    groups: OnceLock<Cgroups>,
+    groups: OnceLock<CgroupHierarchies>,
 }
 
 /// Handle of a process that the spawner runs. Dropping the handle kills the process.
@@ -97,7 +97,7 @@ impl CgroupMeter {
 impl Spawner {
     /// Starts the spawner and waits until it is ready. `records` is an existing folder for the
     /// files that list the spawner's control groups.
-    pub async fn start(command: SpawnCommand, records: PathBuf) -> Result<Self> {
+    pub async fn start(command: SpawnerCommand, records: PathBuf) -> Result<Self> {
         remove_stale(&records);
         let (connection, report) = connect(&command, &records)?;
         let report = report.await.map_err(|_| ended())?;
@@ -329,12 +329,12 @@ impl Connection {
         &self,
         ready: oneshot::Sender<HostReport>,
         records: &Path,
-    ) -> Option<CgroupRecord> {
+    ) -> Option<CgroupRegistry> {
         let (mut ready, mut record) = (Some(ready), None);
         while let Ok(Some(received)) = self.channel.receive() {
             match serde_json::from_slice(&received.bytes) {
                 Ok(Reply::Ready(report)) => {
-                    let written = CgroupRecord::write(records, &report);
+                    let written = CgroupRegistry::write(records, &report);
                     let written = written.inspect_err(
                         |error| tracing::warn!(%error, "cannot record control groups"),
                     );
@@ -370,7 +370,7 @@ fn ended() -> Error {
 /// Starts a spawner process and connects to it. The standard library uses `posix_spawn`, so the
 /// server does not fork.
 fn connect(
-    command: &SpawnCommand,
+    command: &SpawnerCommand,
     records: &Path,
 ) -> Result<(Arc<Connection>, oneshot::Receiver<HostReport>)> {
     let (own, other) = Channel::pair().map_err(Error::io("create a socket"))?;

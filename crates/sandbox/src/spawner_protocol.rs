@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spawner::cgroup::Cgroups;
+use crate::spawner::cgroup::CgroupHierarchies;
 
 /// Request of the server to the spawner.
 #[derive(Debug, Serialize, Deserialize)]
@@ -150,7 +150,7 @@ pub struct HostReport {
     pub(crate) identity: String,
     /// The spawner's control groups. The server reads the usage from them, and removes them if the
     /// spawner is killed.
-    pub(crate) groups: Cgroups,
+    pub(crate) groups: CgroupHierarchies,
 }
 
 /// Exit status and resource usage of an ended process.

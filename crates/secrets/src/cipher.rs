@@ -3,13 +3,13 @@
 //! older version.
 
 use aes_gcm::aead::{Aead, OsRng, Payload};
-use aes_gcm::{AeadCore, Aes256Gcm, Key as CipherKey, KeyInit, Nonce};
+use aes_gcm::{AeadCore, Aes256Gcm, EncryptionKey as CipherKey, KeyInit, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::encryption_key::Key;
+use crate::encryption_key::EncryptionKey;
 
 /// Size of a nonce in bytes.
 const NONCE_BYTES: usize = 12;
@@ -39,7 +39,7 @@ impl SecretVersion<'_> {
 impl EncryptedValue {
     /// Encrypts a value; `None` if the value is too large for the cipher, which is impossible for
     /// secrets.
-    pub(crate) fn seal(key: &Key, id: SecretVersion, value: &str) -> Option<Self> {
+    pub(crate) fn seal(key: &EncryptionKey, id: SecretVersion, value: &str) -> Option<Self> {
         let nonce = Aes256Gcm::generate_nonce(&mut OsRng);
         let aad = id.associated_data();
         let payload = Payload { msg: value.as_bytes(), aad: aad.as_bytes() };
@@ -50,7 +50,7 @@ impl EncryptedValue {
 
     /// Decrypts the value; `None` if the record was modified, or belongs to another secret, version
     /// or key.
-    pub(crate) fn open(&self, key: &Key, id: SecretVersion) -> Option<Zeroizing<String>> {
+    pub(crate) fn open(&self, key: &EncryptionKey, id: SecretVersion) -> Option<Zeroizing<String>> {
         let data = STANDARD.decode(&self.data).ok()?;
         let (nonce, sealed) = data.split_at_checked(NONCE_BYTES)?;
         let aad = id.associated_data();
@@ -60,6 +60,6 @@ impl EncryptedValue {
     }
 }
 
-fn cipher(key: &Key) -> Aes256Gcm {
+fn cipher(key: &EncryptionKey) -> Aes256Gcm {
     Aes256Gcm::new(CipherKey::<Aes256Gcm>::from_slice(&key.bytes))
 }

@@ -35,35 +35,35 @@ pub enum KeySource {
 }
 
 /// A key and its id. An encrypted record contains the id of its key.
-pub(crate) struct Key {
+pub(crate) struct EncryptionKey {
     pub(crate) bytes: Zeroizing<Vec<u8>>,
     pub(crate) id: String,
 }
 
 /// The keys of a source.
-pub(crate) struct Keys {
+pub(crate) struct EncryptionKeys {
     /// The key that encrypts.
-    pub(crate) current: Key,
+    pub(crate) current: EncryptionKey,
     /// Earlier keys, which only decrypt.
-    pub(crate) earlier: Vec<Key>,
+    pub(crate) earlier: Vec<EncryptionKey>,
 }
 
-impl Keys {
+impl EncryptionKeys {
     fn parse(text: &str, origin: impl Fn() -> String) -> Result<Self> {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let keys: Option<Vec<Key>> = lines.map(Key::parse).collect();
+        let keys: Option<Vec<EncryptionKey>> = lines.map(EncryptionKey::parse).collect();
         let mut keys = keys.unwrap_or_default().into_iter();
         let current = keys.next().ok_or_else(|| Error::InvalidKey { origin: origin() })?;
-        Ok(Keys { current, earlier: keys.collect() })
+        Ok(EncryptionKeys { current, earlier: keys.collect() })
     }
 
     /// Returns the key with an id.
-    pub(crate) fn find(&self, id: &str) -> Option<&Key> {
+    pub(crate) fn find(&self, id: &str) -> Option<&EncryptionKey> {
         std::iter::once(&self.current).chain(&self.earlier).find(|key| key.id == id)
     }
 }
 
-impl Key {
+impl EncryptionKey {
     fn parse(text: &str) -> Option<Self> {
         let bytes = STANDARD.decode(text).map(Zeroizing::new);
         let bytes = bytes.ok().filter(|bytes| bytes.len() == KEY_BYTES)?;
@@ -71,13 +71,13 @@ impl Key {
         // bits.
         let mut id = hex::encode(Sha256::digest(&*bytes));
         id.truncate(ID_DIGITS);
-        Some(Key { bytes, id })
+        Some(EncryptionKey { bytes, id })
     }
 }
 
 impl KeySource {
     /// Returns the keys; `None` if their file does not exist.
-    pub(crate) async fn find(&self) -> Result<Option<Keys>> {
+    pub(crate) async fn find(&self) -> Result<Option<EncryptionKeys>> {
         match self {
             KeySource::File(path) => read(path),
             KeySource::Command(command) => run(command).await.map(Some),
@@ -87,7 +87,7 @@ impl KeySource {
     /// Returns the keys.
     ///
     /// Error: `file_not_found` if their file does not exist.
-    pub(crate) async fn get(&self) -> Result<Keys> {
+    pub(crate) async fn get(&self) -> Result<EncryptionKeys> {
         let keys = self.find().await?;
         keys.ok_or_else(|| match self {
             KeySource::File(path) => Error::NoKey { path: path.clone() },
@@ -96,7 +96,7 @@ impl KeySource {
     }
 
     /// Returns the keys, and creates the file with a key if it does not exist.
-    pub(crate) async fn get_or_create(&self) -> Result<Keys> {
+    pub(crate) async fn get_or_create(&self) -> Result<EncryptionKeys> {
         match (self.find().await?, self) {
             (Some(keys), _) => Ok(keys),
             (None, KeySource::File(path)) => {
@@ -108,7 +108,7 @@ impl KeySource {
     }
 }
 
-fn read(path: &Path) -> Result<Option<Keys>> {
+fn read(path: &Path) -> Result<Option<EncryptionKeys>> {
     let failed = |source| Error::File { path: path.to_owned(), action: "read", source };
     let metadata = match std::fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -119,7 +119,7 @@ fn read(path: &Path) -> Result<Option<Keys>> {
         return Err(Error::ExposedKey { path: path.to_owned(), mode });
     }
     let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
-    Keys::parse(&text, || format!("key file `{}`", path.display())).map(Some)
+    EncryptionKeys::parse(&text, || format!("key file `{}`", path.display())).map(Some)
 }
 
 /// Writes a new key. If another process creates the file at the same time, keeps the file of that
@@ -147,7 +147,7 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
-async fn run(command: &str) -> Result<Keys> {
+async fn run(command: &str) -> Result<EncryptionKeys> {
     let failed = |reason| Error::KeyCommand { command: command.to_owned(), reason };
     let mut shell = tokio::process::Command::new("/bin/sh");
     shell.args(["-c", command]).stdin(std::process::Stdio::null()).kill_on_drop(true);
@@ -157,7 +157,7 @@ async fn run(command: &str) -> Result<Keys> {
     }
     let printed = Zeroizing::new(output.stdout);
     let text = std::str::from_utf8(&printed).unwrap_or_default();
-    Keys::parse(text, || format!("the output of `{command}`"))
+    EncryptionKeys::parse(text, || format!("the output of `{command}`"))
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{Clock, Secret, Timestamp};
-use headwater_store::{Batch, RefChange, RefPrecondition, Store};
+use headwater_store::{RefChange, RefPrecondition, Store, WriteBatch};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::cipher::{EncryptedValue, SecretVersion};
-use crate::encryption_key::Keys;
+use crate::encryption_key::EncryptionKeys;
 use crate::{Error, KeySource, Result, check_name};
 
 /// Maximum size of a value, in bytes.
@@ -138,7 +138,7 @@ impl SecretStore {
             expected: RefPrecondition::Anything,
             value: Some(key.id.clone().into()),
         };
-        self.store.apply(Batch { refs: vec![change], ..Batch::default() }).await?;
+        self.store.apply(WriteBatch { refs: vec![change], ..WriteBatch::default() }).await?;
         let sealed = EncryptedValue::seal(&key, SecretVersion { name: label, version: 0 }, value);
         let sealed = sealed.ok_or_else(|| corrupt(label))?;
         serde_json::to_string(&sealed).map_err(|_| corrupt(label))
@@ -155,7 +155,7 @@ impl SecretStore {
 
     /// Returns the keys for encrypting a new value. If encrypted values exist but the key file is
     /// missing, creates no new key, because it could not decrypt them.
-    async fn keys_to_encrypt(&self) -> Result<Keys> {
+    async fn keys_to_encrypt(&self) -> Result<EncryptionKeys> {
         let is_used = self.store.reference(SEALED).await?.is_some();
         if is_used || !self.store.references(PREFIX, None, 1).await?.is_empty() {
             return self.key.get().await;
@@ -166,7 +166,7 @@ impl SecretStore {
     /// Encrypts with the current key all secrets that earlier keys encrypted, so that a user can
     /// remove the earlier keys. Skips a secret that another request changes meanwhile, because the
     /// next use of secrets repeats this.
-    async fn replace_earlier_keys(&self, keys: &Keys) -> Result<()> {
+    async fn replace_earlier_keys(&self, keys: &EncryptionKeys) -> Result<()> {
         if keys.earlier.is_empty() {
             return Ok(());
         }
@@ -200,7 +200,8 @@ impl SecretStore {
     async fn replace(&self, name: &str, before: Option<Bytes>, value: Option<Bytes>) -> Result<()> {
         let expected = before.map_or(RefPrecondition::Absent, RefPrecondition::Value);
         let change = RefChange { name: reference(name), expected, value };
-        let applied = self.store.apply(Batch { refs: vec![change], ..Batch::default() }).await;
+        let applied =
+            self.store.apply(WriteBatch { refs: vec![change], ..WriteBatch::default() }).await;
         match applied {
             Err(headwater_store::Error::Conflict { .. }) => {
                 Err(Error::Conflict { name: name.to_owned() })
@@ -211,7 +212,7 @@ impl SecretStore {
 }
 
 impl EncryptedValue {
-    fn open_with(&self, keys: &Keys, id: SecretVersion) -> Result<Zeroizing<String>> {
+    fn open_with(&self, keys: &EncryptionKeys, id: SecretVersion) -> Result<Zeroizing<String>> {
         let Some(key) = keys.find(&self.key) else {
             let (stored, current) = (self.key.clone(), keys.current.id.clone());
             return Err(Error::OtherKey { name: id.name.to_owned(), stored, current });
@@ -221,7 +222,7 @@ impl EncryptedValue {
 }
 
 impl SecretRecord {
-    fn open(&self, keys: &Keys, name: &str) -> Result<Zeroizing<String>> {
+    fn open(&self, keys: &EncryptionKeys, name: &str) -> Result<Zeroizing<String>> {
         self.sealed.open_with(keys, SecretVersion { name, version: self.version })
     }
 
@@ -315,7 +316,7 @@ mod tests {
             expected: RefPrecondition::Anything,
             value: Some(stored[0].1.clone()),
         };
-        let batch = Batch { refs: vec![change], ..Batch::default() };
+        let batch = WriteBatch { refs: vec![change], ..WriteBatch::default() };
         store.apply(batch).await.expect("a batch");
         let exchanged = secrets.values(&["B".to_owned()]).await;
         assert_eq!(code(exchanged), Some(ErrorCode::Corrupt));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use headwater_flight::FlightLimits;
 use headwater_service::ServiceConfig;
 
-use crate::{NetworkConfig, SpawnCommand};
+use crate::{NetworkConfig, SpawnerCommand};
 
 /// Configuration of a server.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ pub struct ServerConfig {
 
 impl ServerConfig {
     /// Creates the configuration of a server without listeners.
-    pub fn new(lake_dir: &Path, spawner: SpawnCommand) -> Self {
+    pub fn new(lake_dir: &Path, spawner: SpawnerCommand) -> Self {
         ServerConfig {
             service: ServiceConfig::new(lake_dir, spawner),
             http: None,

@@ -191,7 +191,7 @@ fn preflight() -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::TlsConfig;
+    use crate::network::CertificateSource;
 
     fn rules(config: &NetworkConfig, address: &str) -> HostAndOriginRules {
         HostAndOriginRules::new(config, address.parse().expect("an address"))
@@ -252,7 +252,7 @@ mod tests {
             assert!(!check(&plain, "localhost:4280", Some(origin)), "{origin}");
         }
         let config = NetworkConfig {
-            tls: Some(TlsConfig::SelfSigned),
+            tls: Some(CertificateSource::SelfSigned),
             hosts: vec!["lake.example".to_owned()],
             origins: vec!["https://app.example".parse().expect("an origin")],
             ..NetworkConfig::default()

@@ -44,14 +44,14 @@ pub use error::{Error, Result};
 pub use headwater_flight::FlightLimits;
 pub use headwater_service::{
     Access, CloudSettings, Credential, FunctionSource, Isolation, KeySource, NewUser, OidcConfig,
-    ServiceConfig, SpawnCommand, WarehouseOptions, make_folder, read_function, read_project,
+    ServiceConfig, SpawnerCommand, WarehouseOptions, make_folder, read_function, read_project,
     set_short_time_slice, spawner_main, write_function_archive,
 };
 pub use headwater_telemetry::{Telemetry, TelemetryOptions};
 pub use http::openapi;
 pub use lake_lock::ServerRecord;
 pub use listeners::HttpListener;
-pub use network::{NetworkConfig, TlsConfig, WebPageOrigin};
+pub use network::{CertificateSource, NetworkConfig, WebPageOrigin};
 pub use server::Server;
 pub use server_handle::ServerHandle;
 pub use unix_socket::connect_socket;

@@ -169,7 +169,8 @@ impl BoundListeners {
         let mut loops = JoinSet::new();
         let token = self.token.as_ref().map(|file| file.token.clone());
         if let Some(listener) = self.postgres {
-            let shared = postgres::Shared::new(app.clone(), self.tls.clone(), token.is_some());
+            let shared =
+                postgres::ListenerState::new(app.clone(), self.tls.clone(), token.is_some());
             loops.spawn(postgres::serve(listener, shared, closing.clone()));
         }
         if let Some(tls) = self.tls.clone() {
@@ -178,7 +179,7 @@ impl BoundListeners {
                 .spawn(async move { closing.run_until_cancelled(tls.watch()).await.unwrap_or(()) });
         }
         if let Some(listener) = self.s3 {
-            let protocol = TcpProtocol {
+            let protocol = TcpConnectionSettings {
                 router: tcp_router(&s3::router(app), None, self.timeouts.write),
                 tls: self.tls.clone(),
                 token: token.clone(),
@@ -190,7 +191,7 @@ impl BoundListeners {
             loops.spawn(serve(listener, start, closing.clone()));
         }
         if let Some(listener) = self.tcp {
-            let protocol = TcpProtocol {
+            let protocol = TcpConnectionSettings {
                 router: tcp_router(router, self.rules, self.timeouts.write),
                 tls: self.tls,
                 token,
@@ -309,7 +310,7 @@ fn tcp_router(
 
 /// Settings for the connections of a TCP listener.
 #[derive(Clone)]
-struct TcpProtocol {
+struct TcpConnectionSettings {
     router: Router,
     tls: Option<TlsSettings>,
     token: Option<ServerToken>,
@@ -320,9 +321,9 @@ async fn serve_tcp(
     stream: TcpStream,
     address: SocketAddr,
     watcher: Watcher,
-    protocol: TcpProtocol,
+    protocol: TcpConnectionSettings,
 ) {
-    let TcpProtocol { router, tls, token, timeouts } = protocol;
+    let TcpConnectionSettings { router, tls, token, timeouts } = protocol;
     // Without this option, the kernel would delay small parts of a response until earlier parts are
     // acknowledged.
     let _ = stream.set_nodelay(true);

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Default)]
 pub struct NetworkConfig {
     /// Certificate of the HTTP listener; `None` for unencrypted HTTP.
-    pub tls: Option<TlsConfig>,
+    pub tls: Option<CertificateSource>,
     /// True if a proxy in front of the server provides TLS, and sends the client's address in
     /// `X-Forwarded-For`.
     pub behind_proxy: bool,
@@ -27,7 +27,7 @@ pub struct NetworkConfig {
 
 /// The source of a certificate.
 #[derive(Debug, Clone)]
-pub enum TlsConfig {
+pub enum CertificateSource {
     /// PEM files: the certificate with its chain, and its private key.
     Files {
         /// The certificate, followed by its intermediate certificates.
@@ -122,7 +122,8 @@ mod tests {
     fn an_address_that_other_machines_reach_needs_tls_and_authentication() {
         let plain = NetworkConfig::default();
         let proxied = NetworkConfig { behind_proxy: true, ..NetworkConfig::default() };
-        let tls = NetworkConfig { tls: Some(TlsConfig::SelfSigned), ..NetworkConfig::default() };
+        let tls =
+            NetworkConfig { tls: Some(CertificateSource::SelfSigned), ..NetworkConfig::default() };
         for address in ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             let address = address.parse().expect("an address");
             assert!(plain.check_address(address, false).is_ok(), "{address}");

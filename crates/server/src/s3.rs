@@ -25,16 +25,16 @@ pub fn router(app: &App) -> Router {
         .layer(from_fn(panic::catch))
         .layer(from_fn(expect_continue::close_if_unread))
         .layer(from_fn_with_state(app.activity.of_protocol("s3"), request_activity::count))
-        .with_state(Shared { app: app.clone(), protocol })
+        .with_state(S3ListenerState { app: app.clone(), protocol })
 }
 
 #[derive(Clone)]
-struct Shared {
+struct S3ListenerState {
     app: App,
     protocol: S3Protocol,
 }
 
-async fn answer(State(shared): State<Shared>, request: Request) -> Response {
+async fn answer(State(shared): State<S3ListenerState>, request: Request) -> Response {
     let peer = request.extensions().get::<TcpPeer>().map(|peer| peer.address);
     let address: Option<IpAddr> =
         peer.map(|peer| client_address(&shared.app, peer, request.headers()));

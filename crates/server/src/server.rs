@@ -9,7 +9,7 @@ use crate::listeners::{BoundListeners, HttpListener, OpenListeners};
 use crate::server_handle::ServerParts;
 use crate::server_state::AppState;
 use crate::tls::TlsSettings;
-use crate::{Error, Result, ServerConfig, ServerHandle, TlsConfig, router};
+use crate::{CertificateSource, Error, Result, ServerConfig, ServerHandle, router};
 
 /// Maximum time for which a shutdown waits for the export of the last trace spans.
 const TRACES_PATIENCE: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ impl Server {
         listener: Option<HttpListener>,
     ) -> Result<ServerHandle> {
         config.service.lake_dir = make_folder(&config.service.lake_dir)?;
-        if let Some(TlsConfig::Files { key, .. }) = &config.network.tls {
+        if let Some(CertificateSource::Files { key, .. }) = &config.network.tls {
             config.service.credentials.push(key.clone());
         }
         let lock = LakeLock::take(&config.service.lake_dir, config.lock_wait).await?;

@@ -2,7 +2,7 @@
 
 use headwater_executors::limits;
 use headwater_model::{AcceptedEvent, Actor, CloudEvent, ErrorCode, Principal, Problem, ResultExt};
-use headwater_triggers::{EventCall, NewEvents};
+use headwater_triggers::{EventBatch, EventCall};
 
 use crate::invocation::Invocations;
 
@@ -36,7 +36,7 @@ impl Invocations {
             author: principal.author().to_owned(),
             actor: Actor::of(principal).without_token(),
         };
-        triggers.accept_events(NewEvents { call, events }).await.or_problem()
+        triggers.accept_events(EventBatch { call, events }).await.or_problem()
     }
 }
 

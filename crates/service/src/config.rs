@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use headwater_functions::{Isolation, SpawnCommand};
+use headwater_functions::{Isolation, SpawnerCommand};
 use headwater_jobs::KindLimits;
 use headwater_lake::WarehouseOptions;
 use headwater_model::JobKind;
@@ -35,7 +35,7 @@ pub struct ServiceConfig {
     pub remove_orphans: bool,
     /// Command line that starts this program as the spawner, the process that creates function
     /// processes.
-    pub spawner: SpawnCommand,
+    pub spawner: SpawnerCommand,
     /// Folder of downloads and environments, shared by all lakes of the user.
     pub cache_dir: PathBuf,
     /// Folders to search for Python interpreters and `uv` before the default locations.
@@ -69,7 +69,7 @@ pub struct ServiceConfig {
 
 impl ServiceConfig {
     /// Creates the default configuration of a lake: one function per processor, 4 GiB of memory.
-    pub fn new(lake_dir: &Path, spawner: SpawnCommand) -> Self {
+    pub fn new(lake_dir: &Path, spawner: SpawnerCommand) -> Self {
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         ServiceConfig {
             lake_dir: lake_dir.to_owned(),

@@ -12,11 +12,13 @@ use headwater_model::{Principal, Problem};
 use crate::service::{Components, Service};
 
 /// A function that signals a connection by its number. Returns false if there is none.
-type SendSignal = fn(&OwnConnections, i32) -> bool;
+type SendSignal = fn(&VisibleConnections, i32) -> bool;
 
 /// The SQL functions that signal a connection, and the signal of each.
-const SIGNALS: [(&str, SendSignal); 2] =
-    [("pg_cancel_backend", OwnConnections::cancel), ("pg_terminate_backend", OwnConnections::end)];
+const SIGNALS: [(&str, SendSignal); 2] = [
+    ("pg_cancel_backend", VisibleConnections::cancel),
+    ("pg_terminate_backend", VisibleConnections::end),
+];
 
 /// Operations on the connections of clients.
 #[derive(Clone)]
@@ -68,13 +70,13 @@ impl ClientConnections {
 }
 
 /// The connections that a principal may see and end.
-pub(crate) struct OwnConnections {
+pub(crate) struct VisibleConnections {
     connections: Connections,
     principal: Principal,
     sees_all: bool,
 }
 
-impl OwnConnections {
+impl VisibleConnections {
     fn includes(&self, connection: &ConnectionState) -> bool {
         self.sees_all || connection.is_of(&self.principal)
     }
@@ -96,8 +98,8 @@ impl OwnConnections {
 
 impl Components {
     /// Returns the connections that a principal may see and end.
-    pub(crate) fn connections_of(&self, principal: &Principal) -> OwnConnections {
-        OwnConnections {
+    pub(crate) fn connections_of(&self, principal: &Principal) -> VisibleConnections {
+        VisibleConnections {
             connections: self.connections.clone(),
             principal: principal.clone(),
             sees_all: self.is_unlimited(principal),

@@ -13,7 +13,7 @@ use headwater_executors::{EVERY, ExportTarget, not_written, record_denial};
 use headwater_model::{
     Action, ErrorCode, FileFormat, JobId, Object, Principal, Problem, ResultExt,
 };
-use headwater_objects::BucketStore;
+use headwater_objects::BucketObjectStore;
 use headwater_tables::CloudUrl;
 
 use crate::object::origin_of;
@@ -48,11 +48,13 @@ impl CopyTarget {
     ) -> Result<Self, Problem> {
         let CopyToStatement { location, format } = file;
         let objects = &components.buckets.objects;
-        if let Some(path) = BucketStore::lake_object_path(objects, &location).await.or_problem()? {
+        if let Some(path) =
+            BucketObjectStore::lake_object_path(objects, &location).await.or_problem()?
+        {
             let object = Object::object_in(&path.bucket, &path.key);
             components.authorize(principal, Action::Write, &object)?;
             let objects = objects.changed_by(origin_of(principal));
-            let store = BucketStore::new(objects, &path.bucket);
+            let store = BucketObjectStore::new(objects, &path.bucket);
             let file = ExportTarget::in_store(Arc::new(store), &path.key, &location)?;
             return Ok(CopyTarget { file, location, format });
         }

@@ -22,8 +22,8 @@ use headwater_model::{
 };
 use tokio::io::AsyncWriteExt;
 
+use crate::event_source_mapping::EventSourceMappings;
 use crate::layer::Layers;
-use crate::queue_mapping::QueueMappings;
 use crate::service::Components;
 use crate::trigger::Triggers;
 
@@ -82,7 +82,8 @@ impl DeployedFunctions {
     /// may see them.
     async fn callers(&self, principal: &Principal, name: &str) -> Vec<String> {
         let triggers = Triggers(self.0.clone()).list(principal).await.unwrap_or_default();
-        let mappings = QueueMappings(self.0.clone()).list(principal).await.unwrap_or_default();
+        let mappings =
+            EventSourceMappings(self.0.clone()).list(principal).await.unwrap_or_default();
         let calls = |called: &str| split_name(called).0 == name;
         let triggers = triggers.into_iter().map(|one| one.trigger);
         let triggers = triggers.filter(|one| one.function.as_deref().is_some_and(calls));

@@ -26,7 +26,7 @@ const TABLE: &str = "files";
 
 /// The rows that are read to determine the columns of files.
 #[derive(Debug, Clone, Copy)]
-enum InferredRows {
+enum InferenceRows {
     /// The first rows of the first files.
     First,
     All,
@@ -48,12 +48,12 @@ pub async fn describe(
     if let Some(user) = principal.user_name().filter(|_| !calls.is_empty()) {
         components.jobs.check_day_quota(user).await.or_problem()?;
     }
-    register_columns(components, principal, session, &calls, InferredRows::First).await?;
+    register_columns(components, principal, session, &calls, InferenceRows::First).await?;
     match Box::pin(session.describe(&statement)).await {
         Err(_) if !calls.is_empty() => {}
         described => return described.or_problem(),
     }
-    register_columns(components, principal, session, &calls, InferredRows::All).await?;
+    register_columns(components, principal, session, &calls, InferenceRows::All).await?;
     Box::pin(session.describe(&statement)).await.or_problem()
 }
 
@@ -63,14 +63,14 @@ async fn register_columns(
     principal: &Principal,
     session: &Session,
     calls: &[FileCall],
-    rows: InferredRows,
+    rows: InferenceRows,
 ) -> Result<(), Problem> {
     for call in calls {
         let (importer, request) = importer(components, principal, call.clone()).await?;
         let read = ByteCounter::default();
         let columns = match rows {
-            InferredRows::First => importer.describe(&request, &read).await,
-            InferredRows::All => importer.open(&request, &read).await.map(|rows| rows.schema()),
+            InferenceRows::First => importer.describe(&request, &read).await,
+            InferenceRows::All => importer.open(&request, &read).await.map(|rows| rows.schema()),
         };
         let rights = &components.import_rights;
         let columns = columns.map_err(|error| rights.to_problem(principal, None, &error))?;
@@ -100,7 +100,7 @@ pub async fn register(
         let rights = &components.import_rights;
         let rows = rows.map_err(|error| rights.to_problem(principal, Some(job), &error))?;
         let opened = usage.read.get() - before;
-        let stored = StoredRows { name, rows, opened, usage: usage.clone() };
+        let stored = FileRowSource { name, rows, opened, usage: usage.clone() };
         session.register_stored(&relation, Arc::new(stored));
     }
     Ok(statement)
@@ -133,7 +133,7 @@ async fn importer(
 
 /// The rows of files as a table of the engine.
 #[derive(Debug)]
-struct StoredRows {
+struct FileRowSource {
     /// The paths or URLs of the files, as written in the statement.
     name: String,
     rows: FileRows,
@@ -142,7 +142,7 @@ struct StoredRows {
     usage: FileReadCounters,
 }
 
-impl RowSource for StoredRows {
+impl RowSource for FileRowSource {
     fn schema(&self) -> SchemaRef {
         self.rows.schema()
     }

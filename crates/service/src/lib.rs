@@ -23,6 +23,7 @@ mod deployed_function;
 mod deployment;
 mod environment;
 mod error;
+mod event_source_mapping;
 mod file_functions;
 mod function_url;
 mod grant;
@@ -39,7 +40,6 @@ mod namespace;
 mod object;
 mod operation_job;
 mod queue;
-mod queue_mapping;
 mod queue_worker;
 mod reference;
 mod restriction;
@@ -77,8 +77,8 @@ pub use error::{Error, Result};
 pub use function_url::FunctionUrlChange;
 pub use grant::Grants;
 pub use headwater_queues::{
-    Error as QueueError, MappingSettings, MessageAttribute, NewMessage, QueueMapping, QueueRecord,
-    ReceiveOptions, ReceivedMessage, SentMessage, attributes_md5,
+    Error as QueueError, EventSourceMapping, MappingSettings, MessageAttribute, NewMessage,
+    QueueRecord, ReceiveOptions, ReceivedMessage, SentMessage, attributes_md5,
 };
 pub use iceberg::Iceberg;
 pub use import::Imports;
@@ -126,7 +126,7 @@ pub use headwater_function_store::{
 };
 pub use headwater_functions::{
     Argument, ArgumentValue, FunctionResult, Isolation, LambdaCallParts, ProvisionedStatus,
-    ResponsePart, ResponseSender, ResultKind, SharedTable, SpawnCommand, make_folder,
+    ResponsePart, ResponseSender, ResultKind, SharedTable, SpawnerCommand, make_folder,
     set_short_time_slice, spawner_main,
 };
 pub use headwater_jobs::{JobContext, JobFilter, UsageGroup, UsageGrouping};
@@ -140,10 +140,10 @@ pub use headwater_triggers::TriggerEventFilter;
 /// Types of the operations on buckets and objects.
 pub mod objects {
     pub use headwater_objects::{
-        Bucket, CompletedPart, Condition, ContentStream, CopyRequest, ListEntry, ListRequest,
-        ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectHeaders, ObjectPath,
+        Bucket, CompletedPart, ContentStream, CopyRequest, ListEntry, ListRequest, ListedPart,
+        ListedUpload, Listing, NewObject, NewUpload, ObjectHeaders, ObjectPath, ObjectPrecondition,
         ObjectRecord, OpenObject, UploadTarget,
     };
 }
+pub use event_source_mapping::{EventSourceMappings, MappingStatus};
 pub use queue::Queues;
-pub use queue_mapping::{MappingStatus, QueueMappings};

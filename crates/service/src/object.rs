@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use headwater_model::{Action, Object, Principal, Problem, Requester, ResultExt};
 use headwater_objects::{
-    ChangeOrigin, CompletedPart, Condition, ContentStream, CopyRequest, Error, ListRequest,
-    ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectPath, ObjectRecord, OpenObject,
-    UploadTarget,
+    ChangeOrigin, CompletedPart, ContentStream, CopyRequest, Error, ListRequest, ListedPart,
+    ListedUpload, Listing, NewObject, NewUpload, ObjectPath, ObjectPrecondition, ObjectRecord,
+    OpenObject, UploadTarget,
 };
 use headwater_telemetry::current;
 
@@ -74,7 +74,7 @@ impl Objects {
         &self,
         by: &Principal,
         path: &ObjectPath,
-        condition: &Condition,
+        condition: &ObjectPrecondition,
     ) -> Result<(), Problem> {
         self.authorize(by, Action::Delete, path)?;
         self.changed_by(by).delete(path, condition).await.or_problem()
@@ -110,7 +110,7 @@ impl Objects {
         by: &Principal,
         target: &UploadTarget,
         parts: &[CompletedPart],
-        condition: &Condition,
+        condition: &ObjectPrecondition,
     ) -> Result<ObjectRecord, Problem> {
         self.authorize(by, Action::Write, &target.path)?;
         self.changed_by(by).complete(target, parts, condition).await.or_problem()

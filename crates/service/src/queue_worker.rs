@@ -16,7 +16,7 @@ use std::time::Duration;
 use headwater_functions::{Argument, ArgumentValue, FunctionResult, LambdaCallParts, ResultKind};
 use headwater_model::{Action, ErrorCode, Object, Principal, Problem, ResultExt};
 use headwater_queues::{
-    MessageFilter, QueueMapping, Queues, ReceiveOptions, ReceivedMessage, batch_bytes,
+    EventSourceMapping, MessageFilter, Queues, ReceiveOptions, ReceivedMessage, batch_bytes,
     failed_message_ids, ordered_group, parse_filters, split_processed,
 };
 use parking_lot::Mutex;
@@ -72,7 +72,7 @@ impl WorkerState {
 pub(crate) struct QueueWorker {
     components: Weak<Components>,
     queues: Queues,
-    mapping: Arc<QueueMapping>,
+    mapping: Arc<EventSourceMapping>,
     filters: Arc<Vec<MessageFilter>>,
     state: Arc<WorkerState>,
 }
@@ -80,7 +80,7 @@ pub(crate) struct QueueWorker {
 impl QueueWorker {
     pub(crate) fn new(
         components: &Arc<Components>,
-        mapping: &QueueMapping,
+        mapping: &EventSourceMapping,
         state: Arc<WorkerState>,
     ) -> Self {
         QueueWorker {

@@ -30,6 +30,7 @@ use crate::access_control::AccessControl;
 use crate::branch::Branches;
 use crate::deployment::Deployments;
 use crate::environment::Environments;
+use crate::event_source_mapping::{EventSourceMappings, MappingWorkers};
 use crate::iceberg::{ActiveChanges, Iceberg, ScanCache};
 use crate::import::Imports;
 use crate::invocation::Invocations;
@@ -37,7 +38,6 @@ use crate::job::Jobs;
 use crate::login::OidcLogins;
 use crate::maintenance::Maintenance;
 use crate::namespace::Namespaces;
-use crate::queue_mapping::{MappingState, QueueMappings};
 use crate::reference::Refs;
 use crate::run::Runs;
 use crate::s3::BucketComponents;
@@ -62,7 +62,7 @@ impl Service {
     /// Opens the lake and starts its components.
     pub async fn start(config: ServiceConfig) -> Result<Self> {
         let components = Arc::new(Box::pin(Components::start(config)).await?);
-        QueueMappings::start(&components).await.map_err(|error| Error::component(&error))?;
+        EventSourceMappings::start(&components).await.map_err(|error| Error::component(&error))?;
         Ok(Service(components))
     }
 
@@ -268,7 +268,7 @@ pub(crate) struct Components {
     /// Counts the requests of users to queues.
     pub queue_meter: QueueMeter,
     /// The event source mappings of queues, and their workers.
-    pub mappings: MappingState,
+    pub mappings: MappingWorkers,
     /// Cache of the Python environments that function calls use.
     pub given: Arc<EnvironmentCache>,
     /// Thread pool for operations that are recorded as jobs. It measures their processor time.
@@ -294,7 +294,7 @@ impl Components {
         transaction::delete_interrupted(&lake).await;
         let access = open_access(&config, &lake).await?;
         let (oidc, buckets) = (OidcLogins::of(&config)?, BucketComponents::open(&config, &lake)?);
-        let (queues, mappings) = (open_queues(&lake).await?, MappingState::open(&lake));
+        let (queues, mappings) = (open_queues(&lake).await?, MappingWorkers::open(&lake));
         let (engine, secrets) = (start_engine(&config, &lake)?, secret_store(&lake, &config));
         let jobs = open_jobs(&config, &lake, &access).await?;
         register_system_tables(&engine, &jobs, &lake, &access);

@@ -19,7 +19,7 @@ use headwater_model::{
     Action, ErrorCode, JobKind, MergeChoice, MergeOutcome, MergeRequest, Object, Principal,
     Problem, RefSpec, ResultExt, TRANSACTION_BRANCHES,
 };
-use headwater_pipelines::BranchAccess;
+use headwater_pipelines::HiddenBranchAccess;
 
 use crate::reference::Refs;
 use crate::service::Components;
@@ -93,7 +93,7 @@ impl OpenTransaction {
     pub(crate) fn access(&self, access: Arc<dyn SessionRights>) -> Arc<dyn SessionRights> {
         match (&self.branch, &self.target) {
             (Some(branch), Some(target)) => {
-                Arc::new(BranchAccess::as_on(access, branch.name(), target))
+                Arc::new(HiddenBranchAccess::as_on(access, branch.name(), target))
             }
             _ => access,
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decode_limits::DecodeBudget;
 use crate::disk_file::DiskFile;
-use crate::mapping::Mapping;
+use crate::read_only_mapping::ReadOnlyMapping;
 use crate::{Error, MemoryFile, Result};
 
 /// Unit of file mappings, in bytes.
@@ -211,8 +211,8 @@ impl Extents {
 
     /// Maps the table into memory. If the process has too many mappings, copies the table to one
     /// file first.
-    pub(crate) fn mapped(self) -> Result<(Extents, Arc<Mapping>)> {
-        let pieces = if Mapping::count() + self.extents.len() > MAPPINGS_MAX {
+    pub(crate) fn mapped(self) -> Result<(Extents, Arc<ReadOnlyMapping>)> {
+        let pieces = if ReadOnlyMapping::count() + self.extents.len() > MAPPINGS_MAX {
             self.gathered()?
         } else {
             self
@@ -246,10 +246,10 @@ impl Extents {
     }
 
     /// Maps the whole table into memory.
-    pub(crate) fn map(&self) -> Result<Arc<Mapping>> {
+    pub(crate) fn map(&self) -> Result<Arc<ReadOnlyMapping>> {
         let extents = self.extents.iter();
         let extents = extents.map(|extent| (self.files[extent.file].descriptor(), *extent));
-        let mapping = Mapping::of_frozen(self.bytes as usize, extents);
+        let mapping = ReadOnlyMapping::of_frozen(self.bytes as usize, extents);
         mapping.map(Arc::new).map_err(Error::io("map a memory file"))
     }
 }

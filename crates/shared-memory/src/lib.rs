@@ -13,7 +13,6 @@
 //! files on disk, which functions map into memory and the server reads block by block.
 
 mod blocking_io;
-mod chunked_table;
 mod decode_limits;
 mod disk_file;
 mod error;
@@ -22,17 +21,17 @@ mod huge_page_fs;
 mod ipc;
 mod ipc_encoder;
 mod ipc_stream;
-mod mapping;
 mod memory_file;
 mod message_validation;
 mod quota;
+mod read_only_mapping;
 mod reusable_file;
 mod spill_writer;
 mod table;
+mod table_receiver;
 mod write_check;
 
 pub use blocking_io::run_blocking;
-pub use chunked_table::ChunkedTable;
 pub use disk_file::DiskFile;
 pub use error::{Error, Result};
 pub use extents::{Extent, WorkerFile};
@@ -42,3 +41,4 @@ pub use memory_file::MemoryFile;
 pub use quota::{QuotaReservation, TableQuota};
 pub use reusable_file::ReusableFile;
 pub use table::SharedTable;
+pub use table_receiver::TableReceiver;

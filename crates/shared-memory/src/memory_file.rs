@@ -22,10 +22,10 @@ const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
 /// An immutable file in memory. Clones refer to the same file.
 #[derive(Debug, Clone)]
-pub struct MemoryFile(Arc<Inner>);
+pub struct MemoryFile(Arc<MemoryFileInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct MemoryFileInner {
     descriptor: OwnedFd,
     bytes: u64,
     held: u64,
@@ -100,7 +100,7 @@ impl MemoryFile {
             .map_err(|errno| Error::io("measure a memory file")(errno.into()))?;
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
         let held = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
-        let inner = Inner { descriptor, bytes, held, taken: OnceLock::new() };
+        let inner = MemoryFileInner { descriptor, bytes, held, taken: OnceLock::new() };
         Ok(MemoryFile(Arc::new(inner)))
     }
 

@@ -35,10 +35,10 @@ const BATCH_ROWS_MAX: usize = 1 << 17;
 /// A table in an immutable file. Clones share the table. Its bytes are released from the quota when
 /// the last clone and the last record batch are dropped.
 #[derive(Debug, Clone)]
-pub struct SharedTable(Arc<Inner>);
+pub struct SharedTable(Arc<SharedTableInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct SharedTableInner {
     layout: IpcFooter,
     rows: u64,
     place: Location,
@@ -126,7 +126,7 @@ impl SharedTable {
         let rows = rows_of(batches.iter().map(|batch| batch.num_rows() as u64))?;
         let batches = batches.iter().flat_map(sliced).collect();
         let place = Location::Memory { pieces, batches };
-        Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
+        Ok(SharedTable(Arc::new(SharedTableInner { layout, rows, place })))
     }
 
     /// Charges the memory of a table from another process to a quota. If the quota is exhausted,
@@ -178,7 +178,7 @@ impl SharedTable {
         std::io::Write::write_all(&mut written, &pieces.map()?.buffer()).map_err(failed)?;
         let place = Location::Disk(Arc::new(DiskFile::new(read, bytes, taken)));
         let (layout, rows) = (self.0.layout.clone(), self.0.rows);
-        Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
+        Ok(SharedTable(Arc::new(SharedTableInner { layout, rows, place })))
     }
 
     /// Returns the columns.
@@ -201,8 +201,8 @@ impl SharedTable {
             return stream::iter(batches.into_iter().map(Ok)).boxed();
         }
         let budget = DecodeBudget::unlimited();
-        let reader = Reader { table: self.clone(), decoder: None, budget, next: 0 };
-        let read = |reader: Reader| async move {
+        let reader = DiskTableReader { table: self.clone(), decoder: None, budget, next: 0 };
+        let read = |reader: DiskTableReader| async move {
             let (reader, batch) = run_blocking(move || reader.read()).await?;
             Ok(batch.map(|batch| (batch, reader)))
         };
@@ -253,14 +253,14 @@ impl SharedTable {
 }
 
 /// A reader of a table on disk.
-struct Reader {
+struct DiskTableReader {
     table: SharedTable,
     decoder: Option<FileDecoder>,
     budget: DecodeBudget,
     next: usize,
 }
 
-impl Reader {
+impl DiskTableReader {
     /// Returns the next record batch; `None` after the last batch.
     fn read(mut self) -> Result<(Self, Option<RecordBatch>), ArrowError> {
         let inner = Arc::clone(&self.table.0);
@@ -317,7 +317,7 @@ pub(crate) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
         SpillLocation::Disk(file) => {
             let layout = IpcFooter::read(&file)?;
             let place = Location::Disk(Arc::new(file));
-            Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
+            Ok(SharedTable(Arc::new(SharedTableInner { layout, rows, place })))
         }
     }
 }
@@ -564,7 +564,7 @@ mod tests {
             written.write_all(&whole).unwrap();
             let layout = IpcFooter::read(&file).unwrap();
             std::os::unix::fs::FileExt::write_all_at(&written, &bytes, 0).unwrap();
-            let inner = Inner { layout, rows: 3, place: Location::Disk(Arc::new(file)) };
+            let inner = SharedTableInner { layout, rows: 3, place: Location::Disk(Arc::new(file)) };
             let batches: Vec<_> = SharedTable(Arc::new(inner)).stream().collect().await;
             for batch in batches.into_iter().flatten() {
                 let _ = arrow::util::pretty::pretty_format_batches(&[batch]).map(|t| t.to_string());

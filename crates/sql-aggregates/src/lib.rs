@@ -18,6 +18,6 @@ pub use self::average::function as average;
 pub use self::min_max::functions as extremes;
 pub use self::min_max_by::functions as by_key;
 pub use self::percentile::function as percentile;
-pub use self::profile::{ColumnProfile, RowProfile, RowProfiler};
+pub use self::profile::{ColumnProfile, DataProfile, DataProfiler};
 pub use self::sliding_window::register as register_sliding;
 pub use self::sum::checked_sum;

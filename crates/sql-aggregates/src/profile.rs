@@ -1,6 +1,6 @@
 //! Profiles: statistics of the columns of rows, computed while the rows are read.
 //!
-//! [`RowProfiler`] uses DataFusion's accumulators, so its results are equal to the results of the
+//! [`DataProfiler`] uses DataFusion's accumulators, so its results are equal to the results of the
 //! same aggregates in SQL. The profiler never fails: a statistic that a type does not support is
 //! missing.
 
@@ -28,7 +28,7 @@ const TEXT_MAX: usize = 64;
 
 /// Statistics of rows and of their columns.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct RowProfile {
+pub struct DataProfile {
     /// Number of rows.
     pub rows: u64,
     /// The first columns, in order.
@@ -59,7 +59,7 @@ pub struct ColumnProfile {
 
 /// Computes a profile from record batches.
 #[derive(Debug)]
-pub struct RowProfiler {
+pub struct DataProfiler {
     rows: u64,
     columns: Vec<ColumnProfiler>,
 }
@@ -75,12 +75,12 @@ struct ColumnProfiler {
     sum: Option<f64>,
 }
 
-impl RowProfiler {
+impl DataProfiler {
     /// Creates a profiler for rows with this schema.
     pub fn new(schema: &Schema) -> Self {
         let columns = schema.fields().iter().take(COLUMNS_MAX);
         let columns = columns.map(|field| ColumnProfiler::new(field)).collect();
-        RowProfiler { rows: 0, columns }
+        DataProfiler { rows: 0, columns }
     }
 
     /// Adds the rows of a batch.
@@ -92,10 +92,10 @@ impl RowProfiler {
     }
 
     /// Returns the profile of the rows so far.
-    pub fn finish(&mut self) -> RowProfile {
+    pub fn finish(&mut self) -> DataProfile {
         let rows = self.rows;
         let columns = self.columns.iter_mut().map(|column| column.finish(rows)).collect();
-        RowProfile { rows, columns }
+        DataProfile { rows, columns }
     }
 }
 
@@ -199,9 +199,9 @@ mod tests {
 
     use super::*;
 
-    fn profile(columns: Vec<(&str, ArrayRef)>) -> RowProfile {
+    fn profile(columns: Vec<(&str, ArrayRef)>) -> DataProfile {
         let batch = RecordBatch::try_from_iter(columns).expect("a batch");
-        let mut profiler = RowProfiler::new(&batch.schema());
+        let mut profiler = DataProfiler::new(&batch.schema());
         let half = batch.num_rows() / 2;
         profiler.add(&batch.slice(0, half));
         profiler.add(&batch.slice(half, batch.num_rows() - half));
@@ -234,13 +234,13 @@ mod tests {
             column("none", 4, None, ["", ""], None),
             column("list", 0, None, ["", ""], None),
         ];
-        assert_eq!(found, RowProfile { rows: 4, columns });
+        assert_eq!(found, DataProfile { rows: 4, columns });
     }
 
     #[test]
     fn a_profile_without_rows_has_no_values() {
         let found = profile(vec![("n", Arc::new(Int64Array::from(Vec::<i64>::new())))]);
         let n = ColumnProfile { name: "n".to_owned(), ..ColumnProfile::default() };
-        assert_eq!(found, RowProfile { rows: 0, columns: vec![n] });
+        assert_eq!(found, DataProfile { rows: 0, columns: vec![n] });
     }
 }

@@ -23,29 +23,29 @@ use crate::error_text::sql_words;
 /// Returns the functions `typeof`, `pg_typeof` and `len`.
 pub(crate) fn functions() -> [Arc<ScalarUDF>; 3] {
     [
-        ("typeof", TextOperation::Type),
-        ("pg_typeof", TextOperation::PostgresType),
-        ("len", TextOperation::Length),
+        ("typeof", AnyTypeOperation::Type),
+        ("pg_typeof", AnyTypeOperation::PostgresType),
+        ("len", AnyTypeOperation::Length),
     ]
-    .map(|(name, kind)| Arc::new(ScalarUDF::from(TextCastFunction::new(name, kind))))
+    .map(|(name, kind)| Arc::new(ScalarUDF::from(AnyTypeFunction::new(name, kind))))
 }
 
 /// The function that performs a cast to text.
 static TO_TEXT: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
-    Arc::new(ScalarUDF::from(TextCastFunction::new("\0to_text", TextOperation::Text)))
+    Arc::new(ScalarUDF::from(AnyTypeFunction::new("\0to_text", AnyTypeOperation::Text)))
 });
 
 /// The length of a text or a list.
 static LENGTH: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
-    Arc::new(ScalarUDF::from(TextCastFunction::new("len", TextOperation::Length)))
+    Arc::new(ScalarUDF::from(AnyTypeFunction::new("len", AnyTypeOperation::Length)))
 });
 
 /// Rewrite of casts from nested values to text. Arrow does not support some of these casts, and
 /// omits nulls in others.
 #[derive(Debug)]
-pub(crate) struct NestedToText;
+pub(crate) struct NestedToTextRewrite;
 
-impl FunctionRewrite for NestedToText {
+impl FunctionRewrite for NestedToTextRewrite {
     fn name(&self) -> &'static str {
         "nested_to_text"
     }
@@ -87,9 +87,9 @@ fn is_nested(data_type: &DataType) -> bool {
     )
 }
 
-/// The operation of a [`TextCastFunction`].
+/// The operation of a [`AnyTypeFunction`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum TextOperation {
+enum AnyTypeOperation {
     Type,
     PostgresType,
     Length,
@@ -98,19 +98,19 @@ enum TextOperation {
 
 /// A function of one argument of any type: a cast to text, `typeof`, `pg_typeof` or `len`.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct TextCastFunction {
+struct AnyTypeFunction {
     name: &'static str,
-    kind: TextOperation,
+    kind: AnyTypeOperation,
     signature: Signature,
 }
 
-impl TextCastFunction {
-    fn new(name: &'static str, kind: TextOperation) -> Self {
-        TextCastFunction { name, kind, signature: Signature::any(1, Volatility::Immutable) }
+impl AnyTypeFunction {
+    fn new(name: &'static str, kind: AnyTypeOperation) -> Self {
+        AnyTypeFunction { name, kind, signature: Signature::any(1, Volatility::Immutable) }
     }
 }
 
-impl ScalarUDFImpl for TextCastFunction {
+impl ScalarUDFImpl for AnyTypeFunction {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -121,10 +121,12 @@ impl ScalarUDFImpl for TextCastFunction {
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         match self.kind {
-            TextOperation::Length if arguments.iter().any(|it| !is_nested(it) && !is_text(it)) => {
+            AnyTypeOperation::Length
+                if arguments.iter().any(|it| !is_nested(it) && !is_text(it)) =>
+            {
                 plan_err!("`{}` accepts text or a list, not {}", self.name, arguments[0])
             }
-            TextOperation::Length => Ok(DataType::Int64),
+            AnyTypeOperation::Length => Ok(DataType::Int64),
             _ => Ok(DataType::Utf8),
         }
     }
@@ -137,8 +139,8 @@ impl ScalarUDFImpl for TextCastFunction {
         let is_single = matches!(value, ColumnarValue::Scalar(_));
         let data_type = value.data_type();
         let name = match self.kind {
-            TextOperation::Type => Some(type_name(&data_type)),
-            TextOperation::PostgresType => Some(type_name(&data_type).to_lowercase()),
+            AnyTypeOperation::Type => Some(type_name(&data_type)),
+            AnyTypeOperation::PostgresType => Some(type_name(&data_type).to_lowercase()),
             _ => None,
         };
         if let Some(name) = name {
@@ -146,7 +148,7 @@ impl ScalarUDFImpl for TextCastFunction {
         }
         let values = value.into_array(if is_single { 1 } else { rows })?;
         let found: ArrayRef = match self.kind {
-            TextOperation::Length => lengths(&values)?,
+            AnyTypeOperation::Length => lengths(&values)?,
             _ => Arc::new(texts(&values)?),
         };
         Ok(if is_single {

@@ -36,9 +36,9 @@ pub use headwater_sql_library::{
 pub use notify_client::{NotifyCallback, signal_function, with_functions};
 pub use panic::panic_error;
 pub use register::{limit_results, register, register_for_constants};
-pub use resident_memory::{LimitedStatement, ResidentMemoryLimit, RunningTask};
+pub use resident_memory::{CancellationHandles, MonitoringGuard, ResidentMemoryMonitor};
 pub use rules::{optimizer as optimizer_rules, round_cast};
-pub use size_bounds::{FunctionMemory, StatementBudget};
+pub use size_bounds::{FunctionMemory, FunctionMemoryExtension};
 pub use statement_memory_pool::{ENGINE_LIMIT_REACHED, StatementMemoryPool};
 pub use timestamps::{check_zones, with_seconds};
 pub use total_memory::TotalMemory;

@@ -115,7 +115,7 @@ fn by_braces(format: &str, values: &[Option<&str>]) -> Result<Option<String>, St
 
 /// A conversion such as `%05.2f`.
 #[derive(Default)]
-struct Conversion {
+struct ConversionSpec {
     left: bool,
     zeros: bool,
     plus: bool,
@@ -135,7 +135,7 @@ fn by_percent(format: &str, values: &[Option<&str>]) -> Result<Option<String>, S
             text.push('%');
             continue;
         }
-        let mut conversion = Conversion::default();
+        let mut conversion = ConversionSpec::default();
         while let Some(flag) = letters.next_if(|it| matches!(it, '-' | '0' | '+')) {
             match flag {
                 '-' => conversion.left = true,
@@ -166,7 +166,7 @@ fn by_percent(format: &str, values: &[Option<&str>]) -> Result<Option<String>, S
     Ok(Some(text))
 }
 
-impl Conversion {
+impl ConversionSpec {
     fn apply(&self, kind: char, value: &str) -> Result<String, String> {
         let wrong = || format!("`%{kind}` does not take `{value}`");
         let integer = || value.parse::<i128>().map_err(|_| wrong());

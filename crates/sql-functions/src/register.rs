@@ -7,8 +7,8 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::registry::FunctionRegistry;
 use headwater_sql_aggregates as aggregates;
 
-use crate::size_bounds::ResultSizeRule;
-use crate::slice::IntegerDivision;
+use crate::size_bounds::ResultSizeAnalyzerRule;
+use crate::slice::IntegerDivisionPlanner;
 use crate::{
     casts_to_text, formats, json_extract, json_values, printf, rules, signed_results, similar_to,
     size_bounds, slice, timestamps, unique_key_check,
@@ -42,7 +42,7 @@ pub fn register(state: &mut SessionState) -> Result<()> {
 /// Limits the results of all registered functions, operators and casts.
 pub fn limit_results(state: &mut SessionState) -> Result<()> {
     size_bounds::register(state)?;
-    state.add_analyzer_rule(Arc::new(ResultSizeRule));
+    state.add_analyzer_rule(Arc::new(ResultSizeAnalyzerRule));
     Ok(())
 }
 
@@ -55,7 +55,7 @@ pub fn register_for_constants(state: &mut SessionState) -> Result<()> {
 
 /// Registers the scalar functions that may also be used in constant expressions.
 fn scalar(state: &mut SessionState) -> Result<()> {
-    state.register_expr_planner(Arc::new(IntegerDivision))?;
+    state.register_expr_planner(Arc::new(IntegerDivisionPlanner))?;
     let functions = formats::functions().into_iter().chain(json_extract::functions());
     let functions = functions.chain(json_values::functions());
     let functions = functions.chain(printf::functions()).chain(casts_to_text::functions());

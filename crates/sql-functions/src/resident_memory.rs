@@ -1,6 +1,6 @@
 //! Enforces the limit on the server's resident memory.
 //!
-//! Reservations in memory pools do not cover every allocation. A [`ResidentMemoryLimit`] therefore
+//! Reservations in memory pools do not cover every allocation. A [`ResidentMemoryMonitor`] therefore
 //! compares the resident memory of the process with the limit every few milliseconds. If the
 //! resident memory exceeds the limit, the statement with the largest memory reservation is
 //! cancelled. Of several statements with the same reservation, the newest is cancelled. The thread
@@ -30,21 +30,21 @@ const PAGE_BYTES: u64 = 4096;
 
 /// Cancels statements when resident memory exceeds a limit.
 #[derive(Debug)]
-pub struct ResidentMemoryLimit(Arc<Shared>);
+pub struct ResidentMemoryMonitor(Arc<ResidentMemoryMonitorInner>);
 
 #[derive(Debug)]
-struct Shared {
+struct ResidentMemoryMonitorInner {
     limit: u64,
     /// Bytes that statements may always use in addition to the resident memory that the process had
     /// before the first statement. If the sum of both exceeds `limit`, the sum is the effective
     /// limit.
     growth: u64,
-    state: Mutex<State>,
+    state: Mutex<MonitoredStatements>,
     wake: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct MonitoredStatements {
     statements: BTreeMap<u64, MonitoredStatement>,
     next: u64,
     asleep: bool,
@@ -54,13 +54,13 @@ struct State {
 #[derive(Debug)]
 struct MonitoredStatement {
     pool: Arc<StatementMemoryPool>,
-    running: RunningTask,
+    running: CancellationHandles,
     ended: Arc<AtomicBool>,
 }
 
 /// Handles that cancel a running statement.
 #[derive(Debug)]
-pub struct RunningTask {
+pub struct CancellationHandles {
     /// The task that executes the plan.
     pub task: AbortHandle,
     /// The token that cancels calls of functions in Python. Aborting the task does not end such a
@@ -70,25 +70,30 @@ pub struct RunningTask {
 
 /// Registration of a statement; dropping it ends the monitoring.
 #[derive(Debug)]
-pub struct LimitedStatement {
-    shared: Arc<Shared>,
+pub struct MonitoringGuard {
+    shared: Arc<ResidentMemoryMonitorInner>,
     id: u64,
     ended: Arc<AtomicBool>,
 }
 
-impl ResidentMemoryLimit {
+impl ResidentMemoryMonitor {
     /// Starts the thread that monitors the resident memory.
     pub fn start(limit: u64, growth: u64) -> std::io::Result<Self> {
-        let state = Mutex::new(State::default());
-        let shared = Arc::new(Shared { limit, growth, state, wake: Condvar::new() });
+        let state = Mutex::new(MonitoredStatements::default());
+        let shared =
+            Arc::new(ResidentMemoryMonitorInner { limit, growth, state, wake: Condvar::new() });
         let watched = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("headwater-memory".to_owned());
         thread.spawn(move || watched.run())?;
-        Ok(ResidentMemoryLimit(shared))
+        Ok(ResidentMemoryMonitor(shared))
     }
 
     /// Registers a statement.
-    pub fn watch(&self, pool: Arc<StatementMemoryPool>, running: RunningTask) -> LimitedStatement {
+    pub fn watch(
+        &self,
+        pool: Arc<StatementMemoryPool>,
+        running: CancellationHandles,
+    ) -> MonitoringGuard {
         let ended = Arc::new(AtomicBool::new(false));
         let mut state = self.0.state.lock();
         let id = state.next;
@@ -99,31 +104,31 @@ impl ResidentMemoryLimit {
         if state.asleep {
             self.0.wake.notify_one();
         }
-        LimitedStatement { shared: Arc::clone(&self.0), id, ended }
+        MonitoringGuard { shared: Arc::clone(&self.0), id, ended }
     }
 }
 
-impl Drop for ResidentMemoryLimit {
+impl Drop for ResidentMemoryMonitor {
     fn drop(&mut self) {
         self.0.state.lock().closed = true;
         self.0.wake.notify_one();
     }
 }
 
-impl LimitedStatement {
+impl MonitoringGuard {
     /// Returns the limit if the statement was cancelled because of it.
     pub fn limit_reached(&self) -> Option<u64> {
         self.ended.load(Ordering::Relaxed).then_some(self.shared.limit)
     }
 }
 
-impl Drop for LimitedStatement {
+impl Drop for MonitoringGuard {
     fn drop(&mut self) {
         self.shared.state.lock().statements.remove(&self.id);
     }
 }
 
-impl Shared {
+impl ResidentMemoryMonitorInner {
     fn run(&self) {
         while let Some(limit) = self.begin() {
             self.watch_until_idle(limit);
@@ -163,7 +168,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl MonitoredStatements {
     /// Cancels the statement with the largest memory reservation.
     fn end_one(&mut self) {
         let running = self.statements.iter().filter(|(_, it)| !it.ended.load(Ordering::Relaxed));
@@ -203,9 +208,12 @@ mod tests {
         let pool = Arc::new(StatementMemoryPool::new(100, total, functions));
         let task = tokio::spawn(std::future::pending::<()>());
         let calls = CancellationToken::new();
-        let running = RunningTask { task: task.abort_handle(), calls: calls.clone() };
+        let running = CancellationHandles { task: task.abort_handle(), calls: calls.clone() };
         let entry = MonitoredStatement { pool, running, ended: Arc::default() };
-        let mut state = State { statements: [(0, entry)].into(), ..State::default() };
+        let mut state = MonitoredStatements {
+            statements: [(0, entry)].into(),
+            ..MonitoredStatements::default()
+        };
         state.end_one();
         assert!(calls.is_cancelled());
         assert!(task.await.expect_err("the task is aborted").is_cancelled());

@@ -115,9 +115,9 @@ fn part(text: &str, first: i64, last: i64) -> String {
 
 /// The expression planner for `a // b` and `a DIV b`.
 #[derive(Debug)]
-pub(crate) struct IntegerDivision;
+pub(crate) struct IntegerDivisionPlanner;
 
-impl ExprPlanner for IntegerDivision {
+impl ExprPlanner for IntegerDivisionPlanner {
     fn plan_binary_op(
         &self,
         expr: RawBinaryExpr,

@@ -24,16 +24,16 @@ const DAY: i64 = 86_400_000;
 /// Returns the function `epoch_ms`.
 pub(crate) fn function() -> Arc<ScalarUDF> {
     let signature = Signature::user_defined(Volatility::Immutable);
-    Arc::new(ScalarUDF::from(EpochMilliseconds { signature }))
+    Arc::new(ScalarUDF::from(EpochMsFunction { signature }))
 }
 
 /// `epoch_ms(time)`, the milliseconds since 1970, and `epoch_ms(milliseconds)`, the time.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct EpochMilliseconds {
+struct EpochMsFunction {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for EpochMilliseconds {
+impl ScalarUDFImpl for EpochMsFunction {
     fn name(&self) -> &'static str {
         "epoch_ms"
     }

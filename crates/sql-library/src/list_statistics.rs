@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let function = |(name, statistic)| {
         let signature = Signature::user_defined(Volatility::Immutable);
-        Arc::new(ScalarUDF::from(ListFunction { name, statistic, signature }))
+        Arc::new(ScalarUDF::from(ListStatisticFunction { name, statistic, signature }))
     };
     let numbers = NUMBERS.map(|(name, of)| (name, ListStatistic::Number(of)));
     let others = [
@@ -65,13 +65,13 @@ enum NumberStatistic {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct ListFunction {
+struct ListStatisticFunction {
     name: &'static str,
     statistic: ListStatistic,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for ListFunction {
+impl ScalarUDFImpl for ListStatisticFunction {
     fn name(&self) -> &'static str {
         self.name
     }

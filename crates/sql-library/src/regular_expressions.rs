@@ -18,19 +18,19 @@ use crate::scalar_function;
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let function = |name| {
         let signature = Signature::user_defined(Volatility::Immutable);
-        Arc::new(ScalarUDF::from(PatternFunction { name, signature }))
+        Arc::new(ScalarUDF::from(RegexpFunction { name, signature }))
     };
     vec![function("regexp_extract_all"), function("regexp_split_to_array")]
 }
 
 /// `regexp_extract_all(text, pattern [, group])` or `regexp_split_to_array(text, pattern)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct PatternFunction {
+struct RegexpFunction {
     name: &'static str,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for PatternFunction {
+impl ScalarUDFImpl for RegexpFunction {
     fn name(&self) -> &'static str {
         self.name
     }

@@ -18,13 +18,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, Environment, EnvironmentCache, EnvironmentSpec, Error,
-    FunctionResult, Functions, Invocation, InvocationOutcome, LambdaCallParts, LimitSettings,
-    Limits, ResultKind, ReuseScope, SharedTable, TracebackFrame,
+    FunctionResult, Functions, Invocation, InvocationOutcome, LambdaCallParts, LimitSource, Limits,
+    ResultKind, ReuseScope, SharedTable, TracebackFrame,
 };
 use headwater_model::{ErrorCode, ErrorDetails, Priority, Problem, ProjectFiles, ResultExt, Usage};
 use headwater_project::check_definition;
 use headwater_sql_python::{
-    CallResult, FunctionCall, FunctionDefinition, PythonRuntime, StatementOwner,
+    CallResult, CallingStatement, FunctionCall, FunctionDefinition, PythonRuntime,
 };
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -84,7 +84,7 @@ impl FileCache {
 
 /// The runtime of functions in Python that SQL statements call. Clones share the runtime.
 #[derive(Debug, Clone)]
-pub struct SqlFunctions {
+pub struct SqlFunctionRuntime {
     functions: Functions,
     environments: Arc<EnvironmentCache>,
     files: Arc<FileCache>,
@@ -92,12 +92,12 @@ pub struct SqlFunctions {
     handle: Option<Handle>,
 }
 
-impl SqlFunctions {
+impl SqlFunctionRuntime {
     /// Creates the runtime. Calls are executed on the current Tokio runtime.
     pub fn new(functions: Functions) -> Self {
         let handle = Handle::try_current().ok();
         let (environments, files) = (Arc::default(), Arc::default());
-        SqlFunctions { functions, environments, files, handle }
+        SqlFunctionRuntime { functions, environments, files, handle }
     }
 
     async fn environment(&self, spec: &EnvironmentSpec) -> Result<Arc<Environment>, Problem> {
@@ -175,7 +175,7 @@ impl SqlFunctions {
 }
 
 #[async_trait]
-impl PythonRuntime for SqlFunctions {
+impl PythonRuntime for SqlFunctionRuntime {
     async fn check(&self, function: &FunctionDefinition) -> Result<(), Problem> {
         let invalid = |problem: Problem| Problem { code: ErrorCode::InvalidArgument, ..problem };
         let checked = check_definition(CODE_FILE, &function.body, &function.handler);
@@ -184,7 +184,7 @@ impl PythonRuntime for SqlFunctions {
         self.functions.check_environment(&spec).or_problem().map_err(invalid)
     }
 
-    fn end(&self, owner: &StatementOwner) {
+    fn end(&self, owner: &CallingStatement) {
         let (functions, statement) = (self.functions.clone(), owner.instances);
         match &self.handle {
             Some(handle) => drop(handle.spawn(async move { functions.end_instances(statement) })),
@@ -232,7 +232,7 @@ fn limits(function: &FunctionDefinition, memory_bytes_max: Option<u64>) -> Limit
     Limits {
         memory_bytes: memory_bytes.min(memory_bytes_max.unwrap_or(u64::MAX)),
         timeout: function.timeout.unwrap_or(TIMEOUT),
-        settings: LimitSettings::SqlFunction,
+        settings: LimitSource::SqlFunction,
         ..Limits::default()
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use headwater_model::{ErrorCode, Problem, Usage};
 
-use crate::{CallResult, FunctionCall, FunctionDefinition, PythonRuntime, StatementOwner};
+use crate::{CallResult, CallingStatement, FunctionCall, FunctionDefinition, PythonRuntime};
 
 /// A runtime that rejects calls above a limit.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl PythonRuntime for BoundedRuntime {
         }
     }
 
-    fn end(&self, owner: &StatementOwner) {
+    fn end(&self, owner: &CallingStatement) {
         self.runtime.end(owner);
     }
 }

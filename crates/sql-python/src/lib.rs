@@ -16,5 +16,5 @@ mod udf;
 pub use bounded_runtime::BoundedRuntime;
 pub use definition::FunctionDefinition;
 pub use runtime::{CallResult, FunctionCall, PythonRuntime};
-pub use statement_calls::{RunningCalls, StatementCalls, StatementOwner};
+pub use statement_calls::{CallingStatement, PlanCallsGuard, StatementCalls};
 pub use udf::{PythonUdf, without_calls};

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use headwater_model::{Problem, Usage};
 use tokio_util::sync::CancellationToken;
 
-use crate::{FunctionDefinition, StatementOwner};
+use crate::{CallingStatement, FunctionDefinition};
 
 /// A call of a function with the rows of one batch.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct FunctionCall {
     /// The arguments: one column for each parameter, at least one row.
     pub arguments: RecordBatch,
     /// The statement that calls the function.
-    pub owner: Arc<StatementOwner>,
+    pub owner: Arc<CallingStatement>,
     /// The token that ends the call early.
     pub cancelled: CancellationToken,
 }
@@ -47,5 +47,5 @@ pub trait PythonRuntime: Debug + Send + Sync {
 
     /// Ends the idle instances of a statement. The statement may call functions later, in new
     /// instances.
-    fn end(&self, owner: &StatementOwner);
+    fn end(&self, owner: &CallingStatement);
 }

@@ -15,7 +15,7 @@ const USAGE_WAIT: Duration = Duration::from_secs(2);
 
 /// The identity and limits of a statement that calls functions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StatementOwner {
+pub struct CallingStatement {
     /// The principal that runs the statement.
     pub author: String,
     /// The job of the statement, if it has one.
@@ -30,7 +30,7 @@ pub struct StatementOwner {
 /// The running calls of a statement, and the usage of all its calls.
 #[derive(Debug)]
 pub struct StatementCalls {
-    owner: Arc<StatementOwner>,
+    owner: Arc<CallingStatement>,
     usage: Mutex<Usage>,
     running: Mutex<CancellationToken>,
     /// Number of running calls.
@@ -41,7 +41,7 @@ pub struct StatementCalls {
 
 impl StatementCalls {
     /// Creates the record of a statement that has made no calls.
-    pub fn new(owner: StatementOwner) -> Self {
+    pub fn new(owner: CallingStatement) -> Self {
         StatementCalls {
             owner: Arc::new(owner),
             usage: Mutex::default(),
@@ -52,7 +52,7 @@ impl StatementCalls {
     }
 
     /// Returns the owner of the statement.
-    pub fn owner(&self) -> &Arc<StatementOwner> {
+    pub fn owner(&self) -> &Arc<CallingStatement> {
         &self.owner
     }
 
@@ -67,10 +67,10 @@ impl StatementCalls {
     }
 
     /// Begins the execution of one plan of the statement. A statement may execute several plans.
-    pub fn begin(self: &Arc<Self>) -> RunningCalls {
+    pub fn begin(self: &Arc<Self>) -> PlanCallsGuard {
         let token = CancellationToken::new();
         *self.running.lock() = token.clone();
-        RunningCalls { calls: Arc::clone(self), token }
+        PlanCallsGuard { calls: Arc::clone(self), token }
     }
 
     /// Returns the token that is cancelled at the end of the plan that runs now.
@@ -137,19 +137,19 @@ impl Drop for ActiveCall<'_> {
 /// The calls of a running plan. Dropping this value cancels the calls and ends the instances of the
 /// statement.
 #[derive(Debug)]
-pub struct RunningCalls {
+pub struct PlanCallsGuard {
     calls: Arc<StatementCalls>,
     token: CancellationToken,
 }
 
-impl RunningCalls {
+impl PlanCallsGuard {
     /// Returns the token that cancels the calls of the plan.
     pub fn token(&self) -> CancellationToken {
         self.token.clone()
     }
 }
 
-impl Drop for RunningCalls {
+impl Drop for PlanCallsGuard {
     fn drop(&mut self) {
         self.token.cancel();
         if let Some(runtime) = self.calls.runtime.get() {

@@ -208,7 +208,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
-    use crate::{BoundedRuntime, StatementOwner};
+    use crate::{BoundedRuntime, CallingStatement};
 
     /// A runtime that returns fixed values, or waits for the cancellation if there are none.
     #[derive(Debug)]
@@ -237,7 +237,7 @@ mod tests {
             CallResult { values: Ok(values), usage }
         }
 
-        fn end(&self, _: &StatementOwner) {
+        fn end(&self, _: &CallingStatement) {
             self.ended.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -263,7 +263,7 @@ mod tests {
             memory_bytes: None,
             timeout: None,
         };
-        let owner = StatementOwner {
+        let owner = CallingStatement {
             author: "ada".to_owned(),
             job: None,
             instances: JobId::generate(),
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_statement_with_a_function_is_recognized() {
-        let owner = StatementOwner {
+        let owner = CallingStatement {
             author: "ada".to_owned(),
             job: None,
             instances: JobId::generate(),

@@ -201,7 +201,7 @@ impl Scope {
 
 /// The object that a qualified name refers to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum QualifiedName {
+pub enum ResolvedName {
     /// A column of a relation.
     Column {
         /// Label of the relation.
@@ -269,7 +269,7 @@ impl Scopes {
     }
 
     /// Resolves a qualified name: first as a column of a relation, then as a struct field.
-    pub fn path(&self, parts: &[&str], at: Option<Position>) -> Result<QualifiedName> {
+    pub fn path(&self, parts: &[&str], at: Option<Position>) -> Result<ResolvedName> {
         for scope in self.outward() {
             for length in (1..parts.len()).rev() {
                 let Some(relation) = scope.relation(&parts[..length], at)? else { continue };
@@ -279,7 +279,7 @@ impl Scopes {
         let mut open = false;
         for scope in self.outward() {
             match scope.resolve_unqualified(parts[0]) {
-                NameMatch::One(spelling) => return Ok(QualifiedName::Field(spelling.to_owned())),
+                NameMatch::One(spelling) => return Ok(ResolvedName::Field(spelling.to_owned())),
                 NameMatch::Many(candidates) => {
                     let candidates = candidates.into_iter().map(str::to_owned).collect();
                     let name = parts[0].to_owned();
@@ -288,7 +288,7 @@ impl Scopes {
                 NameMatch::None => open |= scope.is_open(),
             }
         }
-        if open { Ok(QualifiedName::Unknown) } else { Err(self.missing_relation(parts, at)) }
+        if open { Ok(ResolvedName::Unknown) } else { Err(self.missing_relation(parts, at)) }
     }
 
     /// If a name refers to a column of a USING or NATURAL join, returns the expression by which the
@@ -371,13 +371,13 @@ fn column_of(
     written: &str,
     parts: usize,
     at: Option<Position>,
-) -> Result<QualifiedName> {
+) -> Result<ResolvedName> {
     let label = relation.label.clone();
     let names = relation.columns.all().map(String::as_str);
     match column(written, names, &[&label], at) {
-        Ok(spelling) => Ok(QualifiedName::Column { column: spelling.to_owned(), label, parts }),
+        Ok(spelling) => Ok(ResolvedName::Column { column: spelling.to_owned(), label, parts }),
         Err(Error::ColumnNotFound { .. }) if relation.columns.open => {
-            Ok(QualifiedName::Column { label, column: written.to_owned(), parts })
+            Ok(ResolvedName::Column { label, column: written.to_owned(), parts })
         }
         Err(error) => Err(error),
     }

@@ -12,7 +12,7 @@ use crate::wildcards::is_pattern;
 
 /// Output name of one item of the select list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum OutputItem {
+enum OutputName {
     /// An expression without an alias, which is one column with this text as its name.
     Named(String),
     /// One column with this name, which another column also has. In the plan, it has a different,
@@ -30,41 +30,41 @@ enum OutputItem {
     Many,
 }
 
-impl OutputItem {
+impl OutputName {
     /// Returns the output name of this item if the resolver has given its expression the name
     /// `alias` in the plan.
-    fn renamed(&self, expr: &Expr, alias: &str) -> OutputItem {
+    fn renamed(&self, expr: &Expr, alias: &str) -> OutputName {
         match self {
             // The resolver renames an alias only if another column has the same name.
-            OutputItem::Aliased(written) if written != alias => OutputItem::Named(written.clone()),
-            OutputItem::Named(text) | OutputItem::Expands(text) => {
+            OutputName::Aliased(written) if written != alias => OutputName::Named(written.clone()),
+            OutputName::Named(text) | OutputName::Expands(text) => {
                 let name = column_under(expr).map_or(text, |column| &column.value);
                 let number = alias.strip_prefix(name.as_str());
                 let number = number.and_then(|rest| rest.strip_prefix('_'));
                 if number.is_some_and(|number| number.parse::<u64>().is_ok()) {
-                    OutputItem::Repeated(name.clone())
+                    OutputName::Repeated(name.clone())
                 } else {
-                    OutputItem::Kept
+                    OutputName::Kept
                 }
             }
-            _ => OutputItem::Kept,
+            _ => OutputName::Kept,
         }
     }
 }
 
 /// Output names of a query, one for each item of its first select list.
 #[derive(Debug, Clone, Default)]
-pub struct OutputNames(Vec<OutputItem>);
+pub struct OutputNames(Vec<OutputName>);
 
 impl OutputNames {
     /// Records the texts of a select list, before its names are resolved.
     pub(crate) fn as_written(body: &SetExpr) -> Self {
         let item = |item: &SelectItem| match item {
-            item if is_pattern(item) => OutputItem::Many,
-            SelectItem::UnnamedExpr(expr) if expands(expr) => OutputItem::Expands(text(expr)),
-            SelectItem::UnnamedExpr(expr) => OutputItem::Named(text(expr)),
-            SelectItem::ExprWithAlias { alias, .. } => OutputItem::Aliased(alias.value.clone()),
-            _ => OutputItem::Many,
+            item if is_pattern(item) => OutputName::Many,
+            SelectItem::UnnamedExpr(expr) if expands(expr) => OutputName::Expands(text(expr)),
+            SelectItem::UnnamedExpr(expr) => OutputName::Named(text(expr)),
+            SelectItem::ExprWithAlias { alias, .. } => OutputName::Aliased(alias.value.clone()),
+            _ => OutputName::Many,
         };
         OutputNames(projection(body).iter().map(item).collect())
     }
@@ -75,17 +75,17 @@ impl OutputNames {
         self.expand_wildcards(resolved);
         // If a `*` was expanded, the resolved list has more items, and the items after the `*` have
         // moved by the number of added items.
-        let many = self.0.iter().position(|item| *item == OutputItem::Many).unwrap_or(self.0.len());
+        let many = self.0.iter().position(|item| *item == OutputName::Many).unwrap_or(self.0.len());
         let more = resolved.len().saturating_sub(self.0.len());
         for (place, item) in self.0.iter_mut().enumerate() {
             let place = if place > many { place + more } else { place };
-            if more > 0 && *item == OutputItem::Many {
+            if more > 0 && *item == OutputName::Many {
                 continue;
             }
             let Some(resolved) = resolved.get(place) else { continue };
             match resolved {
                 SelectItem::UnnamedExpr(expr) => {
-                    if let (OutputItem::Named(name), Some(column)) = (item, column_under(expr)) {
+                    if let (OutputName::Named(name), Some(column)) = (item, column_under(expr)) {
                         name.clone_from(&column.value);
                     }
                 }
@@ -102,7 +102,7 @@ impl OutputNames {
 
     /// Replaces repeated wildcards by their columns, if the resolver has expanded them.
     fn expand_wildcards(&mut self, resolved: &[SelectItem]) {
-        let is_many = |item: &OutputItem| *item == OutputItem::Many;
+        let is_many = |item: &OutputName| *item == OutputName::Many;
         let is_wildcard = |item: &SelectItem| {
             matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
         };
@@ -115,15 +115,15 @@ impl OutputNames {
         let written = self.0.drain(first..=last).collect::<Vec<_>>();
         let item = |item: &SelectItem| match item {
             SelectItem::ExprWithAlias { alias, .. }
-                if written.contains(&OutputItem::Aliased(alias.value.clone())) =>
+                if written.contains(&OutputName::Aliased(alias.value.clone())) =>
             {
-                OutputItem::Aliased(alias.value.clone())
+                OutputName::Aliased(alias.value.clone())
             }
             SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
                 column_under(expr)
-                    .map_or(OutputItem::Kept, |column| OutputItem::Named(column.value.clone()))
+                    .map_or(OutputName::Kept, |column| OutputName::Named(column.value.clone()))
             }
-            _ => OutputItem::Kept,
+            _ => OutputName::Kept,
         };
         let columns = resolved[first..resolved.len() - tail].iter().map(item).collect::<Vec<_>>();
         self.0.splice(first..first, columns);
@@ -135,8 +135,8 @@ impl OutputNames {
     #[must_use]
     pub fn of_relation(mut self) -> Self {
         for item in &mut self.0 {
-            if matches!(item, OutputItem::Repeated(_)) {
-                *item = OutputItem::Kept;
+            if matches!(item, OutputName::Repeated(_)) {
+                *item = OutputName::Kept;
             }
         }
         self
@@ -144,9 +144,9 @@ impl OutputNames {
 
     /// Returns the name of each output column; `None` for a column that keeps the planner's name.
     pub fn of_columns(&self, count: usize) -> Vec<Option<&str>> {
-        let many = |item: &OutputItem| match item {
-            OutputItem::Many => true,
-            OutputItem::Expands(_) => self.0.len() != count,
+        let many = |item: &OutputName| match item {
+            OutputName::Many => true,
+            OutputName::Expands(_) => self.0.len() != count,
             _ => false,
         };
         let first = self.0.iter().position(many);
@@ -160,9 +160,9 @@ impl OutputNames {
         let places = (0..head).chain(count - tail..count);
         let items = self.0[..head].iter().chain(&self.0[self.0.len() - tail..]);
         for (place, item) in places.zip(items) {
-            if let OutputItem::Named(name)
-            | OutputItem::Repeated(name)
-            | OutputItem::Expands(name) = item
+            if let OutputName::Named(name)
+            | OutputName::Repeated(name)
+            | OutputName::Expands(name) = item
             {
                 names[place] = Some(name.as_str());
             }
@@ -190,7 +190,7 @@ fn expands(expr: &Expr) -> bool {
 mod tests {
     use super::*;
 
-    fn check(items: &[OutputItem], fields: &[&str], expected: &[&str]) {
+    fn check(items: &[OutputName], fields: &[&str], expected: &[&str]) {
         let names = OutputNames(items.to_vec());
         let names = names.of_columns(fields.len());
         let names: Vec<&str> =
@@ -200,32 +200,32 @@ mod tests {
 
     #[test]
     fn output_names_are_assigned_if_their_position_is_known() {
-        let named = |name: &str| OutputItem::Named(name.to_owned());
-        check(&[named("a"), OutputItem::Kept, named("c")], &["x", "y", "z"], &["a", "y", "c"]);
+        let named = |name: &str| OutputName::Named(name.to_owned());
+        check(&[named("a"), OutputName::Kept, named("c")], &["x", "y", "z"], &["a", "y", "c"]);
         check(
-            &[named("a"), OutputItem::Many, named("c")],
+            &[named("a"), OutputName::Many, named("c")],
             &["x", "y", "z", "w"],
             &["a", "y", "z", "c"],
         );
         check(
-            &[OutputItem::Many, named("b"), OutputItem::Many],
+            &[OutputName::Many, named("b"), OutputName::Many],
             &["x", "y", "z"],
             &["x", "y", "z"],
         );
         check(&[named("a")], &["x", "y"], &["x", "y"]);
-        let repeated = OutputItem::Repeated("a".to_owned());
-        check(&[OutputItem::Many, repeated.clone()], &["a", "b", "a_2"], &["a", "b", "a"]);
+        let repeated = OutputName::Repeated("a".to_owned());
+        check(&[OutputName::Many, repeated.clone()], &["a", "b", "a_2"], &["a", "b", "a"]);
         // The resolver has expanded `SELECT *, * FROM t` and given the repeated column a number.
         let mut parser = sqlparser::parser::Parser::new(&sqlparser::dialect::GenericDialect)
             .try_with_sql("SELECT t.a, t.a AS a_2")
             .expect("tokens");
         let expanded = parser.parse_query().expect("a query");
-        let names = OutputNames(vec![OutputItem::Many; 2]).spelled(&expanded.body);
+        let names = OutputNames(vec![OutputName::Many; 2]).spelled(&expanded.body);
         assert_eq!(names.0, [named("a"), repeated.clone()]);
         let of_relation = OutputNames(vec![named("a"), repeated]).of_relation();
         assert_eq!(of_relation.of_columns(2), [Some("a"), None]);
-        let unnest = OutputItem::Expands("u".to_owned());
-        check(&[unnest.clone(), OutputItem::Kept], &["x", "y"], &["u", "y"]);
+        let unnest = OutputName::Expands("u".to_owned());
+        check(&[unnest.clone(), OutputName::Kept], &["x", "y"], &["u", "y"]);
         check(&[unnest, named("b")], &["x", "y", "z"], &["x", "y", "b"]);
     }
 }

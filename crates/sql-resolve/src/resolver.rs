@@ -15,7 +15,7 @@ use sqlparser::ast::{
 };
 
 use crate::SelectAlias;
-use crate::name_scope::{QualifiedName, Relation, RelationColumns, Scope, Scopes};
+use crate::name_scope::{Relation, RelationColumns, ResolvedName, Scope, Scopes};
 use crate::ordered_casts::ordered_columns;
 use crate::output_names::OutputNames;
 use crate::projection::{
@@ -331,13 +331,13 @@ impl Resolver<'_> {
         let span = first.span;
         let parts: Vec<&str> = idents.iter().map(|ident| ident.value.as_str()).collect();
         match self.scopes.path(&parts, span_start(span))? {
-            QualifiedName::Column { label, column, parts } => {
+            ResolvedName::Column { label, column, parts } => {
                 spell(&mut idents[parts], &column);
                 let label = Ident::with_quote_and_span('"', span, label);
                 idents.splice(..parts, [label]);
             }
-            QualifiedName::Field(spelling) => spell(&mut idents[0], &spelling),
-            QualifiedName::Unknown => {}
+            ResolvedName::Field(spelling) => spell(&mut idents[0], &spelling),
+            ResolvedName::Unknown => {}
         }
         Ok(())
     }

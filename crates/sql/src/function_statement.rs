@@ -359,11 +359,11 @@ fn expect_token(parser: &mut Parser, token: &Token) -> Result<()> {
 mod tests {
     use super::*;
     use crate::parse::parse;
-    use crate::statement::Command;
+    use crate::statement::SupportedStatement;
 
     fn check(sql: &str, expected: &str) {
         let shown = match parse(sql) {
-            Ok(Command::Function(FunctionStatement::Create(new))) => {
+            Ok(SupportedStatement::Function(FunctionStatement::Create(new))) => {
                 let names = new.parameters.iter().map(ToString::to_string).collect::<Vec<_>>();
                 format!(
                     "{}({}) {} {:?} {:?} {:?} {:?} {:?} {:?}",
@@ -398,7 +398,8 @@ mod tests {
         let sql =
             "SELECT 1; CREATE FUNCTION f(a INT) RETURNS INT LANGUAGE python AS $$é$$ ; SELECT 2";
         let script = crate::PreparedStatement::parse_script(sql).expect("a script");
-        let Ok(Command::Function(FunctionStatement::Create(new))) = script[1].clone().command()
+        let Ok(SupportedStatement::Function(FunctionStatement::Create(new))) =
+            script[1].clone().command()
         else {
             panic!("no function: {script:?}");
         };

@@ -1,7 +1,7 @@
 //! Converts SQL text to checked statements: one dialect, parameters, rejection of unsupported
 //! clauses, and resolution of names against the caller's tables.
 //!
-//! [`PreparedStatement`] is a parsed statement, and [`statement::Command`] is a checked statement.
+//! [`PreparedStatement`] is a parsed statement, and [`statement::SupportedStatement`] is a checked statement.
 //! The error for an unsupported clause contains the name of the clause. This crate does not read
 //! the lake and does not plan.
 

@@ -8,7 +8,7 @@ use crate::debug_text::{debug_position, lower_first, shows_debug};
 use crate::dialect::HeadwaterDialect;
 use crate::error::{Error, Position, Result};
 use crate::prepared_statement::{ParsedStatement, PreparedStatement};
-use crate::statement::Command;
+use crate::statement::SupportedStatement;
 use crate::{access_statement, alter_table, create_view, function_statement, integer_literal};
 use headwater_sql_tokens::{ComplexityError, check_complexity};
 
@@ -16,7 +16,7 @@ use headwater_sql_tokens::{ComplexityError, check_complexity};
 pub const DEPTH_MAX: usize = 100;
 
 /// Parses one statement and rejects unsupported clauses. Parameters need no values.
-pub fn parse(sql: &str) -> Result<Command> {
+pub fn parse(sql: &str) -> Result<SupportedStatement> {
     PreparedStatement::parse(sql)?.command()
 }
 

@@ -16,7 +16,7 @@ use super::file_functions::{self, FileCall};
 use super::function_statement::FunctionStatement;
 use super::parameters::{self, Parameter, Parameters};
 use super::parse::{parse_one, parse_tokens, split};
-use super::statement::{Command, command};
+use super::statement::{SupportedStatement, command};
 use super::syntax_hint;
 use super::upsert::is_upsert;
 use crate::error::{Error, Result};
@@ -224,7 +224,7 @@ impl PreparedStatement {
     }
 
     /// Checks the statement and converts it to a command.
-    pub fn command(self) -> Result<Command> {
+    pub fn command(self) -> Result<SupportedStatement> {
         let PreparedStatement { text, parsed, is_bound, .. } = self;
         let checked = match parsed {
             ParsedStatement::Access(statement) => Err(Error::Unsupported {
@@ -232,8 +232,8 @@ impl PreparedStatement {
                 hint: Some("Send the statement to the server on its own.".to_owned()),
                 position: None,
             }),
-            ParsedStatement::Alter(change) => Ok(Command::Alter(change)),
-            ParsedStatement::Function(statement) => Ok(Command::Function(statement)),
+            ParsedStatement::Alter(change) => Ok(SupportedStatement::Alter(change)),
+            ParsedStatement::Function(statement) => Ok(SupportedStatement::Function(statement)),
             ParsedStatement::Other { statement, view } => {
                 // A view stores its query as text. If the query had parameters, this is the text of
                 // the query with the bound values.

@@ -22,7 +22,7 @@ use crate::upsert::{is_upsert, upsert};
 
 /// A supported statement, with the tables that its query refers to.
 #[derive(Debug)]
-pub enum Command {
+pub enum SupportedStatement {
     /// SELECT, WITH or VALUES.
     Query(SourceQuery),
     /// EXPLAIN of a query.
@@ -151,11 +151,11 @@ impl SourceQuery {
     }
 }
 
-impl Command {
+impl SupportedStatement {
     /// Returns the query; fails for other statements.
     pub fn into_query(self) -> Result<SourceQuery> {
         match self {
-            Command::Query(source) => Ok(source),
+            SupportedStatement::Query(source) => Ok(source),
             other => Err(Error::Unsupported {
                 what: format!("{} here", other.name()),
                 hint: Some("Write a SELECT.".to_owned()),
@@ -167,58 +167,68 @@ impl Command {
     /// Returns the name of the statement for error messages.
     pub fn name(&self) -> &'static str {
         match self {
-            Command::Query(_) => "SELECT",
-            Command::Explain { .. } => "EXPLAIN",
-            Command::ExplainCost(_) => "EXPLAIN COST",
-            Command::ShowTables(_) => "SHOW TABLES",
-            Command::Describe(_) | Command::DescribeQuery(_) => "DESCRIBE",
-            Command::Summarize(_) => "SUMMARIZE",
-            Command::CreateTable(_) => "CREATE TABLE",
-            Command::Alter(_) => "ALTER TABLE",
-            Command::Comment(_) => "COMMENT",
-            Command::Insert(_) => "INSERT",
-            Command::Delete(_) => "DELETE",
-            Command::Update(_) => "UPDATE",
-            Command::Merge(_) => "MERGE",
-            Command::Truncate(_) => "TRUNCATE",
-            Command::CreateView(_) => "CREATE VIEW",
-            Command::DropViews { .. } => "DROP VIEW",
-            Command::ShowViews(_) => "SHOW VIEWS",
-            Command::Function(statement) => statement.name(),
-            Command::DropTables { .. } => "DROP TABLE",
-            Command::CreateNamespace { .. } => "CREATE SCHEMA",
-            Command::DropNamespaces { .. } => "DROP SCHEMA",
+            SupportedStatement::Query(_) => "SELECT",
+            SupportedStatement::Explain { .. } => "EXPLAIN",
+            SupportedStatement::ExplainCost(_) => "EXPLAIN COST",
+            SupportedStatement::ShowTables(_) => "SHOW TABLES",
+            SupportedStatement::Describe(_) | SupportedStatement::DescribeQuery(_) => "DESCRIBE",
+            SupportedStatement::Summarize(_) => "SUMMARIZE",
+            SupportedStatement::CreateTable(_) => "CREATE TABLE",
+            SupportedStatement::Alter(_) => "ALTER TABLE",
+            SupportedStatement::Comment(_) => "COMMENT",
+            SupportedStatement::Insert(_) => "INSERT",
+            SupportedStatement::Delete(_) => "DELETE",
+            SupportedStatement::Update(_) => "UPDATE",
+            SupportedStatement::Merge(_) => "MERGE",
+            SupportedStatement::Truncate(_) => "TRUNCATE",
+            SupportedStatement::CreateView(_) => "CREATE VIEW",
+            SupportedStatement::DropViews { .. } => "DROP VIEW",
+            SupportedStatement::ShowViews(_) => "SHOW VIEWS",
+            SupportedStatement::Function(statement) => statement.name(),
+            SupportedStatement::DropTables { .. } => "DROP TABLE",
+            SupportedStatement::CreateNamespace { .. } => "CREATE SCHEMA",
+            SupportedStatement::DropNamespaces { .. } => "DROP SCHEMA",
         }
     }
 }
 
 /// Converts a parsed statement. For an unsupported statement, returns an error that contains its
 /// name. `view` is the query text of CREATE VIEW.
-pub fn command(statement: Statement, view: Option<String>) -> Result<Command> {
+pub fn command(statement: Statement, view: Option<String>) -> Result<SupportedStatement> {
     match statement {
         Statement::Query(query) if writes(&query) => written(*query),
-        Statement::Query(query) => Ok(Command::Query(SourceQuery::new(query)?)),
-        Statement::Delete(delete) => Ok(Command::Delete(Box::new(row_delete(delete, None)?))),
-        Statement::Update(update) => Ok(Command::Update(Box::new(row_update(update, None)?))),
-        Statement::Merge(merge) => Ok(Command::Merge(Box::new(row_merge(merge, None)?))),
-        Statement::Truncate(truncate) => Ok(Command::Truncate(truncation(truncate)?)),
-        Statement::CreateTable(create) => Ok(Command::CreateTable(Box::new(new_table(create)?))),
-        Statement::CreateView(create) => Ok(Command::CreateView(Box::new(new_view(create, view)?))),
+        Statement::Query(query) => Ok(SupportedStatement::Query(SourceQuery::new(query)?)),
+        Statement::Delete(delete) => {
+            Ok(SupportedStatement::Delete(Box::new(row_delete(delete, None)?)))
+        }
+        Statement::Update(update) => {
+            Ok(SupportedStatement::Update(Box::new(row_update(update, None)?)))
+        }
+        Statement::Merge(merge) => Ok(SupportedStatement::Merge(Box::new(row_merge(merge, None)?))),
+        Statement::Truncate(truncate) => Ok(SupportedStatement::Truncate(truncation(truncate)?)),
+        Statement::CreateTable(create) => {
+            Ok(SupportedStatement::CreateTable(Box::new(new_table(create)?)))
+        }
+        Statement::CreateView(create) => {
+            Ok(SupportedStatement::CreateView(Box::new(new_view(create, view)?)))
+        }
         Statement::ShowViews { terse, materialized, show_options } => {
             unset(terse || materialized, "a modifier of SHOW VIEWS")?;
-            Ok(Command::ShowViews(show_namespace(show_options)?))
+            Ok(SupportedStatement::ShowViews(show_namespace(show_options)?))
         }
         Statement::Insert(insert) if is_upsert(&insert) => {
-            Ok(Command::Merge(Box::new(upsert(insert, None)?)))
+            Ok(SupportedStatement::Merge(Box::new(upsert(insert, None)?)))
         }
         Statement::ShowColumns { extended, full, show_options } => {
             unset(extended || full, "a modifier of SHOW COLUMNS")?;
             shown_columns(show_options)
         }
-        Statement::Insert(insert) => Ok(Command::Insert(Box::new(new_rows(insert, None)?))),
+        Statement::Insert(insert) => {
+            Ok(SupportedStatement::Insert(Box::new(new_rows(insert, None)?)))
+        }
         Statement::ShowTables { terse, history, extended, full, external, show_options } => {
             unset(terse || history || extended || full || external, "a modifier of SHOW TABLES")?;
-            Ok(Command::ShowTables(show_namespace(show_options)?))
+            Ok(SupportedStatement::ShowTables(show_namespace(show_options)?))
         }
         Statement::ExplainTable {
             describe_alias: _,
@@ -227,7 +237,7 @@ pub fn command(statement: Statement, view: Option<String>) -> Result<Command> {
             table_name,
         } => {
             none(hive_format.as_ref(), "DESCRIBE EXTENDED or FORMATTED")?;
-            Ok(Command::Describe(table_name))
+            Ok(SupportedStatement::Describe(table_name))
         }
         Statement::Comment { object_type, object_name, comment: text, if_exists } => {
             commented(object_type, object_name, text, if_exists)
@@ -247,7 +257,9 @@ pub fn command(statement: Statement, view: Option<String>) -> Result<Command> {
             none(default_collate_spec.as_ref(), "DEFAULT COLLATE in CREATE SCHEMA")?;
             none(clone.as_ref(), "CLONE in CREATE SCHEMA")?;
             match schema_name {
-                SchemaName::Simple(name) => Ok(Command::CreateNamespace { name, if_not_exists }),
+                SchemaName::Simple(name) => {
+                    Ok(SupportedStatement::CreateNamespace { name, if_not_exists })
+                }
                 SchemaName::UnnamedAuthorization(_) | SchemaName::NamedAuthorization(..) => {
                     Err(Error::unsupported("AUTHORIZATION in CREATE SCHEMA"))
                 }
@@ -266,29 +278,29 @@ fn writes(query: &Query) -> bool {
 }
 
 /// Converts an INSERT, UPDATE, DELETE or MERGE that follows a WITH clause.
-fn written(query: Query) -> Result<Command> {
+fn written(query: Query) -> Result<SupportedStatement> {
     let (with, body) = split_with_clause(query)?;
     match body {
         SetExpr::Delete(Statement::Delete(delete)) => {
-            Ok(Command::Delete(Box::new(row_delete(delete, with)?)))
+            Ok(SupportedStatement::Delete(Box::new(row_delete(delete, with)?)))
         }
         SetExpr::Update(Statement::Update(update)) => {
-            Ok(Command::Update(Box::new(row_update(update, with)?)))
+            Ok(SupportedStatement::Update(Box::new(row_update(update, with)?)))
         }
         SetExpr::Merge(Statement::Merge(merge)) => {
-            Ok(Command::Merge(Box::new(row_merge(merge, with)?)))
+            Ok(SupportedStatement::Merge(Box::new(row_merge(merge, with)?)))
         }
         SetExpr::Insert(Statement::Insert(insert)) if is_upsert(&insert) => {
-            Ok(Command::Merge(Box::new(upsert(insert, with)?)))
+            Ok(SupportedStatement::Merge(Box::new(upsert(insert, with)?)))
         }
         SetExpr::Insert(Statement::Insert(insert)) => {
-            Ok(Command::Insert(Box::new(new_rows(insert, with)?)))
+            Ok(SupportedStatement::Insert(Box::new(new_rows(insert, with)?)))
         }
         other => Err(Error::unsupported(keywords(&other, 1))),
     }
 }
 
-fn explained(statement: Statement) -> Result<Command> {
+fn explained(statement: Statement) -> Result<SupportedStatement> {
     let Statement::Explain {
         describe_alias,
         analyze,
@@ -303,7 +315,7 @@ fn explained(statement: Statement) -> Result<Command> {
         return Err(refusal(&statement));
     };
     if let (true, Statement::Query(query)) = (is_summary(describe_alias, estimate), &*statement) {
-        return Ok(Command::Summarize(SourceQuery::new(query.clone())?));
+        return Ok(SupportedStatement::Summarize(SourceQuery::new(query.clone())?));
     }
     let (analyze, verbose) =
         (analyze || takes(&mut options, "ANALYZE"), verbose || takes(&mut options, "VERBOSE"));
@@ -314,15 +326,17 @@ fn explained(statement: Statement) -> Result<Command> {
     unset(estimate && (analyze || verbose), "EXPLAIN COST with ANALYZE or VERBOSE")?;
     match (describe_alias, *statement) {
         (DescribeAlias::Explain, Statement::Query(query)) if estimate => {
-            Ok(Command::ExplainCost(SourceQuery::new(query)?))
+            Ok(SupportedStatement::ExplainCost(SourceQuery::new(query)?))
         }
         (DescribeAlias::Explain, Statement::Query(query)) => {
-            Ok(Command::Explain { source: SourceQuery::new(query)?, analyze, verbose })
+            Ok(SupportedStatement::Explain { source: SourceQuery::new(query)?, analyze, verbose })
         }
         (DescribeAlias::Explain, other) => {
             Err(Error::unsupported(format!("EXPLAIN {}", keywords(&other, 1))))
         }
-        (_, Statement::Query(query)) => Ok(Command::DescribeQuery(SourceQuery::new(query)?)),
+        (_, Statement::Query(query)) => {
+            Ok(SupportedStatement::DescribeQuery(SourceQuery::new(query)?))
+        }
         (_, other) => Err(Error::unsupported(format!("DESCRIBE {}", keywords(&other, 1)))),
     }
 }
@@ -342,13 +356,13 @@ fn is_summary(alias: DescribeAlias, estimate: bool) -> bool {
 }
 
 /// Converts SHOW COLUMNS to DESCRIBE.
-fn shown_columns(options: ShowStatementOptions) -> Result<Command> {
+fn shown_columns(options: ShowStatementOptions) -> Result<SupportedStatement> {
     let ShowStatementOptions { show_in, starts_with, limit, limit_from, filter_position } = options;
     none(starts_with.as_ref(), "STARTS WITH in SHOW")?;
     none(limit.as_ref().map(|_| ()).or(limit_from.map(|_| ())), "LIMIT in SHOW")?;
     none(filter_position.as_ref(), "LIKE or WHERE in SHOW")?;
     match show_in.and_then(|show_in| show_in.parent_name) {
-        Some(table) => Ok(Command::Describe(table)),
+        Some(table) => Ok(SupportedStatement::Describe(table)),
         None => Err(Error::unsupported("SHOW COLUMNS without a table")),
     }
 }
@@ -372,7 +386,7 @@ fn commented(
     name: ObjectName,
     text: Option<String>,
     if_exists: bool,
-) -> Result<Command> {
+) -> Result<SupportedStatement> {
     let (table, column) = match on {
         CommentObject::Table => (name, None),
         CommentObject::Column => {
@@ -391,10 +405,10 @@ fn commented(
         }
         other => return Err(Error::unsupported(format!("COMMENT ON {other}"))),
     };
-    Ok(Command::Comment(CommentStatement { table, column, text, if_exists }))
+    Ok(SupportedStatement::Comment(CommentStatement { table, column, text, if_exists }))
 }
 
-fn dropped(statement: Statement) -> Result<Command> {
+fn dropped(statement: Statement) -> Result<SupportedStatement> {
     let Statement::Drop {
         object_type,
         if_exists,
@@ -415,9 +429,9 @@ fn dropped(statement: Statement) -> Result<Command> {
     unset(temporary, "DROP TEMPORARY")?;
     none(table.as_ref(), "ON after DROP")?;
     match object_type {
-        ObjectType::Table => Ok(Command::DropTables { names, if_exists }),
-        ObjectType::View => Ok(Command::DropViews { names, if_exists }),
-        ObjectType::Schema => Ok(Command::DropNamespaces { names, if_exists }),
+        ObjectType::Table => Ok(SupportedStatement::DropTables { names, if_exists }),
+        ObjectType::View => Ok(SupportedStatement::DropViews { names, if_exists }),
+        ObjectType::Schema => Ok(SupportedStatement::DropNamespaces { names, if_exists }),
         other => Err(Error::unsupported(format!("DROP {other}"))),
     }
 }

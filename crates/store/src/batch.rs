@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 /// An atomic change of the store.
 #[derive(Debug, Clone, Default)]
-pub struct Batch {
+pub struct WriteBatch {
     /// Objects to insert. Objects that already exist are not written again.
     pub objects: Vec<Bytes>,
     /// Refs to compare and swap; at most one change per name.
@@ -26,10 +26,10 @@ pub struct Batch {
     pub relaxed: bool,
 }
 
-impl Batch {
+impl WriteBatch {
     /// Adds the changes and preconditions of another batch. The result is relaxed only if both
     /// batches are relaxed.
-    pub fn merge(&mut self, other: Batch) {
+    pub fn merge(&mut self, other: WriteBatch) {
         self.relaxed = (self.relaxed || self.is_empty()) && (other.relaxed || other.is_empty());
         self.objects.extend(other.objects);
         self.refs.extend(other.refs);

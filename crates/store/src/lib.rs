@@ -19,7 +19,7 @@ mod reverse_scan;
 mod sqlite;
 mod store;
 
-pub use batch::{Append, Batch, BatchResult, RefChange, RefPrecondition, UniqueKey};
+pub use batch::{Append, BatchResult, RefChange, RefPrecondition, UniqueKey, WriteBatch};
 pub use error::{Error, Result};
 pub use key_range::{JournalEntry, KeyRange};
 pub use memory_store::MemoryStore;

@@ -9,15 +9,16 @@ use parking_lot::Mutex;
 
 use crate::key_range::successor;
 use crate::{
-    Append, Batch, BatchResult, Error, JournalEntry, KeyRange, RefChange, Result, Store, UniqueKey,
+    Append, BatchResult, Error, JournalEntry, KeyRange, RefChange, Result, Store, UniqueKey,
+    WriteBatch,
 };
 
 /// An in-memory store.
 #[derive(Debug, Default)]
-pub struct MemoryStore(Mutex<State>);
+pub struct MemoryStore(Mutex<MemoryStoreState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct MemoryStoreState {
     objects: BTreeMap<ObjectId, Bytes>,
     refs: BTreeMap<String, Bytes>,
     journals: BTreeMap<String, Journal>,
@@ -85,8 +86,8 @@ impl Journal {
     }
 }
 
-impl State {
-    fn check(&self, batch: &Batch) -> Result<()> {
+impl MemoryStoreState {
+    fn check(&self, batch: &WriteBatch) -> Result<()> {
         batch.check()?;
         for change in &batch.refs {
             if !change.expected.is_met_by(self.refs.get(&change.name).map(AsRef::as_ref)) {
@@ -101,7 +102,7 @@ impl State {
         }
     }
 
-    fn apply(&mut self, batch: Batch) -> BatchResult {
+    fn apply(&mut self, batch: WriteBatch) -> BatchResult {
         for bytes in batch.objects {
             self.objects.insert(ObjectId::of(&bytes), bytes);
         }
@@ -182,7 +183,7 @@ impl Store for MemoryStore {
         Ok(journal.map(|journal| journal.after(after, key_prefix, limit)).unwrap_or_default())
     }
 
-    async fn apply(&self, batch: Batch) -> Result<BatchResult> {
+    async fn apply(&self, batch: WriteBatch) -> Result<BatchResult> {
         let mut state = self.0.lock();
         state.check(&batch)?;
         Ok(state.apply(batch))

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use crate::{Append, Batch, JournalEntry, KeyRange, Result, Store};
+use crate::{Append, JournalEntry, KeyRange, Result, Store, WriteBatch};
 
 /// The key of entries without content, which only reserve a position.
 const POSITION: &str = "position";
@@ -44,7 +44,10 @@ impl<'a> OccurrenceJournal<'a> {
             return Ok(());
         }
         let entry = Append { journal: self.watches(), key: WATCH.to_owned(), value: watch };
-        self.store.apply(Batch { entries: vec![entry], ..Batch::default() }).await.map(drop)
+        self.store
+            .apply(WriteBatch { entries: vec![entry], ..WriteBatch::default() })
+            .await
+            .map(drop)
     }
 
     fn watches(self) -> String {
@@ -54,7 +57,7 @@ impl<'a> OccurrenceJournal<'a> {
     /// Returns a position that is higher than the positions of all existing entries.
     pub async fn position(self) -> Result<u64> {
         let entries = vec![Append::tombstone(self.name, POSITION)];
-        let batch = Batch { entries, relaxed: true, ..Batch::default() };
+        let batch = WriteBatch { entries, relaxed: true, ..WriteBatch::default() };
         let applied = self.store.apply(batch).await?;
         self.trim(POSITION).await?;
         Ok(applied.positions.first().copied().unwrap_or_default())
@@ -104,7 +107,7 @@ mod tests {
         }
         let put = async |key: &str| {
             let entries = vec![Append::put("merges", key, Bytes::from_static(b"x"))];
-            store.apply(Batch { entries, ..Batch::default() }).await.expect("applied");
+            store.apply(WriteBatch { entries, ..WriteBatch::default() }).await.expect("applied");
         };
         put("before").await;
         let start = journal.position().await.expect("a position");

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use headwater_model::ObjectId;
 
-use crate::{Batch, BatchResult, JournalEntry, KeyRange, Result};
+use crate::{BatchResult, JournalEntry, KeyRange, Result, WriteBatch};
 
 /// A durable store of objects, refs and journals.
 #[async_trait]
@@ -59,7 +59,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// unique key exists. After any other error, it is unknown whether the batch has been applied.
     /// Before it applies the batch again, a caller must read the state, unless applying it twice is
     /// harmless.
-    async fn apply(&self, batch: Batch) -> Result<BatchResult>;
+    async fn apply(&self, batch: WriteBatch) -> Result<BatchResult>;
 
     /// Deletes all entries of the keys in a range and returns their number. The range's `reverse`
     /// and `limit` have no effect. Positions are never reused.

@@ -29,7 +29,7 @@ const DOUBLE_DIGITS: u8 = 15;
 /// Returns the expression that encodes a row of expressions.
 pub(crate) fn encoded(columns: Vec<Expr>) -> Expr {
     let signature = Signature::variadic_any(Volatility::Immutable);
-    ScalarUDF::new_from_impl(RowBytes { signature }).call(columns)
+    ScalarUDF::new_from_impl(RowEncodingFunction { signature }).call(columns)
 }
 
 /// Returns true for an encoded row with a null.
@@ -39,11 +39,11 @@ pub(crate) fn has_null(bytes: &[u8]) -> bool {
 
 /// The function that encodes its arguments.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct RowBytes {
+struct RowEncodingFunction {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for RowBytes {
+impl ScalarUDFImpl for RowEncodingFunction {
     fn name(&self) -> &'static str {
         "row_bytes"
     }

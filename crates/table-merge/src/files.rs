@@ -25,7 +25,7 @@ pub(crate) struct MergeFiles<'a> {
     pub ours: &'a [File],
     pub theirs: &'a [File],
     /// The numbers of live rows of these files.
-    pub live: LiveRows,
+    pub live: LiveRowCounts,
     /// Snapshots whose rows both sides contain, although the files with these rows are not known.
     pub unclear: &'a HashSet<i64>,
     /// The treatment of equal changes of rows.
@@ -34,13 +34,13 @@ pub(crate) struct MergeFiles<'a> {
 
 /// The number of live rows in files with deletes.
 #[derive(Debug, Default)]
-pub(crate) struct LiveRows(HashMap<(String, Fingerprint), u64>);
+pub(crate) struct LiveRowCounts(HashMap<(String, Fingerprint), u64>);
 
-impl LiveRows {
+impl LiveRowCounts {
     /// Counts the live rows of each file that has deletes and is not in all three states. The
     /// counts show whether files were only compacted or rows have changed; other files need no
     /// count.
-    pub async fn of(tables: &Tables, states: [&[File]; 3]) -> Result<LiveRows, Error> {
+    pub async fn of(tables: &Tables, states: [&[File]; 3]) -> Result<LiveRowCounts, Error> {
         let mut seen: HashMap<(&str, Fingerprint), (&File, usize)> = HashMap::new();
         for file in states.into_iter().flatten().filter(|file| file.has_deletes()) {
             seen.entry(file.state()).or_insert((file, 0)).1 += 1;
@@ -51,7 +51,7 @@ impl LiveRows {
         let rows = files.iter().zip(deleted).map(|(file, deleted)| {
             (owned_state(file), file.rows - deleted.map_or(0, |deleted| deleted.before(file.rows)))
         });
-        Ok(LiveRows(rows.collect()))
+        Ok(LiveRowCounts(rows.collect()))
     }
 
     fn count(&self, file: &File) -> u64 {
@@ -86,7 +86,7 @@ pub(crate) struct FilePlan {
     /// Files of our side that are removed.
     pub files_to_remove: Vec<File>,
     /// Groups of files that both sides changed, and whose rows must be merged.
-    pub groups: Vec<SharedFiles>,
+    pub groups: Vec<FileMergeGroup>,
     /// For each side, the replaced files that are in no group.
     pub elsewhere: [ReplacedFiles; 2],
     /// For each side, the replaced files in all partitions; empty if the side only appended and
@@ -110,7 +110,7 @@ pub(crate) struct ReplacedFiles {
 /// A group of files of one partition, in which both sides replaced the same file. `base` has the
 /// files that at least one side replaced; `ours` and `theirs` have the files of each side instead.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct SharedFiles {
+pub(crate) struct FileMergeGroup {
     pub base: Vec<File>,
     pub ours: Vec<File>,
     pub theirs: Vec<File>,
@@ -133,7 +133,7 @@ struct FileChanges<'a> {
     /// only deleted rows of that file.
     removed_locations: HashSet<&'a str>,
     history: SideHistory,
-    live: &'a LiveRows,
+    live: &'a LiveRowCounts,
 }
 
 impl<'a> FileChanges<'a> {
@@ -331,7 +331,7 @@ impl FilePlan {
     }
 
     /// Replaces our files of a group by their files.
-    pub fn take_theirs(&mut self, group: &SharedFiles) {
+    pub fn take_theirs(&mut self, group: &FileMergeGroup) {
         self.settles = true;
         let (ours, theirs) = (states(&group.ours), states(&group.theirs));
         let lacks = |set: &HashSet<FileState<'_>>, file: &&File| !set.contains(&file.state());
@@ -340,7 +340,7 @@ impl FilePlan {
     }
 }
 
-impl SharedFiles {
+impl FileMergeGroup {
     /// Returns the side that only compacted the rows of the group, if there is one.
     fn compacted_by(&self, ours: &FileChanges<'_>, theirs: &FileChanges<'_>) -> Option<MergeSide> {
         let rows = |files: &[File]| files.iter().map(|file| ours.live.count(file)).sum::<u64>();
@@ -360,7 +360,7 @@ fn group(
     base: &[File],
     ours: &FileChanges<'_>,
     theirs: &FileChanges<'_>,
-) -> BTreeMap<PartitionKey, SharedFiles> {
+) -> BTreeMap<PartitionKey, FileMergeGroup> {
     let removed: HashMap<FileState<'_>, &File> =
         ours.removed.iter().map(|file| (file.state(), *file)).collect();
     let changed_by_both: Vec<&File> =
@@ -382,8 +382,8 @@ fn group(
         1 => key(file),
         _ => (0, String::new()),
     };
-    let mut groups: BTreeMap<PartitionKey, SharedFiles> =
-        changed_by_both.iter().map(|file| (key(file), SharedFiles::default())).collect();
+    let mut groups: BTreeMap<PartitionKey, FileMergeGroup> =
+        changed_by_both.iter().map(|file| (key(file), FileMergeGroup::default())).collect();
     let (gone_here, gone_there) = (states_of(&ours.removed), states_of(&theirs.removed));
     for file in base {
         let Some(group) = groups.get_mut(&key(file)) else { continue };

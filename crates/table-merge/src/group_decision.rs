@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::files::SharedFiles;
+use crate::files::FileMergeGroup;
 use crate::merge_inputs::EqualChanges;
 use crate::rows::{RowCounts, RowKey};
 
@@ -32,8 +32,8 @@ pub(crate) fn is_new([base, ours, theirs]: &[u32; 3]) -> bool {
 
 /// Decides which rows a group has after the merge. `counts` has, for each row, the number of copies
 /// in the base and on both sides.
-pub(crate) fn decide(counts: &RowCounts, group: &SharedFiles) -> GroupDecision {
-    let SharedFiles { rows_may_move, unclear, .. } = *group;
+pub(crate) fn decide(counts: &RowCounts, group: &FileMergeGroup) -> GroupDecision {
+    let FileMergeGroup { rows_may_move, unclear, .. } = *group;
     let all = || counts.values();
     let merges_equal = group.equal_changes == EqualChanges::Merge;
     // If both sides only added rows, equal results are not sufficient: a row that each side added
@@ -80,7 +80,7 @@ pub(crate) fn decide(counts: &RowCounts, group: &SharedFiles) -> GroupDecision {
 /// Returns true if one side has fewer copies of a row than the base, and the other side has more.
 /// The other side may then have changed the removed row, too, and have turned a different row into
 /// a copy. This is impossible if the other side only appended and compacted rows.
-fn may_hide_change(count: &[u32; 3], group: &SharedFiles) -> bool {
+fn may_hide_change(count: &[u32; 3], group: &FileMergeGroup) -> bool {
     let may_hide = |side: usize, other: usize| {
         let changed_rows = !group.only_appends_or_compacts[side - 1];
         changed_rows && count[side] > count[0] && count[other] < count[0]
@@ -95,11 +95,11 @@ mod tests {
     /// Merges lists of rows, and compares the result with `expected`: the merged rows, or the rows
     /// in conflict.
     fn check(base: &[u8], ours: &[u8], theirs: &[u8], expected: Result<&[u8], &[u8]>) {
-        check_group(&SharedFiles::default(), base, ours, theirs, expected);
+        check_group(&FileMergeGroup::default(), base, ours, theirs, expected);
     }
 
     fn check_group(
-        group: &SharedFiles,
+        group: &FileMergeGroup,
         base: &[u8],
         ours: &[u8],
         theirs: &[u8],
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_row_that_may_have_moved_is_deleted_once() {
-        let leaking = SharedFiles { rows_may_move: true, ..SharedFiles::default() };
+        let leaking = FileMergeGroup { rows_may_move: true, ..FileMergeGroup::default() };
         check_group(&leaking, &[1, 2], &[2], &[2], Err(&[1]));
         check_group(&leaking, &[1, 2], &[2], &[1], Ok(&[]));
         check_group(&leaking, &[1, 2], &[2, 3], &[1, 2], Ok(&[2, 3]));
@@ -153,14 +153,14 @@ mod tests {
     #[test]
     fn rows_added_on_both_sides_are_kept_twice() {
         let only_appends_or_compacts =
-            SharedFiles { only_appends_or_compacts: [true; 2], ..SharedFiles::default() };
+            FileMergeGroup { only_appends_or_compacts: [true; 2], ..FileMergeGroup::default() };
         check_group(&only_appends_or_compacts, &[1], &[1, 2], &[1, 2], Ok(&[1, 2, 2]));
         check_group(&only_appends_or_compacts, &[1], &[1], &[1], Ok(&[1]));
     }
 
     #[test]
     fn rows_that_may_be_the_same_conflict() {
-        let unclear = SharedFiles { unclear: true, ..SharedFiles::default() };
+        let unclear = FileMergeGroup { unclear: true, ..FileMergeGroup::default() };
         check_group(&unclear, &[1, 2], &[1, 2, 5, 8], &[1, 2, 5, 9], Err(&[5]));
         check_group(&unclear, &[1, 2], &[1, 2, 8], &[1, 9], Ok(&[1, 8, 9]));
         check_group(&unclear, &[1, 2], &[1, 5], &[1, 5], Ok(&[1, 5]));
@@ -168,13 +168,14 @@ mod tests {
 
     #[test]
     fn equal_changes_conflict_if_each_change_counts() {
-        let group = SharedFiles { equal_changes: EqualChanges::Conflict, ..SharedFiles::default() };
+        let group =
+            FileMergeGroup { equal_changes: EqualChanges::Conflict, ..FileMergeGroup::default() };
         // Both sides updated row 2 to 7, or deleted it.
         check_group(&group, &[1, 2], &[1, 7], &[1, 7], Err(&[2]));
         check_group(&group, &[1, 2], &[1], &[1], Err(&[2]));
         check_group(&group, &[1, 2], &[], &[], Err(&[1, 2]));
         check_group(&group, &[1, 2, 2], &[1, 7, 7], &[1, 7, 7], Err(&[2]));
-        let moving = SharedFiles { rows_may_move: true, ..group.clone() };
+        let moving = FileMergeGroup { rows_may_move: true, ..group.clone() };
         check_group(&moving, &[1, 2], &[1], &[1], Err(&[2]));
         // The first case is a conflict about row 2. In the others, the sides changed different
         // rows.
@@ -189,14 +190,15 @@ mod tests {
 
     #[test]
     fn equal_rows_conflict_if_one_side_removed_and_the_other_added_some() {
-        let group = SharedFiles { equal_changes: EqualChanges::Conflict, ..SharedFiles::default() };
+        let group =
+            FileMergeGroup { equal_changes: EqualChanges::Conflict, ..FileMergeGroup::default() };
         // One side added 1 to each value. So its row 2 is not the row 2 that the other side
         // changed.
         check_group(&group, &[1, 1, 2], &[2, 2, 3], &[1, 1, 9], Err(&[2]));
         check_group(&group, &[1, 1, 2], &[1, 1, 9], &[2, 2, 3], Err(&[2]));
         // The result is the same as if the transactions ran one after the other.
         check_group(&group, &[1, 2], &[2, 3], &[1, 9], Ok(&[3, 9]));
-        let appends = SharedFiles { only_appends_or_compacts: [true, false], ..group };
+        let appends = FileMergeGroup { only_appends_or_compacts: [true, false], ..group };
         check_group(&appends, &[1, 2], &[1, 2, 2], &[1, 9], Ok(&[1, 2, 9]));
         check(&[1, 1, 2], &[2, 2, 3], &[1, 1, 9], Ok(&[2, 3, 9]));
     }

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use headwater_tables::{Lineage, picked_by, undone_by};
+use headwater_tables::{SnapshotAncestry, picked_by, undone_by};
 
 /// The changes that a state contains, including those first committed on another branch.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(crate) struct IncludedChanges {
 
 impl IncludedChanges {
     /// Returns the changes that the state contains, as far as they are known.
-    pub fn of(state: &Lineage) -> Self {
+    pub fn of(state: &SnapshotAncestry) -> Self {
         let mut found = IncludedChanges::default();
         for snapshot in state.newest_first() {
             let id = snapshot.snapshot_id();

@@ -30,7 +30,7 @@ mod summary;
 pub use changed_rows::ChangedRow;
 pub use commit::CommittedMerge;
 pub use conflict::{Cause, Conflict, MergeSide};
-pub use merge::{MergedRows, TableMerge, TableMergeResult, merge};
+pub use merge::{MergeCounts, TableMerge, TableMergeResult, merge};
 pub use merge_inputs::{EqualChanges, MergeInputs};
 pub use rows::RowBudget;
 pub use side_history::only_compacted;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use headwater_tables::{
-    ChangeScope, CommitKind, DataFile, Error, LAST_UPDATED, Lineage, ROW_ID, Result, ScanPlan,
-    Table, Tables, edited_metadata, has_row_ids,
+    ChangeScope, CommitKind, DataFile, Error, LAST_UPDATED, ROW_ID, Result, ScanPlan,
+    SnapshotAncestry, Table, Tables, edited_metadata, has_row_ids,
 };
 use iceberg::spec::{Datum, FormatVersion, PrimitiveLiteral, StructType, TableMetadata};
 
 use crate::conflict::{Cause, Conflict, MergeSide};
-use crate::files::{FilePlan, LiveRows, MergeFiles, SharedFiles};
+use crate::files::{FileMergeGroup, FilePlan, LiveRowCounts, MergeFiles};
 use crate::included_changes::IncludedChanges;
 use crate::key_conflicts;
 use crate::lost_updates::{self, SideChange};
@@ -48,7 +48,7 @@ pub struct TableMerge {
     pub(crate) rewrites: Vec<RowsToWrite>,
     pub(crate) reach: ChangeScope,
     pub(crate) kind: CommitKind,
-    pub(crate) rows: MergedRows,
+    pub(crate) rows: MergeCounts,
     /// True if their side has snapshots that are not ancestors of our side. The merge is then
     /// recorded even if it changes no row, so that later merges use the merged state as their base.
     pub(crate) records: bool,
@@ -74,7 +74,7 @@ pub struct TableMerge {
 
 /// The numbers of rows and files that a merge changes on our side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MergedRows {
+pub struct MergeCounts {
     /// Number of rows in added files, and in files that were rewritten because both sides changed
     /// them.
     pub rows_added: u64,
@@ -100,7 +100,7 @@ pub(crate) enum RowsToWrite {
 
 impl TableMerge {
     /// Returns the numbers of changed rows and files.
-    pub fn rows(&self) -> MergedRows {
+    pub fn rows(&self) -> MergeCounts {
         self.rows
     }
 
@@ -156,7 +156,7 @@ pub async fn merge(
         base: base_files,
         ours: our_files,
         theirs: their_files,
-        live: LiveRows::of(tables, [base_files, our_files, their_files]).boxed().await?,
+        live: LiveRowCounts::of(tables, [base_files, our_files, their_files]).boxed().await?,
         unclear: &common.unclear,
         equal_changes,
     };
@@ -181,12 +181,12 @@ pub async fn merge(
     conflicts.extend(check_rows(tables, states, &merged_table, &plan, budget).await?);
     let mut merge = TableMerge::new(states, merged_table, shape);
     merge.reach = plan.reach.clone();
-    merge.records = !Lineage::of(ours).descends_from(&Lineage::of(theirs));
+    merge.records = !SnapshotAncestry::of(ours).descends_from(&SnapshotAncestry::of(theirs));
     merge.again = again;
     merge.doubtful = doubtful;
     merge.base_counters = base_counters;
     merge.shared = past.shared_properties(&common.same);
-    let groups = GroupMerge { source_only_appends_or_compacts, conflicts, budget: &mut *budget };
+    let groups = GroupMerger { source_only_appends_or_compacts, conflicts, budget: &mut *budget };
     match merge.merge_groups(tables, plan, groups).await? {
         TableMergeResult::Both(mut merge) => {
             merge.rows_of = merge.side_of_rows(&files);
@@ -219,7 +219,7 @@ async fn check_rows(
 }
 
 /// The context for merging the groups of files that both sides changed.
-struct GroupMerge<'a> {
+struct GroupMerger<'a> {
     /// True if their side, the source of the merge, only appended rows and compacted files.
     source_only_appends_or_compacts: bool,
     /// The conflicts that were found so far.
@@ -240,7 +240,7 @@ impl TableMerge {
             rewrites: Vec::new(),
             reach: ChangeScope::Rows,
             kind: CommitKind::Modify,
-            rows: MergedRows::default(),
+            rows: MergeCounts::default(),
             records: false,
             again: ReplayedChanges::default(),
             doubtful: false,
@@ -256,9 +256,9 @@ impl TableMerge {
         mut self,
         tables: &Tables,
         mut plan: FilePlan,
-        context: GroupMerge<'_>,
+        context: GroupMerger<'_>,
     ) -> Result<TableMergeResult> {
-        let GroupMerge { source_only_appends_or_compacts, mut conflicts, budget } = context;
+        let GroupMerger { source_only_appends_or_compacts, mut conflicts, budget } = context;
         let reader = self.reader(tables);
         let groups = std::mem::take(&mut plan.groups);
         let mut only_deletes = None;
@@ -273,7 +273,7 @@ impl TableMerge {
                 if only_deletes == Some(true) {
                     // No row moved to another partition, so this group can be merged independently
                     // of the other groups.
-                    let whole = SharedFiles { rows_may_move: false, ..group.clone() };
+                    let whole = FileMergeGroup { rows_may_move: false, ..group.clone() };
                     result = reader.merge_group(&whole, budget).await?;
                 }
             }

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use headwater_tables::{Lineage, Tables, has_row_ids, merged_by};
+use headwater_tables::{SnapshotAncestry, Tables, has_row_ids, merged_by};
 use iceberg::spec::{Snapshot, TableMetadata};
 
 use crate::side_history::MergeAncestry;
@@ -61,7 +61,7 @@ impl BaseCounters {
             let mut states = [&past.base, ours, theirs].into_iter();
             return states.find_map(|state| state.get(common)).map(BaseCounters::after);
         }
-        let is_known = |side: &Lineage| own_ids(side).all(|id| side.get(id).is_some());
+        let is_known = |side: &SnapshotAncestry| own_ids(side).all(|id| side.get(id).is_some());
         (is_known(ours) && is_known(theirs)).then(BaseCounters::default)
     }
 
@@ -75,6 +75,6 @@ impl BaseCounters {
 
 /// Returns the ids of the current snapshot and its parents, newest first, without merged snapshots.
 /// Ends with the first snapshot that is not known.
-fn own_ids(side: &Lineage) -> impl Iterator<Item = i64> {
+fn own_ids(side: &SnapshotAncestry) -> impl Iterator<Item = i64> {
     std::iter::successors(side.current(), move |id| side.get(*id)?.parent_snapshot_id())
 }

@@ -26,7 +26,7 @@ use roaring::RoaringTreemap;
 use sha2::{Digest, Sha256};
 
 use crate::conflict::{Cause, Conflict};
-use crate::files::{ReplacedFiles, SharedFiles};
+use crate::files::{FileMergeGroup, ReplacedFiles};
 use crate::group_decision::{GroupDecision, decide, is_new};
 use crate::row_lineage::BaseCounters;
 
@@ -122,7 +122,7 @@ impl RowReader<'_> {
     /// Merges the rows of a group of files.
     pub async fn merge_group(
         &self,
-        group: &SharedFiles,
+        group: &FileMergeGroup,
         budget: &mut RowBudget,
     ) -> Result<GroupResult> {
         let all = group.base.iter().chain(&group.ours).chain(&group.theirs);
@@ -172,7 +172,7 @@ impl RowReader<'_> {
     /// budget.
     pub async fn only_deletes(
         &self,
-        groups: &[SharedFiles],
+        groups: &[FileMergeGroup],
         elsewhere: &[ReplacedFiles; 2],
         budget: &mut RowBudget,
     ) -> Result<bool> {
@@ -219,7 +219,7 @@ impl RowReader<'_> {
     /// Creates a conflict about rows of a group's base, with a sample of these rows.
     async fn conflict(
         &self,
-        group: &SharedFiles,
+        group: &FileMergeGroup,
         rows: &HashSet<RowKey>,
         counts: &RowCounts,
         total: u64,

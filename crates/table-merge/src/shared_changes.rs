@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use headwater_tables::{
-    DataFile, Error, Fingerprint, Lineage, Tables, merged_by, picked_by, undone_by,
+    DataFile, Error, Fingerprint, SnapshotAncestry, Tables, merged_by, picked_by, undone_by,
 };
 use iceberg::spec::{Operation, Snapshot};
 
@@ -61,7 +61,7 @@ struct FileDifference {
 }
 
 impl MergeAncestry {
-    fn lineage(&self, state: LineageState) -> &Lineage {
+    fn lineage(&self, state: LineageState) -> &SnapshotAncestry {
         match state {
             LineageState::Base => &self.base,
             LineageState::Ours => &self.sides[0],
@@ -117,7 +117,7 @@ impl MergeAncestry {
     pub fn shared_properties(&self, same: &HashSet<i64>) -> Vec<[HashMap<String, String>; 2]> {
         let old = self.base.ancestors();
         let properties = |one: &Snapshot| one.summary().additional_properties.clone();
-        let both = |side: &Lineage, id: i64| {
+        let both = |side: &SnapshotAncestry, id: i64| {
             let snapshot = side.get(id)?;
             let before = match snapshot.parent_snapshot_id() {
                 Some(parent) => properties(side.get(parent)?),

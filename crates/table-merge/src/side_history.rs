@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 
 use futures::FutureExt;
-use headwater_tables::{ChangeScope, Lineage, Table, Tables, merged_by};
+use headwater_tables::{ChangeScope, SnapshotAncestry, Table, Tables, merged_by};
 use iceberg::spec::{Operation, Snapshot};
 
 use crate::shared_changes::AdjustedBase;
@@ -58,16 +58,19 @@ pub async fn only_compacted(tables: &Tables, base: &Table, now: &Table, appends:
 
 /// The lineages of the base and of both sides of a merge.
 pub(crate) struct MergeAncestry {
-    pub base: Lineage,
+    pub base: SnapshotAncestry,
     /// The lineages of our side and of their side.
-    pub sides: [Lineage; 2],
+    pub sides: [SnapshotAncestry; 2],
 }
 
 impl MergeAncestry {
     /// Reads older metadata files if the current metadata files do not list all snapshots since the
     /// base.
     pub async fn read(tables: &Tables, base: &Table, sides: [&Table; 2]) -> MergeAncestry {
-        let mut past = MergeAncestry { base: Lineage::of(base), sides: sides.map(Lineage::of) };
+        let mut past = MergeAncestry {
+            base: SnapshotAncestry::of(base),
+            sides: sides.map(SnapshotAncestry::of),
+        };
         for side in &mut past.sides {
             while !is_complete(&past.base, side) {
                 let more = side.read_more(tables).await;
@@ -136,7 +139,7 @@ struct OwnSnapshots<'a> {
 
 impl<'a> OwnSnapshots<'a> {
     /// Returns the snapshots of a side up to the first one that is in `known`.
-    fn since(known: &HashSet<i64>, side: &'a Lineage) -> Self {
+    fn since(known: &HashSet<i64>, side: &'a SnapshotAncestry) -> Self {
         let mut found =
             OwnSnapshots { snapshots: Vec::new(), parent: side.current(), complete: true };
         while let Some(id) = found.parent.filter(|id| !known.contains(id)) {
@@ -152,7 +155,7 @@ impl<'a> OwnSnapshots<'a> {
 }
 
 /// Returns true if all snapshots between the base and the side are known.
-fn is_complete(base: &Lineage, side: &Lineage) -> bool {
+fn is_complete(base: &SnapshotAncestry, side: &SnapshotAncestry) -> bool {
     let own = OwnSnapshots::since(&base.ancestors(), side);
     if side.descends_from(base) {
         // If the base reached the side through a merge, the side's chain of first parents can lead
@@ -169,7 +172,11 @@ impl SideHistory {
     /// Returns the changes from the base to the side. In a revert or cherry-pick, for example, the
     /// side does not descend from the base. The changes are then the reverse of the base's changes
     /// since the common ancestor, followed by the side's changes since that ancestor.
-    fn between(base: &Lineage, side: &Lineage, common: &AdjustedBase) -> SideHistory {
+    fn between(
+        base: &SnapshotAncestry,
+        side: &SnapshotAncestry,
+        common: &AdjustedBase,
+    ) -> SideHistory {
         let mut found = SideHistory::since(base, side, common);
         found.complete = is_complete(base, side);
         if !side.descends_from(base) {
@@ -188,7 +195,11 @@ impl SideHistory {
     }
 
     /// Returns the changes of the side's snapshots that `base` does not have.
-    fn since(base: &Lineage, side: &Lineage, common: &AdjustedBase) -> SideHistory {
+    fn since(
+        base: &SnapshotAncestry,
+        side: &SnapshotAncestry,
+        common: &AdjustedBase,
+    ) -> SideHistory {
         let mut found = SideHistory { only_appends_or_compacts: true, ..Self::default() };
         let mut known = KnownChanges::of(base, side, common);
         let own = OwnSnapshots::since(&known.ancestors, side);

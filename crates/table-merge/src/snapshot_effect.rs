@@ -10,7 +10,7 @@
 
 use std::collections::HashSet;
 
-use headwater_tables::{Lineage, merged_by, picked_by, undone_by};
+use headwater_tables::{SnapshotAncestry, merged_by, picked_by, undone_by};
 use iceberg::spec::{Operation, Snapshot};
 
 use crate::included_changes::IncludedChanges;
@@ -54,7 +54,7 @@ pub(crate) fn touches_files(snapshot: &Snapshot) -> bool {
 
 impl<'a> KnownChanges<'a> {
     /// Returns the changes of the base. The caller sets `is_complete` and `is_parent`.
-    pub fn of(base: &Lineage, side: &Lineage, common: &'a AdjustedBase) -> Self {
+    pub fn of(base: &SnapshotAncestry, side: &SnapshotAncestry, common: &'a AdjustedBase) -> Self {
         KnownChanges {
             ancestors: base.ancestors(),
             contained: IncludedChanges::of(base).has,
@@ -70,7 +70,7 @@ impl<'a> KnownChanges<'a> {
     /// not have.
     pub fn effect(
         &self,
-        side: &Lineage,
+        side: &SnapshotAncestry,
         snapshot: &Snapshot,
         merged: &HashSet<i64>,
     ) -> SnapshotEffect {
@@ -82,7 +82,7 @@ impl<'a> KnownChanges<'a> {
     }
 
     /// Returns the effect of a merge that only added files, or did not change any file.
-    fn effect_of_merge(&self, side: &Lineage, merged: &HashSet<i64>) -> SnapshotEffect {
+    fn effect_of_merge(&self, side: &SnapshotAncestry, merged: &HashSet<i64>) -> SnapshotEffect {
         let AdjustedBase { same, unclear, .. } = self.common;
         // Their side may have rows of the `unclear` changes in other files.
         if !merged.is_disjoint(unclear) {
@@ -114,7 +114,7 @@ impl<'a> KnownChanges<'a> {
     }
 
     /// Returns the combined effect of several snapshots.
-    fn combined_effect(&self, side: &Lineage, ids: &HashSet<i64>) -> SnapshotEffect {
+    fn combined_effect(&self, side: &SnapshotAncestry, ids: &HashSet<i64>) -> SnapshotEffect {
         let mut effect = SnapshotEffect::Appends;
         for id in ids {
             match side.get(*id).map(|one| self.own_effect(one)) {

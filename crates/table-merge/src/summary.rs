@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use headwater_tables::{
-    Lineage, MERGED, MERGED_METADATA, PICKED, PROFILE, REACH, UNDONE, picked_by, undone_by,
+    MERGED, MERGED_METADATA, PICKED, PROFILE, REACH, SnapshotAncestry, UNDONE, picked_by, undone_by,
 };
 
 use crate::conflict::MergeSide;
@@ -57,8 +57,8 @@ impl TableMerge {
     /// source table, returns the version of the side that changed the version. If both sides
     /// changed the version in different ways, omits the source table.
     fn read_up_to(&self) -> BTreeMap<String, String> {
-        let [base, ours, theirs] =
-            [&self.base, &self.ours, &self.theirs].map(|table| Lineage::of(table).read_up_to());
+        let [base, ours, theirs] = [&self.base, &self.ours, &self.theirs]
+            .map(|table| SnapshotAncestry::of(table).read_up_to());
         let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
         let read = keys.into_iter().filter_map(|key| {
             let [base, ours, theirs] = [&base, &ours, &theirs].map(|side| side.get(key));
@@ -113,7 +113,7 @@ pub(crate) struct ReplayedChanges {
 
 impl ReplayedChanges {
     /// Returns the changes that lead from a base to a side.
-    pub fn of(base: &Lineage, side: &Lineage) -> ReplayedChanges {
+    pub fn of(base: &SnapshotAncestry, side: &SnapshotAncestry) -> ReplayedChanges {
         let mut undone = Some(only_in(base, side, UNDONE_MAX + 1));
         let mut picked = Some(BTreeSet::new());
         for id in only_in(side, base, LISTED_MAX + 1) {
@@ -158,7 +158,7 @@ impl ReplayedChanges {
 }
 
 /// Returns at most `most` of the ancestors of `one` that are not ancestors of `other`.
-fn only_in(one: &Lineage, other: &Lineage, most: usize) -> Vec<i64> {
+fn only_in(one: &SnapshotAncestry, other: &SnapshotAncestry, most: usize) -> Vec<i64> {
     let others = other.ancestors();
     one.ancestors().into_iter().filter(|id| !others.contains(id)).take(most).collect()
 }

@@ -24,6 +24,6 @@ pub use commit_constraints::CommitConstraints;
 pub use create_table::NewTable;
 pub use headwater_tables::{Error, Result, ScanPlan};
 pub use rest_tables::RestTables;
-pub use scan::{Condition, Filter, Predicate, Scan, ScanPage, ScanRequest};
+pub use scan::{Condition, Filter, PredicateOperator, Scan, ScanPage, ScanRequest};
 pub use table_commit::TableCommit;
 pub use view::{NewView, ViewCommit};

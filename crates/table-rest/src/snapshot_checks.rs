@@ -28,7 +28,7 @@ const READS_MAX: usize = 16;
 pub(super) struct KnownContents {
     manifests: HashSet<String>,
     files: HashSet<String>,
-    rows: RowIds,
+    rows: AssignedRowIds,
     /// Files that still have to be synced.
     to_sync: Vec<String>,
     /// The folder that must contain all new files; `None` if the commit has no such limit.
@@ -37,7 +37,7 @@ pub(super) struct KnownContents {
 
 /// The row ids that the table and the checked manifests have assigned.
 #[derive(Debug, Default)]
-struct RowIds {
+struct AssignedRowIds {
     /// The first row id of each manifest that has one, by location.
     first_row_ids: HashMap<String, u64>,
     /// The next row id of the table before the commit.
@@ -218,7 +218,7 @@ impl KnownContents {
     }
 }
 
-impl RowIds {
+impl AssignedRowIds {
     /// Records the row ids that a manifest assigns. Fails if other rows have these ids, or could
     /// get them later.
     ///

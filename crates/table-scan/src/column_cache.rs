@@ -54,7 +54,7 @@ pub(crate) struct CachedRead {
 
 /// Cache of ranges of data files. Clones share the cache.
 #[derive(Clone)]
-pub(crate) struct ColumnCache(Arc<Inner>);
+pub(crate) struct ColumnCache(Arc<ColumnCacheInner>);
 
 impl fmt::Debug for ColumnCache {
     /// Omits the cached bytes, because the debug output of plans contains the cache.
@@ -63,13 +63,13 @@ impl fmt::Debug for ColumnCache {
     }
 }
 
-struct Inner {
+struct ColumnCacheInner {
     bytes_max: u64,
-    state: Mutex<State>,
+    state: Mutex<ColumnCacheState>,
 }
 
 #[derive(Default)]
-struct State {
+struct ColumnCacheState {
     /// The cached ranges of each file, by the position of their first byte.
     files: HashMap<Arc<FileKey>, BTreeMap<u64, CachedRange>>,
     /// The starts of all cached ranges, ordered by the time of their last use.
@@ -119,7 +119,7 @@ struct CacheLookup {
 impl ColumnCache {
     /// Creates a cache that uses at most `bytes_max` bytes of memory.
     pub fn new(bytes_max: u64) -> Self {
-        ColumnCache(Arc::new(Inner { bytes_max, state: Mutex::default() }))
+        ColumnCache(Arc::new(ColumnCacheInner { bytes_max, state: Mutex::default() }))
     }
 
     /// Returns ranges of a file. The ranges that are neither cached nor being read are read by one
@@ -238,7 +238,7 @@ impl ReadClaim {
     }
 }
 
-impl Inner {
+impl ColumnCacheInner {
     /// Returns true if a range with this many bytes is small enough to be cached.
     fn fits(&self, bytes: u64) -> bool {
         memory(bytes) <= self.bytes_max / RANGE_SHARE
@@ -261,7 +261,7 @@ impl Drop for ReadClaim {
     }
 }
 
-impl State {
+impl ColumnCacheState {
     /// Returns a range, if one cached range contains it.
     fn get(&mut self, file: &Arc<FileKey>, range: &Range<u64>) -> Option<Bytes> {
         let ranges = self.files.get_mut(file)?;

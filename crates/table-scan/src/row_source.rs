@@ -58,7 +58,7 @@ pub fn stored_costs(plan: &LogicalPlan) -> Result<Vec<(String, ScanCost)>, DataF
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
             && let Ok(provider) = source_as_provider(&scan.source)
-            && let Some(table) = provider.downcast_ref::<StoredTable>()
+            && let Some(table) = provider.downcast_ref::<RowSourceTable>()
         {
             costs.extend(table.rows.cost());
         }
@@ -69,18 +69,18 @@ pub fn stored_costs(plan: &LogicalPlan) -> Result<Vec<(String, ScanCost)>, DataF
 
 /// Creates a table of the rows of a source. Its string columns have view types.
 pub fn stored_table(rows: Arc<dyn RowSource>) -> Arc<dyn TableProvider> {
-    Arc::new(StoredTable { schema: view_schema(&rows.schema()), rows })
+    Arc::new(RowSourceTable { schema: view_schema(&rows.schema()), rows })
 }
 
 /// A table of stored rows. A scan reads only the columns that its query needs.
 #[derive(Debug)]
-struct StoredTable {
+struct RowSourceTable {
     schema: SchemaRef,
     rows: Arc<dyn RowSource>,
 }
 
 #[async_trait]
-impl TableProvider for StoredTable {
+impl TableProvider for RowSourceTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
@@ -101,21 +101,21 @@ impl TableProvider for StoredTable {
             None => Arc::clone(&self.schema),
         };
         let (columns, rows) = (projection.cloned(), Arc::clone(&self.rows));
-        let partition = Arc::new(Partition { schema: Arc::clone(&schema), columns, rows });
+        let partition = Arc::new(RowSourcePartition { schema: Arc::clone(&schema), columns, rows });
         let table = StreamingTable::try_new(schema, vec![partition])?;
         table.scan(state, None, filters, limit).await
     }
 }
 
 #[derive(Debug)]
-struct Partition {
+struct RowSourcePartition {
     schema: SchemaRef,
     /// The columns to read; `None` for all.
     columns: Option<Vec<usize>>,
     rows: Arc<dyn RowSource>,
 }
 
-impl PartitionStream for Partition {
+impl PartitionStream for RowSourcePartition {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }

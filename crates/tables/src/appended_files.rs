@@ -7,7 +7,7 @@ use iceberg::spec::{
     ManifestContentType, ManifestStatus, Operation, Snapshot, SnapshotRef, TableMetadata,
 };
 
-use crate::snapshot_ancestry::{Lineage, merged_by, picked_by, undone_by};
+use crate::snapshot_ancestry::{SnapshotAncestry, merged_by, picked_by, undone_by};
 use crate::{DataFile, Result, ScanPlan, Table, TableHistory, Tables};
 
 impl TableHistory<'_> {
@@ -38,7 +38,7 @@ impl TableHistory<'_> {
     /// `None` if a file of the snapshot `since` was removed or got new deletes. In contrast to
     /// [`append_snapshots`], this method also works after changes were reverted.
     async fn new_files(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
-        let Some(snapshot) = Lineage::of(table).find(self.tables, since).await else {
+        let Some(snapshot) = SnapshotAncestry::of(table).find(self.tables, since).await else {
             return Ok(None);
         };
         let now = self.tables.plan(table, None).await?;
@@ -77,7 +77,7 @@ impl TableHistory<'_> {
 /// Returns the snapshots after `since` that appended rows, oldest first; `None` if a snapshot after
 /// `since` changed or deleted rows.
 async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<Vec<SnapshotRef>> {
-    let mut lineage = Lineage::of(table);
+    let mut lineage = SnapshotAncestry::of(table);
     let (mut found, mut read) = (Vec::new(), HashSet::from([since]));
     let mut next = lineage.current()?;
     while !read.contains(&next) {
@@ -109,7 +109,7 @@ async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<
 
 /// Returns true if a snapshot may add rows again that the snapshots in `read` already have.
 async fn repeats(
-    lineage: &mut Lineage,
+    lineage: &mut SnapshotAncestry,
     tables: &Tables,
     snapshot: &Snapshot,
     read: &HashSet<i64>,

@@ -10,7 +10,7 @@ use moka::sync::Cache;
 
 use crate::cached_manifest::CachedManifest;
 use crate::deletes::{DeletedKeys, Fingerprint, PositionsByFile};
-use crate::file_stats::{BYTES_PER_FILE_MAX, FileStats};
+use crate::file_stat_cache::{BYTES_PER_FILE_MAX, FileStatCache};
 use crate::{DataFile, Positions, SqlView, Table};
 
 /// The manifests of a snapshot, in the order of the manifest list.
@@ -28,7 +28,7 @@ pub(crate) struct Caches {
     pub(crate) manifests: Cache<String, Arc<CachedManifest>>,
     /// First row ids of manifests, by location: a part of the keys in the manifest cache.
     pub(crate) first_row_ids: Cache<String, u64>,
-    pub(crate) files: Cache<String, (Files, Arc<FileStats>)>,
+    pub(crate) files: Cache<String, (Files, Arc<FileStatCache>)>,
     /// Deleted rows of a data file, by its location and the fingerprint of its delete files.
     pub(crate) deleted: Cache<(String, Fingerprint), Arc<Positions>>,
     /// Deleted positions by data file, for each list of a partition's position delete files.
@@ -63,7 +63,7 @@ impl Caches {
             .max_capacity(eighth * 3)
             .weigher(|_: &String, decoded: &Arc<CachedManifest>| decoded.weight);
         let files = Cache::builder().max_capacity(eighth).weigher(
-            |_: &String, (files, _): &(Files, Arc<FileStats>)| {
+            |_: &String, (files, _): &(Files, Arc<FileStatCache>)| {
                 let own = files.iter().filter(|file| file.has_deletes()).count();
                 weight((POINTER_BYTES + BYTES_PER_FILE_MAX) * files.len() + ROW_BYTES * own)
             },

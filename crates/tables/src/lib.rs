@@ -14,7 +14,7 @@ mod cached_manifest;
 mod commit;
 mod deletes;
 mod earlier_partition_specs;
-mod file_stats;
+mod file_stat_cache;
 mod listing;
 mod maintenance;
 mod metadata_json;
@@ -63,7 +63,7 @@ pub use maintenance::{
 pub use manifest_entry::with_row_id;
 pub use metadata_json::GC_ENABLED;
 pub use metadata_log::set_timestamp;
-pub use operation::{CreateTable, FileFilter, Operation, RetainedRows, RowRewrite};
+pub use operation::{CreateTable, FileFilter, RetainedRows, RowRewrite, TableOperation};
 pub use options::TablesOptions;
 pub use read::{align, read_with_schema};
 pub use row_ids::{
@@ -72,8 +72,8 @@ pub use row_ids::{
 };
 pub use scan_plan::{DataFile, ScanPlan};
 pub use snapshot_ancestry::{
-    KEYS_PROPERTY, Lineage, MERGED, MERGED_METADATA, PICKED, PROFILE, READ_UP_TO, TableHistory,
-    UNDONE, merged_by, picked_by, undone_by,
+    KEYS_PROPERTY, MERGED, MERGED_METADATA, PICKED, PROFILE, READ_UP_TO, SnapshotAncestry,
+    TableHistory, UNDONE, merged_by, picked_by, undone_by,
 };
 pub use snapshot_files::TableStates;
 pub use staged_files::StagedFiles;

@@ -27,7 +27,7 @@ pub struct CreateTable {
 
 /// A change of one table. Each change creates one new metadata file.
 #[derive(Debug, Clone)]
-pub enum Operation {
+pub enum TableOperation {
     /// Adds rows.
     Append(StagedFiles),
     /// Replaces all rows of the table by the staged rows.
@@ -61,7 +61,7 @@ pub enum Operation {
         schema: SchemaRef,
         /// The new partition fields.
         partition: Vec<PartitionField>,
-        /// The field ids of new columns are greater than this id, as in [`Operation::AddColumns`].
+        /// The field ids of new columns are greater than this id, as in [`TableOperation::AddColumns`].
         after: Option<i32>,
         /// The new rows.
         staged: StagedFiles,
@@ -79,17 +79,17 @@ pub enum Operation {
     Alter {
         /// The changes, in order.
         alterations: Vec<Alteration>,
-        /// The field ids of new columns are greater than this id, as in [`Operation::AddColumns`].
+        /// The field ids of new columns are greater than this id, as in [`TableOperation::AddColumns`].
         after: Option<i32>,
     },
     /// Sets table properties. Other properties are unchanged.
     SetProperties(BTreeMap<String, String>),
 }
 
-impl Operation {
+impl TableOperation {
     /// Adds columns to a table without other branches.
     pub fn add_columns(columns: Vec<Field>) -> Self {
-        Operation::AddColumns { columns, after: None }
+        TableOperation::AddColumns { columns, after: None }
     }
 }
 

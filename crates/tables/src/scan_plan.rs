@@ -12,7 +12,7 @@ use iceberg::spec::{ManifestEntryRef, PrimitiveLiteral, PrimitiveType, TableMeta
 use object_store::path::Path;
 
 use crate::deletes::{DeleteFile, Deletes};
-use crate::file_stats::{FileStat, FileStats};
+use crate::file_stat_cache::{FileStatCache, FileStatKind};
 use crate::partition_transform::transformed;
 use crate::type_promotion::comparable;
 use crate::types::schema::field_id;
@@ -186,7 +186,7 @@ impl DataFile {
 pub struct ScanPlan {
     schema: SchemaRef,
     files: Arc<[Arc<DataFile>]>,
-    stats: Arc<FileStats>,
+    stats: Arc<FileStatCache>,
 }
 
 impl ScanPlan {
@@ -199,7 +199,7 @@ impl ScanPlan {
     pub(crate) fn with_stats(
         schema: SchemaRef,
         files: Arc<[Arc<DataFile>]>,
-        stats: Arc<FileStats>,
+        stats: Arc<FileStatCache>,
     ) -> Self {
         ScanPlan { schema, files, stats }
     }
@@ -232,13 +232,13 @@ impl ScanPlan {
     /// Returns, for each file, a lower bound of a top-level column, in the column's type; null if
     /// unknown. Returns `None` if the snapshot does not have the column.
     pub fn min(&self, column: &str) -> Option<ArrayRef> {
-        self.bounds(column, FileStat::Lower)
+        self.bounds(column, FileStatKind::Lower)
     }
 
     /// Returns, for each file, an upper bound of a top-level column, in the column's type; null if
     /// unknown. Returns `None` if the snapshot does not have the column.
     pub fn max(&self, column: &str) -> Option<ArrayRef> {
-        self.bounds(column, FileStat::Upper)
+        self.bounds(column, FileStatKind::Upper)
     }
 
     /// Returns true if at least one file may contain NaN in a top-level column.
@@ -247,7 +247,7 @@ impl ScanPlan {
         id.is_some_and(|id| self.files.iter().any(|file| file.may_contain_nan(id)))
     }
 
-    fn bounds(&self, column: &str, bound: FileStat) -> Option<ArrayRef> {
+    fn bounds(&self, column: &str, bound: FileStatKind) -> Option<ArrayRef> {
         let (id, data_type) = self.column(column)?;
         // DataFusion sorts NaN after all numbers, so the bounds are valid only without a NaN.
         let floats = matches!(data_type, DataType::Float32 | DataType::Float64);
@@ -262,8 +262,9 @@ impl ScanPlan {
         let (id, data_type) = self.column(column)?;
         let counts = self.files.iter().map(|file| file.null_count(id));
         Some(
-            self.stats
-                .get(FileStat::Nulls, id, data_type, || Arc::new(counts.collect::<UInt64Array>())),
+            self.stats.get(FileStatKind::Nulls, id, data_type, || {
+                Arc::new(counts.collect::<UInt64Array>())
+            }),
         )
     }
 
@@ -342,16 +343,16 @@ fn transform_values(
     Some((0..result.len()).map(|row| literal(row).map(comparable)).collect())
 }
 
-fn bound_of(file: &DataFile, id: i32, bound: FileStat) -> Option<&PrimitiveLiteral> {
+fn bound_of(file: &DataFile, id: i32, bound: FileStatKind) -> Option<&PrimitiveLiteral> {
     if let Some(value) = file.constant_value(id) {
         return value.as_ref();
     }
     let own = file.has_exact_bounds();
     let file = &file.entry.data_file;
     let bounds = match bound {
-        FileStat::Lower => file.lower_bounds(),
-        FileStat::Upper => file.upper_bounds(),
-        FileStat::Nulls => return None,
+        FileStatKind::Lower => file.lower_bounds(),
+        FileStatKind::Upper => file.upper_bounds(),
+        FileStatKind::Nulls => return None,
     };
     let bound = bounds.get(&id)?;
     // Bounds of timestamps in nanoseconds are not used, because DuckDB 1.5.5 writes wrong upper

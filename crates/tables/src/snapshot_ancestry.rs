@@ -42,7 +42,7 @@ const FILES_MAX: usize = 100;
 
 /// The current snapshot of a table state and its ancestors, as far as they are known.
 #[derive(Debug)]
-pub struct Lineage {
+pub struct SnapshotAncestry {
     current: Option<i64>,
     known: HashMap<i64, KnownSnapshot>,
     /// Locations of metadata files that were read, or that could not be read.
@@ -67,11 +67,11 @@ impl KnownSnapshot {
     }
 }
 
-impl Lineage {
+impl SnapshotAncestry {
     /// Returns the lineage of a state, with only the snapshots that its own metadata lists.
     pub fn of(table: &Table) -> Self {
         let current = table.snapshot_id();
-        let mut found = Lineage { current, known: HashMap::new(), read: HashSet::new() };
+        let mut found = SnapshotAncestry { current, known: HashMap::new(), read: HashSet::new() };
         found.add(table);
         found
     }
@@ -103,7 +103,7 @@ impl Lineage {
         self.ancestors_since(id, &HashSet::new())
     }
 
-    /// Like [`Lineage::ancestors_of`], but without the snapshots in `others` and their ancestors.
+    /// Like [`SnapshotAncestry::ancestors_of`], but without the snapshots in `others` and their ancestors.
     pub fn ancestors_since(&self, id: Option<i64>, others: &HashSet<i64>) -> HashSet<i64> {
         self.walk(id, others, |_, _| {})
     }
@@ -203,7 +203,7 @@ impl Lineage {
     /// Returns true if this state descends from the state `other`. If the current snapshot of
     /// `other` is a merge, it is sufficient that this state descends from both parents of the
     /// merge, because any merge of these parents has the same result.
-    pub fn descends_from(&self, other: &Lineage) -> bool {
+    pub fn descends_from(&self, other: &SnapshotAncestry) -> bool {
         let own = self.ancestors();
         let mut seen = HashSet::new();
         let mut next: Vec<i64> = other.current.into_iter().collect();
@@ -258,7 +258,7 @@ impl Lineage {
     }
 
     /// Adds the unknown ancestors that another lineage knows.
-    pub fn learn_from(&mut self, other: &Lineage) {
+    pub fn learn_from(&mut self, other: &SnapshotAncestry) {
         let mut next = Vec::new();
         self.walk(self.current, &HashSet::new(), |id, _| next.push(id));
         while let Some(id) = next.pop() {
@@ -281,7 +281,7 @@ impl Lineage {
         self.read_since(tables, &HashSet::new()).await
     }
 
-    /// Does the same as [`Lineage::read_more`], but only for ancestors that are not in `others`.
+    /// Does the same as [`SnapshotAncestry::read_more`], but only for ancestors that are not in `others`.
     pub async fn read_since(&mut self, tables: &Tables, others: &HashSet<i64>) -> bool {
         let mut metadata_files: HashSet<String> = HashSet::new();
         self.walk(self.current, others, |_, metadata_file| {
@@ -328,7 +328,7 @@ impl TableHistory<'_> {
         if let Some(found) = current.filter(|found| wanted(found)) {
             return Some(found.to_owned());
         }
-        let mut lineage = Lineage::of(table);
+        let mut lineage = SnapshotAncestry::of(table);
         loop {
             if let Some(found) = lineage.values(property).into_iter().find(|one| wanted(one)) {
                 return Some(found.to_owned());
@@ -342,7 +342,7 @@ impl TableHistory<'_> {
     /// Returns the newest value of a summary property. Returns `None` if a snapshot after that
     /// value merged, replayed or reverted changes, which the value does not include.
     pub async fn find_since_merged(self, table: &Table, property: &str) -> Option<String> {
-        let mut lineage = Lineage::of(table);
+        let mut lineage = SnapshotAncestry::of(table);
         let mut next = lineage.current();
         while let Some(snapshot) = lineage.find(self.tables, next?).await {
             if let Some(found) = value(&snapshot, property) {

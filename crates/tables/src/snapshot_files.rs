@@ -11,7 +11,7 @@ use crate::cache::{Files, Manifests};
 use crate::cached_manifest::CachedManifest;
 use crate::commit::{PendingFiles, store_as};
 use crate::deletes::{DeleteFile, attach};
-use crate::file_stats::FileStats;
+use crate::file_stat_cache::FileStatCache;
 use crate::manifest::{DecodedManifest, decode, decode_list, run_blocking};
 use crate::scan_plan::written_schemas;
 use crate::table::{Totals, content_bytes};
@@ -108,7 +108,7 @@ impl TableStates<'_> {
         self,
         metadata: &TableMetadata,
         snapshot: &SnapshotRef,
-    ) -> Result<(Files, Arc<FileStats>)> {
+    ) -> Result<(Files, Arc<FileStatCache>)> {
         let location = snapshot.manifest_list();
         if let Some(found) = self.tables.caches().files.get(location) {
             return Ok(found);

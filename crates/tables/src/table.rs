@@ -17,10 +17,10 @@ use crate::{COMMENT, SortColumn, foreign_column};
 
 /// One immutable state of one table, read from a metadata file. Clones share the state.
 #[derive(Debug, Clone)]
-pub struct Table(Arc<Inner>);
+pub struct Table(Arc<TableInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct TableInner {
     metadata_location: String,
     metadata: TableMetadata,
     schema: SchemaRef,
@@ -95,7 +95,7 @@ impl Table {
         let schema = with_names(&schema, name_mapping(&metadata));
         // Parsed metadata takes about three times the bytes of its JSON.
         let weight = u32::try_from(encoded_bytes.saturating_mul(3)).unwrap_or(u32::MAX);
-        Table(Arc::new(Inner { metadata_location, metadata, schema, totals, weight }))
+        Table(Arc::new(TableInner { metadata_location, metadata, schema, totals, weight }))
     }
 
     /// Returns the decoded metadata file.

@@ -17,17 +17,17 @@ use crate::manifest::run_blocking;
 use crate::storage::Storage;
 use crate::table::Totals;
 use crate::{
-    BatchStream, CreateTable, DataFile, Error, MaintenancePlanner, Operation, Result,
-    RewriteReader, RowDeletes, ScanPlan, StagedFiles, Table, TableHistory, TableStates,
+    BatchStream, CreateTable, DataFile, Error, MaintenancePlanner, Result, RewriteReader,
+    RowDeletes, ScanPlan, StagedFiles, Table, TableHistory, TableOperation, TableStates,
     TablesOptions, Views, WarehouseFiles, metadata, read, write,
 };
 
 /// The tables of one warehouse. Clones share the caches.
 #[derive(Debug, Clone)]
-pub struct Tables(Arc<Inner>);
+pub struct Tables(Arc<TablesInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct TablesInner {
     storage: Arc<Storage>,
     options: TablesOptions,
     caches: Caches,
@@ -51,7 +51,7 @@ impl Tables {
         let deleting_files = Mutex::default();
         let location_lock = tokio::sync::Mutex::default();
         let storage = Arc::new(storage);
-        Tables(Arc::new(Inner { storage, options, caches, deleting_files, location_lock }))
+        Tables(Arc::new(TablesInner { storage, options, caches, deleting_files, location_lock }))
     }
 
     /// Returns the object store of the warehouse.
@@ -172,7 +172,7 @@ impl Tables {
         create_and_evolve::check_partition(schema, partition)
     }
 
-    /// Returns the table that an [`Operation::Replace`] with these columns and partition fields
+    /// Returns the table that an [`TableOperation::Replace`] with these columns and partition fields
     /// will create. The new rows must be written for this table with [`Tables::write`]. The
     /// returned table is not stored, and has the totals of the old rows.
     pub fn replacement(
@@ -218,7 +218,7 @@ impl Tables {
     pub async fn commit(
         &self,
         table: &Table,
-        operation: Operation,
+        operation: TableOperation,
         summary: BTreeMap<String, String>,
     ) -> Result<Table> {
         commit::commit(self, table, operation, summary).boxed().await

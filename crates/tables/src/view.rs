@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::commit::create_and_evolve::iceberg_schema;
 use crate::table::described;
-use crate::types::schema::{FieldIds, arrow_schema};
+use crate::types::schema::{FieldIdAllocator, arrow_schema};
 use crate::{Error, Result, Tables, metadata, normalise_schema, without_nanoseconds};
 
 /// Approximate size of a view version without its query, in bytes.
@@ -30,10 +30,10 @@ const COLUMN_BYTES: usize = 512;
 
 /// One state of a view. Clones share the state.
 #[derive(Debug, Clone)]
-pub struct SqlView(Arc<Inner>);
+pub struct SqlView(Arc<SqlViewInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct SqlViewInner {
     location: String,
     metadata: ViewMetadata,
 }
@@ -78,7 +78,7 @@ pub struct ViewMerge {
 
 impl SqlView {
     pub(crate) fn new(location: String, metadata: ViewMetadata) -> Self {
-        SqlView(Arc::new(Inner { location, metadata }))
+        SqlView(Arc::new(SqlViewInner { location, metadata }))
     }
 
     /// Returns the decoded metadata file.
@@ -264,7 +264,7 @@ impl ViewDefinition {
         // Some clients cannot read timestamps in nanoseconds. Such a client recognizes a table with
         // them by its format version 3, but the metadata of a view has no such version.
         let normal = without_nanoseconds(&normalise_schema(&self.schema)?);
-        iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)
+        iceberg_schema(FieldIdAllocator::after(0).assign(normal.fields(), None)?)
     }
 
     fn version(&self, id: i32, now_ms: i64) -> Result<ViewVersion> {

@@ -6,7 +6,7 @@ use headwater_metrics::{SpanMetrics, SpanResult};
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::collector::Collector;
+use crate::collector_client::CollectorClient;
 use crate::{Error, Result, TelemetryOptions};
 
 /// Maximum number of queued spans. Further spans are dropped.
@@ -56,7 +56,7 @@ impl ExportQueue {
 
 /// Starts the thread of the export. The thread ends when the queue is dropped.
 pub(crate) fn start(options: &TelemetryOptions, metrics: SpanMetrics) -> Result<ExportQueue> {
-    let collector = Collector::new(options)?;
+    let collector = CollectorClient::new(options)?;
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let failed = |error: std::io::Error| Error::Exporter { reason: error.to_string() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -71,7 +71,7 @@ pub(crate) fn start(options: &TelemetryOptions, metrics: SpanMetrics) -> Result<
 
 /// Exports spans in batches until the queue is closed.
 async fn export_all(
-    collector: Collector,
+    collector: CollectorClient,
     mut queue: mpsc::Receiver<ExportMessage>,
     metrics: SpanMetrics,
 ) {

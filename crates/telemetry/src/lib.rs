@@ -8,7 +8,7 @@
 //! for the export.
 
 mod call_trace;
-mod collector;
+mod collector_client;
 mod current_trace;
 mod error;
 mod export;

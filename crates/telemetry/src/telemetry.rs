@@ -24,10 +24,10 @@ const CAUSES_MAX: u64 = 10_000;
 
 /// The handle of traces. Clones share the export. The default is off: it creates no spans.
 #[derive(Debug, Clone, Default)]
-pub struct Telemetry(Option<Arc<Inner>>);
+pub struct Telemetry(Option<Arc<TelemetryInner>>);
 
 #[derive(Debug)]
-struct Inner {
+struct TelemetryInner {
     queue: ExportQueue,
     metrics: SpanMetrics,
     jobs: Mutex<HashMap<JobId, JobTrace>>,
@@ -44,7 +44,12 @@ impl Telemetry {
         let queue = export::start(options, metrics.clone())?;
         let causes = Cache::builder().max_capacity(CAUSES_MAX);
         let causes = causes.eviction_policy(EvictionPolicy::lru()).build();
-        Ok(Telemetry(Some(Arc::new(Inner { queue, metrics, jobs: Mutex::default(), causes }))))
+        Ok(Telemetry(Some(Arc::new(TelemetryInner {
+            queue,
+            metrics,
+            jobs: Mutex::default(),
+            causes,
+        }))))
     }
 
     /// Returns true if spans are created.

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{AcceptedEvent, Actor, Event, EventData, JobId, SpecVersion};
-use headwater_store::{Append, Batch, Error as StoreError, UniqueKey};
+use headwater_store::{Append, Error as StoreError, UniqueKey, WriteBatch};
 use headwater_telemetry::with_current;
 use serde_json::Value;
 
@@ -105,7 +105,7 @@ async fn accept(context: &SourceContext, call: NewCall) -> Result<AcceptedEvent>
         let (event, delivery) = delivered(context, call, id);
         (delivery.new_entries(&event)?, StoredCall::Delivery(Box::new(delivery)))
     };
-    let mut batch = Batch { entries: entry, ..Batch::default() };
+    let mut batch = WriteBatch { entries: entry, ..WriteBatch::default() };
     if let Some(key) = &stored_key {
         batch.entries.push(Append::put(KEYS, key, encode(&id.to_string())?));
         batch.unique.push(UniqueKey { scope: KEYS.to_owned(), key: key.clone() });

@@ -31,7 +31,7 @@ pub trait CommitSource: Send + Sync {
 
     /// Returns the changes from the commit `from` to the commit `id`. If other commits lie between
     /// the two, the returned properties are empty, because not all causes are known.
-    async fn change(&self, from: CommitId, id: CommitId) -> Result<TableCommit, Problem>;
+    async fn change(&self, from: CommitId, id: CommitId) -> Result<BranchCommit, Problem>;
 
     /// Returns a counter that changes when this process commits. Commits that do not change it,
     /// such as those of other processes, are detected later, by polling.
@@ -40,7 +40,7 @@ pub trait CommitSource: Send + Sync {
 
 /// A commit and the tables that it changed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TableCommit {
+pub struct BranchCommit {
     /// Id of the commit.
     pub id: CommitId,
     /// The commit's properties, for example the id of the event that caused it.

@@ -11,21 +11,21 @@ use headwater_model::{
 use headwater_schedules::Schedule;
 
 use crate::async_calls::{queue_name, target_of};
-use crate::batch_source::BatchSource;
 use crate::bucket_source::{self, ObjectFilter};
 use crate::event_filter::EventFilter;
 use crate::event_queue::Concurrency;
 use crate::event_source::EventSource;
 use crate::file_source::FileSource;
-use crate::kafka::{self, KafkaEvents, KafkaSource};
-use crate::nats_source::{self, NatsEvents, NatsSource};
+use crate::kafka::{self, KafkaSource, WatchedTopic};
+use crate::nats_source::{self, NatsSource, WatchedStream};
 use crate::occurrence_source::{self, OccurrenceFilter, OccurrenceSource};
 use crate::postgres_outbox;
-use crate::postgres_source::{PostgresEvents, PostgresSource};
-use crate::queue_source::{QueueMessages, QueueSource};
-use crate::remote_bucket_source::{RemoteObjects, RemoteSource};
+use crate::postgres_source::{PostgresSource, WatchedDatabase};
+use crate::queue_source::{QueueSource, WatchedQueue};
+use crate::remote_bucket_source::{RemoteBucketSource, WatchedBucket};
 use crate::schedule_source::{self, ScheduleSource};
 use crate::table_source::{self, TableSource};
+use crate::waiting_event_source::WaitingEventSource;
 use crate::{ConnectionPolicy, Error, Result};
 
 /// Default and maximum number of concurrent deliveries to a function.
@@ -34,9 +34,9 @@ const CONCURRENCY_MAX: u32 = 1_000;
 
 /// A trigger with its parsed source.
 #[derive(Debug)]
-pub(crate) struct Definition {
+pub(crate) struct TriggerDefinition {
     pub trigger: Trigger,
-    pub source: Source,
+    pub source: TriggerSource,
     pub concurrency: Concurrency,
     /// Path of the order key in the events.
     pub order_by: Option<EventPath>,
@@ -48,18 +48,18 @@ pub(crate) struct Definition {
 
 /// The parsed source of a trigger.
 #[derive(Debug)]
-pub(crate) enum Source {
+pub(crate) enum TriggerSource {
     Files(WatchedFolder),
     Schedule(Box<Schedule>),
     Tables(WatchedTables),
     /// Changes of objects in the lake's buckets, merges, or ends of jobs.
     Occurrences(Box<OccurrenceFilter>),
     /// Objects of another object store.
-    Remote(Box<RemoteObjects>),
-    Queue(QueueMessages),
-    Postgres(Box<PostgresEvents>),
-    Nats(Box<NatsEvents>),
-    Kafka(Box<KafkaEvents>),
+    Remote(Box<WatchedBucket>),
+    Queue(WatchedQueue),
+    Postgres(Box<WatchedDatabase>),
+    Nats(Box<WatchedStream>),
+    Kafka(Box<WatchedTopic>),
     /// Asynchronous calls of a function, which clients send.
     Calls,
 }
@@ -93,7 +93,7 @@ pub(crate) struct WatchedFolder {
 
 /// Validates a trigger of a project file. Errors: `invalid_project`.
 pub fn check_trigger(trigger: &Trigger) -> Result<()> {
-    let definition = Definition::new(trigger, Path::new("/"))?;
+    let definition = TriggerDefinition::new(trigger, Path::new("/"))?;
     let has_files = trigger.files.is_some() || trigger.bucket.is_some();
     let is_empty = definition.trigger.import.is_some_and(|import| import.sources.is_empty());
     if is_empty && !has_files {
@@ -103,7 +103,7 @@ pub fn check_trigger(trigger: &Trigger) -> Result<()> {
     Ok(())
 }
 
-impl Definition {
+impl TriggerDefinition {
     pub(crate) fn new(trigger: &Trigger, project: &Path) -> Result<Self> {
         let name = trigger.name.trim();
         if name.is_empty() || name.contains(char::is_control) {
@@ -131,16 +131,16 @@ impl Definition {
                 hint,
             ));
         }
-        let source = Source::new(trigger, project)?;
+        let source = TriggerSource::new(trigger, project)?;
         check_division(trigger, &source)?;
         let (concurrency, order_by) = (concurrency(trigger)?, order_by(trigger)?);
         let filter = EventFilter::new(trigger)?;
         let (trigger, policy) = (trigger.clone(), ConnectionPolicy::default());
-        Ok(Definition { trigger, source, concurrency, order_by, filter, policy })
+        Ok(TriggerDefinition { trigger, source, concurrency, order_by, filter, policy })
     }
 }
 
-impl Definition {
+impl TriggerDefinition {
     /// Returns the definition of the queue for a function's asynchronous calls.
     pub(crate) fn of_calls(function: &str) -> Self {
         let trigger = Trigger {
@@ -149,20 +149,20 @@ impl Definition {
             ..Trigger::default()
         };
         let concurrency = Concurrency::AtMost(CONCURRENCY_DEFAULT as usize);
-        let (source, policy) = (Source::Calls, ConnectionPolicy::default());
-        Definition { trigger, source, concurrency, order_by: None, filter: None, policy }
+        let (source, policy) = (TriggerSource::Calls, ConnectionPolicy::default());
+        TriggerDefinition { trigger, source, concurrency, order_by: None, filter: None, policy }
     }
 
     /// Returns true if a worker for this definition can also execute the other definition. The file
     /// and line of a definition do not matter.
-    pub(crate) fn is_same(&self, other: &Definition) -> bool {
+    pub(crate) fn is_same(&self, other: &TriggerDefinition) -> bool {
         let defined_at = other.trigger.defined_at.clone();
         let trigger = Trigger { defined_at, ..self.trigger.clone() };
         trigger == other.trigger && self.policy.is_same(&other.policy)
     }
 }
 
-impl Source {
+impl TriggerSource {
     /// The journals with the positions of sources.
     pub(crate) const POSITION_JOURNALS: [&str; 8] = [
         bucket_source::POSITIONS,
@@ -194,56 +194,62 @@ impl Source {
             return Err(not_one_source(trigger));
         }
         if let Some(files) = files {
-            return Ok(Source::Files(WatchedFolder::new(trigger, files, project)?));
+            return Ok(TriggerSource::Files(WatchedFolder::new(trigger, files, project)?));
         }
         if let Some(bucket) = bucket.as_ref().filter(|bucket| bucket.is_remote()) {
-            return Ok(Source::Remote(Box::new(RemoteObjects::new(trigger, bucket)?)));
+            return Ok(TriggerSource::Remote(Box::new(WatchedBucket::new(trigger, bucket)?)));
         }
         if let Some(bucket) = bucket {
             let filter = ObjectFilter::new(trigger, bucket)?;
-            return Ok(Source::Occurrences(Box::new(OccurrenceFilter::Objects(filter))));
+            return Ok(TriggerSource::Occurrences(Box::new(OccurrenceFilter::Objects(filter))));
         }
         if let Some(tables) = tables {
-            return Ok(Source::Tables(WatchedTables::new(trigger, tables)?));
+            return Ok(TriggerSource::Tables(WatchedTables::new(trigger, tables)?));
         }
         if merges.is_some() {
-            return Ok(Source::Occurrences(Box::new(OccurrenceFilter::merges(trigger)?)));
+            return Ok(TriggerSource::Occurrences(Box::new(OccurrenceFilter::merges(trigger)?)));
         }
         if let Some(jobs) = jobs {
-            return Ok(Source::Occurrences(Box::new(OccurrenceFilter::jobs(trigger, jobs)?)));
+            return Ok(TriggerSource::Occurrences(Box::new(OccurrenceFilter::jobs(
+                trigger, jobs,
+            )?)));
         }
         if let Some(queue) = queue {
-            return Ok(Source::Queue(QueueMessages::new(trigger, queue)?));
+            return Ok(TriggerSource::Queue(WatchedQueue::new(trigger, queue)?));
         }
         if let Some(postgres) = postgres {
-            return Ok(Source::Postgres(Box::new(PostgresEvents::new(trigger, postgres)?)));
+            return Ok(TriggerSource::Postgres(Box::new(WatchedDatabase::new(trigger, postgres)?)));
         }
         if let Some(nats) = nats {
-            return Ok(Source::Nats(Box::new(NatsEvents::new(trigger, nats)?)));
+            return Ok(TriggerSource::Nats(Box::new(WatchedStream::new(trigger, nats)?)));
         }
         if let Some(kafka) = kafka {
-            return Ok(Source::Kafka(Box::new(KafkaEvents::new(trigger, kafka)?)));
+            return Ok(TriggerSource::Kafka(Box::new(WatchedTopic::new(trigger, kafka)?)));
         }
         let schedule = Schedule::new(schedule.as_ref().ok_or_else(|| not_one_source(trigger))?);
         let invalid = |(reason, hint): (String, &str)| invalid(trigger, reason, hint);
-        Ok(Source::Schedule(Box::new(schedule.map_err(invalid)?)))
+        Ok(TriggerSource::Schedule(Box::new(schedule.map_err(invalid)?)))
     }
 
     /// Creates the event source, which starts at its stored position.
     pub(crate) fn open(&self) -> Box<dyn EventSource> {
         match self {
-            Source::Files(folder) => Box::new(FileSource::new(folder.clone())),
-            Source::Schedule(schedule) => Box::new(ScheduleSource::new((**schedule).clone())),
-            Source::Tables(tables) => Box::new(TableSource::new(tables.clone())),
-            Source::Occurrences(occurrences) => {
+            TriggerSource::Files(folder) => Box::new(FileSource::new(folder.clone())),
+            TriggerSource::Schedule(schedule) => {
+                Box::new(ScheduleSource::new((**schedule).clone()))
+            }
+            TriggerSource::Tables(tables) => Box::new(TableSource::new(tables.clone())),
+            TriggerSource::Occurrences(occurrences) => {
                 Box::new(OccurrenceSource::new((**occurrences).clone()))
             }
-            Source::Remote(objects) => Box::new(RemoteSource::new((**objects).clone())),
-            Source::Queue(messages) => Box::new(QueueSource::new(messages.clone())),
-            Source::Postgres(events) => Box::new(PostgresSource::new((**events).clone())),
-            Source::Nats(events) => Box::new(NatsSource::new((**events).clone())),
-            Source::Kafka(events) => Box::new(KafkaSource::new((**events).clone())),
-            Source::Calls => Box::new(BatchSource::default()),
+            TriggerSource::Remote(objects) => {
+                Box::new(RemoteBucketSource::new((**objects).clone()))
+            }
+            TriggerSource::Queue(messages) => Box::new(QueueSource::new(messages.clone())),
+            TriggerSource::Postgres(events) => Box::new(PostgresSource::new((**events).clone())),
+            TriggerSource::Nats(events) => Box::new(NatsSource::new((**events).clone())),
+            TriggerSource::Kafka(events) => Box::new(KafkaSource::new((**events).clone())),
+            TriggerSource::Calls => Box::new(WaitingEventSource::default()),
         }
     }
 
@@ -252,35 +258,41 @@ impl Source {
     /// Returns `None` for a source that keeps positions after its trigger is removed.
     pub(crate) fn position_journal(&self) -> Option<&'static str> {
         match self {
-            Source::Files(_) | Source::Remote(_) | Source::Queue(_) | Source::Calls => None,
-            Source::Schedule(_) => Some(schedule_source::POSITIONS),
-            Source::Tables(_) => Some(table_source::POSITIONS),
-            Source::Occurrences(occurrences) => Some(occurrences.positions()),
-            Source::Postgres(_) => Some(postgres_outbox::POSITIONS),
-            Source::Nats(_) => Some(nats_source::POSITIONS),
-            Source::Kafka(_) => Some(kafka::POSITIONS),
+            TriggerSource::Files(_)
+            | TriggerSource::Remote(_)
+            | TriggerSource::Queue(_)
+            | TriggerSource::Calls => None,
+            TriggerSource::Schedule(_) => Some(schedule_source::POSITIONS),
+            TriggerSource::Tables(_) => Some(table_source::POSITIONS),
+            TriggerSource::Occurrences(occurrences) => Some(occurrences.positions()),
+            TriggerSource::Postgres(_) => Some(postgres_outbox::POSITIONS),
+            TriggerSource::Nats(_) => Some(nats_source::POSITIONS),
+            TriggerSource::Kafka(_) => Some(kafka::POSITIONS),
         }
     }
 
     /// Returns true if a poll waits until notifications stop arriving. Objects and messages are
     /// complete when their notification arrives, so their sources are polled immediately.
     pub(crate) fn waits_for_quiet(&self) -> bool {
-        matches!(self, Source::Files(_) | Source::Schedule(_) | Source::Tables(_))
+        matches!(
+            self,
+            TriggerSource::Files(_) | TriggerSource::Schedule(_) | TriggerSource::Tables(_)
+        )
     }
 
     /// Returns the next scheduled time.
     pub(crate) fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
         match self {
-            Source::Schedule(schedule) => schedule.next_after(time),
-            Source::Files(_)
-            | Source::Tables(_)
-            | Source::Occurrences(_)
-            | Source::Remote(_)
-            | Source::Queue(_)
-            | Source::Postgres(_)
-            | Source::Nats(_)
-            | Source::Kafka(_)
-            | Source::Calls => None,
+            TriggerSource::Schedule(schedule) => schedule.next_after(time),
+            TriggerSource::Files(_)
+            | TriggerSource::Tables(_)
+            | TriggerSource::Occurrences(_)
+            | TriggerSource::Remote(_)
+            | TriggerSource::Queue(_)
+            | TriggerSource::Postgres(_)
+            | TriggerSource::Nats(_)
+            | TriggerSource::Kafka(_)
+            | TriggerSource::Calls => None,
         }
     }
 }
@@ -380,7 +392,7 @@ fn concurrency(trigger: &Trigger) -> Result<Concurrency> {
 
 /// Checks the option `bisect`, which divides failed events: the target must be a function, and an
 /// event must have several items.
-fn check_division(trigger: &Trigger, source: &Source) -> Result<()> {
+fn check_division(trigger: &Trigger, source: &TriggerSource) -> Result<()> {
     if !trigger.divides() {
         return Ok(());
     }
@@ -390,16 +402,16 @@ fn check_division(trigger: &Trigger, source: &Source) -> Result<()> {
         return Err(invalid(trigger, reason, hint));
     }
     match source {
-        Source::Files(_)
-        | Source::Queue(_)
-        | Source::Postgres(_)
-        | Source::Nats(_)
-        | Source::Kafka(_) => Ok(()),
-        Source::Schedule(_)
-        | Source::Tables(_)
-        | Source::Occurrences(_)
-        | Source::Remote(_)
-        | Source::Calls => {
+        TriggerSource::Files(_)
+        | TriggerSource::Queue(_)
+        | TriggerSource::Postgres(_)
+        | TriggerSource::Nats(_)
+        | TriggerSource::Kafka(_) => Ok(()),
+        TriggerSource::Schedule(_)
+        | TriggerSource::Tables(_)
+        | TriggerSource::Occurrences(_)
+        | TriggerSource::Remote(_)
+        | TriggerSource::Calls => {
             let reason = "`report_failures` and `bisect` need a source whose events can contain \
                           several items";
             let hint = "Remove these settings, or use the source `files`, `queue`, `postgres`, \
@@ -441,8 +453,8 @@ mod tests {
         let names = ["orders", "raw.*", "sales.{a,b}", "t_?"];
         let tables = json!({"name": "a", "run": true, "tables": {"names": names}});
         let trigger: Trigger = serde_json::from_value(tables).expect("a trigger");
-        let definition = Definition::new(&trigger, Path::new("/")).expect("a definition");
-        let Source::Tables(tables) = definition.source else { panic!("no tables") };
+        let definition = TriggerDefinition::new(&trigger, Path::new("/")).expect("a definition");
+        let TriggerSource::Tables(tables) = definition.source else { panic!("no tables") };
         let watched = |name: &str| tables.is_watched(&name.parse().expect("a name"));
         for name in ["orders", "public.Orders", "raw.x", "sales.b", "t_1"] {
             assert!(watched(name), "{name}");
@@ -460,7 +472,8 @@ mod tests {
             queue: serde_json::from_value(json!("orders")).expect("a queue"),
             ..Trigger::default()
         };
-        let definition = |trigger| Definition::new(&trigger, Path::new("/")).expect("a definition");
+        let definition =
+            |trigger| TriggerDefinition::new(&trigger, Path::new("/")).expect("a definition");
         let moved = Trigger { defined_at: "f.py:7".to_owned(), ..trigger.clone() };
         let changed = Trigger { retries: 1, ..trigger.clone() };
         let first = definition(trigger);

@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use headwater_jobs::{Error as JobsError, JobContext, JobGuard, NewJob};
 use headwater_model::{
-    ErrorDetails, Event, EventData, JobKind, MAIN_BRANCH, Problem, Target, TriggerEventStatus,
+    ErrorDetails, Event, EventData, JobKind, MAIN_BRANCH, Problem, TriggerEventStatus,
+    TriggerTarget,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::delivery_log::Delivery;
 use crate::delivery_outcome::{
-    Outcome, RetryPolicy, THROTTLE_PAUSE, classify_outcome, is_complete, job_result, was_stopped,
+    DeliveryOutcome, RetryPolicy, THROTTLE_PAUSE, classify_outcome, is_complete, job_result,
+    was_stopped,
 };
-use crate::destination::{Destination, EndedCall};
+use crate::destination::{EndedCall, ResolvedDestination};
 use crate::event_queue::TakenDelivery;
 use crate::event_split::EndedAttempt;
 use crate::target::CallPolicy;
@@ -145,14 +147,14 @@ impl Worker {
         } else {
             policy.apply(delivery, &outcome, queue.throttled())
         };
-        let is_throttled = !matches!(outcome, Outcome::Failed(_) | Outcome::Done);
+        let is_throttled = !matches!(outcome, DeliveryOutcome::Failed(_) | DeliveryOutcome::Done);
         // If the parts replace the event and all of them failed, `queue_parts` counts the failed
         // attempt in the metrics: once for each part.
         let is_failed = |part: &Delivery| part.status == TriggerEventStatus::Failed;
         if !is_replaced || !parts.iter().all(|(_, part)| is_failed(part)) {
             queue.counts.attempted(ended.status, is_throttled);
         }
-        if outcome == Outcome::Throttled {
+        if outcome == DeliveryOutcome::Throttled {
             queue.throttle(ended.due, policy.now);
         } else {
             queue.end_throttling();
@@ -169,7 +171,7 @@ impl Worker {
         let mut forwarded = Vec::new();
         for (event, delivery) in calls_ended {
             let call = EndedCall { event, trigger, delivery, result: &result };
-            if !matches!(outcome, Outcome::Final(_)) {
+            if !matches!(outcome, DeliveryOutcome::Final(_)) {
                 forwarded.extend(self.forwarded(&call, &calls, context));
             }
         }
@@ -242,14 +244,14 @@ impl Worker {
         context: &JobContext,
     ) -> Option<(Event, Delivery)> {
         match ended.destination(policy) {
-            Destination::None => None,
-            Destination::Loop(target) => {
+            ResolvedDestination::None => None,
+            ResolvedDestination::Loop(target) => {
                 context.log_system(format!(
                     "destination `{target}` was skipped: the call would create an endless loop"
                 ));
                 None
             }
-            Destination::Target(destination) => {
+            ResolvedDestination::TriggerTarget(destination) => {
                 let id = self.context.options.jobs.new_id().to_string();
                 Some(ended.forward(destination, id, self.context.now()))
             }
@@ -261,7 +263,7 @@ impl Worker {
     async fn call_policy(&self) -> Result<CallPolicy, Problem> {
         let trigger = self.trigger();
         let targets = trigger.targets();
-        let [Target::Function(function)] = targets.as_slice() else {
+        let [TriggerTarget::Function(function)] = targets.as_slice() else {
             return Ok(CallPolicy::default());
         };
         let policy = self.targets.call_policy(function).await.inspect_err(|problem| {
@@ -315,7 +317,7 @@ impl Worker {
         let trigger = self.trigger();
         let branch = || trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned());
         let (kind, reference) = match trigger.targets().as_slice() {
-            [Target::Function(_)] => (JobKind::Function, None),
+            [TriggerTarget::Function(_)] => (JobKind::Function, None),
             _ => (JobKind::Trigger, Some(branch())),
         };
         let is_call = self.called_function().is_some();

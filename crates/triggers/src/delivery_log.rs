@@ -18,7 +18,7 @@ use std::sync::Arc;
 use headwater_event_values::loop_problem;
 use headwater_jobs::Jobs;
 use headwater_model::{Actor, Event, JobId, Problem, Timestamp, TriggerEvent, TriggerEventStatus};
-use headwater_store::{Append, Batch, KeyRange, ReverseScan, Store};
+use headwater_store::{Append, KeyRange, ReverseScan, Store, WriteBatch};
 use headwater_telemetry::TraceContext;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -152,7 +152,8 @@ impl DeliveryLog {
     ) -> Result<Vec<Delivery>> {
         let (trigger, now) = (context.trigger.as_str(), context.now());
         let DetectedEvents { events, entries, unique, is_durable } = detected;
-        let mut batch = Batch { entries, unique, relaxed: is_durable, ..Batch::default() };
+        let mut batch =
+            WriteBatch { entries, unique, relaxed: is_durable, ..WriteBatch::default() };
         let with_id = |event: NewEvent| {
             let id = self.jobs.new_id();
             let cause = event.trace.as_deref().and_then(TraceContext::parse);
@@ -249,14 +250,14 @@ impl DeliveryLog {
         let entries: Vec<Append> =
             deliveries.iter().map(Delivery::open_entry).collect::<Result<_>>()?;
         if !entries.is_empty() {
-            self.store.apply(Batch { entries, ..Batch::default() }).await?;
+            self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         }
         Ok(())
     }
 
     /// Removes a delivery that is not done, and its event.
     pub(crate) async fn remove(&self, event: &str) -> Result<()> {
-        self.store.apply(Batch { entries: removal(event), ..Batch::default() }).await?;
+        self.store.apply(WriteBatch { entries: removal(event), ..WriteBatch::default() }).await?;
         Ok(())
     }
 
@@ -267,7 +268,7 @@ impl DeliveryLog {
         let entries: Vec<Append> =
             gone.map(|entry| Append::tombstone(journal, entry.key)).collect();
         if !entries.is_empty() {
-            self.store.apply(Batch { entries, ..Batch::default() }).await?;
+            self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         }
         Ok(())
     }
@@ -275,7 +276,7 @@ impl DeliveryLog {
     /// Deletes a trigger's count of delivered events.
     pub(crate) async fn forget(&self, trigger: &str) -> Result<()> {
         let entries = vec![Append::tombstone(COUNTS, trigger)];
-        self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         Ok(())
     }
 
@@ -360,7 +361,7 @@ mod tests {
             ids.iter().map(|id| Append::put(EVENTS, id, value())).collect();
         entries.extend([0, 2, 3].map(|index| Append::put(DONE, &ids[index], value())));
         entries.extend([&later, &waiting].map(|key| Append::put(BATCHES, key, value())));
-        store.apply(Batch { entries, ..Batch::default() }).await.expect("applied");
+        store.apply(WriteBatch { entries, ..WriteBatch::default() }).await.expect("applied");
         assert_eq!(log.oldest_waiting().await.expect("an id").as_ref(), Some(&ids[1]));
 
         let events = async || {
@@ -371,7 +372,7 @@ mod tests {
         assert_eq!(events().await, ids[1..]);
         // Without a waiting event, all events before the newest one are removed.
         let entries = vec![Append::tombstone(BATCHES, &waiting)];
-        store.apply(Batch { entries, ..Batch::default() }).await.expect("applied");
+        store.apply(WriteBatch { entries, ..WriteBatch::default() }).await.expect("applied");
         log.trim(1).await.expect("a trim");
         assert_eq!(events().await, ids[3..]);
     }

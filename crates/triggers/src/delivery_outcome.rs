@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use headwater_jobs::StopReason;
-use headwater_model::{ErrorCode, Problem, Target, Timestamp, Trigger, TriggerEventStatus};
+use headwater_model::{ErrorCode, Problem, Timestamp, Trigger, TriggerEventStatus, TriggerTarget};
 use serde_json::Value;
 
 use crate::delivery_log::Delivery;
@@ -19,17 +19,17 @@ const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Returns the job's result. If the event was already delivered, the job counts as a success.
 pub(crate) fn job_result(
     result: Result<Value, Problem>,
-    outcome: &Outcome,
+    outcome: &DeliveryOutcome,
 ) -> Result<Value, Problem> {
     match outcome {
-        Outcome::Done => Ok(result.unwrap_or(Value::Null)),
+        DeliveryOutcome::Done => Ok(result.unwrap_or(Value::Null)),
         _ => result,
     }
 }
 
 /// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Outcome {
+pub(crate) enum DeliveryOutcome {
     Done,
     /// The server is shutting down; the attempt does not count as one of the delivery's attempts.
     Interrupted,
@@ -44,21 +44,23 @@ pub(crate) fn classify_outcome(
     result: Result<(), Problem>,
     is_complete: impl Fn(&str) -> bool,
     stop: Option<StopReason>,
-) -> Outcome {
+) -> DeliveryOutcome {
     let problem = match result {
-        Ok(()) => return Outcome::Done,
-        Err(problem) if committed(&problem).is_some_and(is_complete) => return Outcome::Done,
+        Ok(()) => return DeliveryOutcome::Done,
+        Err(problem) if committed(&problem).is_some_and(is_complete) => {
+            return DeliveryOutcome::Done;
+        }
         Err(problem) => problem,
     };
     match (stop, is_retryable(&problem), problem.code) {
-        (Some(StopReason::Shutdown), ..) => Outcome::Interrupted,
-        (Some(StopReason::Request), ..) => Outcome::Final(was_stopped()),
-        (None, Some(false), _) => Outcome::Final(problem),
+        (Some(StopReason::Shutdown), ..) => DeliveryOutcome::Interrupted,
+        (Some(StopReason::Request), ..) => DeliveryOutcome::Final(was_stopped()),
+        (None, Some(false), _) => DeliveryOutcome::Final(problem),
         (None, None, ErrorCode::TooBusy | ErrorCode::Unavailable | ErrorCode::Interrupted) => {
-            Outcome::Throttled
+            DeliveryOutcome::Throttled
         }
-        (None, None, ErrorCode::DiskFull) if !is_limit(&problem) => Outcome::Throttled,
-        (Some(StopReason::DayLimit) | None, ..) => Outcome::Failed(problem),
+        (None, None, ErrorCode::DiskFull) if !is_limit(&problem) => DeliveryOutcome::Throttled,
+        (Some(StopReason::DayLimit) | None, ..) => DeliveryOutcome::Failed(problem),
     }
 }
 
@@ -84,9 +86,11 @@ fn committed(problem: &Problem) -> Option<&str> {
 /// id `committed`. This is the id of the event, or of the part for the trigger's last target.
 pub(crate) fn is_complete(trigger: &Trigger, event: &str, committed: &str) -> bool {
     match trigger.targets().as_slice() {
-        [Target::Import(_)] => committed == event || committed == event_part(event, "import"),
-        [Target::Run] => committed == event || committed == event_part(event, "run"),
-        [.., Target::Run] => committed == event_part(event, "run"),
+        [TriggerTarget::Import(_)] => {
+            committed == event || committed == event_part(event, "import")
+        }
+        [TriggerTarget::Run] => committed == event || committed == event_part(event, "run"),
+        [.., TriggerTarget::Run] => committed == event_part(event, "run"),
         _ => false,
     }
 }
@@ -106,31 +110,38 @@ impl RetryPolicy {
         (self.now - since).to_std().is_ok_and(|age| age >= self.age_max)
     }
 
-    pub(crate) fn apply(&self, delivery: Delivery, outcome: &Outcome, throttled: u32) -> Delivery {
+    pub(crate) fn apply(
+        &self,
+        delivery: Delivery,
+        outcome: &DeliveryOutcome,
+        throttled: u32,
+    ) -> Delivery {
         let attempts = delivery.attempts + 1;
         let ended = |status, error| Delivery { status, attempts, error, ..delivery.clone() };
         match outcome {
-            Outcome::Done => ended(TriggerEventStatus::Done, None),
-            Outcome::Final(problem) => ended(TriggerEventStatus::Failed, Some(problem.clone())),
-            Outcome::Failed(problem) if attempts > self.retries => {
+            DeliveryOutcome::Done => ended(TriggerEventStatus::Done, None),
+            DeliveryOutcome::Final(problem) => {
                 ended(TriggerEventStatus::Failed, Some(problem.clone()))
             }
-            Outcome::Failed(problem) if self.is_expired(&delivery) => {
+            DeliveryOutcome::Failed(problem) if attempts > self.retries => {
+                ended(TriggerEventStatus::Failed, Some(problem.clone()))
+            }
+            DeliveryOutcome::Failed(problem) if self.is_expired(&delivery) => {
                 let expired = expired(self.age_max, Some(problem));
                 ended(TriggerEventStatus::Failed, Some(expired))
             }
-            Outcome::Failed(problem) => Delivery {
+            DeliveryOutcome::Failed(problem) => Delivery {
                 due: self.now + pause(&delivery, self.pause, self.pause_max, attempts),
                 ..ended(TriggerEventStatus::Pending, Some(problem.clone()))
             },
-            Outcome::Interrupted => {
+            DeliveryOutcome::Interrupted => {
                 Delivery { status: TriggerEventStatus::Pending, due: self.now, ..delivery }
             }
-            Outcome::Throttled if self.is_expired(&delivery) => Delivery {
+            DeliveryOutcome::Throttled if self.is_expired(&delivery) => Delivery {
                 attempts: delivery.attempts,
                 ..ended(TriggerEventStatus::Failed, Some(expired(self.age_max, None)))
             },
-            Outcome::Throttled => {
+            DeliveryOutcome::Throttled => {
                 let pause = pause(&delivery, THROTTLE_PAUSE, THROTTLE_PAUSE_MAX, throttled + 1);
                 let due = self.now + pause;
                 Delivery { status: TriggerEventStatus::Pending, due, ..delivery }
@@ -187,7 +198,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_a_bound_and_then_the_event_is_kept_as_failed() {
         let mut delivery = delivery();
-        let failed = Outcome::Failed(Problem::new(ErrorCode::BadRow, "no"));
+        let failed = DeliveryOutcome::Failed(Problem::new(ErrorCode::BadRow, "no"));
         for (attempts, seconds) in [(1, 1), (2, 2), (3, 4), (4, 8), (5, 10)] {
             delivery = policy(5).apply(delivery, &failed, 0);
             assert_eq!(
@@ -205,8 +216,8 @@ mod tests {
 
     #[test]
     fn an_event_is_attempted_once_and_not_after_its_maximum_age() {
-        let failed = Outcome::Failed(Problem::new(ErrorCode::BadRow, "no"));
-        let late = |created: Delivery, outcome: &Outcome| {
+        let failed = DeliveryOutcome::Failed(Problem::new(ErrorCode::BadRow, "no"));
+        let late = |created: Delivery, outcome: &DeliveryOutcome| {
             let policy =
                 RetryPolicy { now: Timestamp::UNIX_EPOCH + Duration::from_hours(2), ..policy(9) };
             let ended = policy.apply(created, outcome, 0);
@@ -214,8 +225,11 @@ mod tests {
         };
         let expired = Some(ErrorCode::EventExpired);
         assert_eq!(late(delivery(), &failed), (TriggerEventStatus::Failed, 1, expired));
-        assert_eq!(late(delivery(), &Outcome::Throttled), (TriggerEventStatus::Failed, 0, expired));
-        assert_eq!(late(delivery(), &Outcome::Done), (TriggerEventStatus::Done, 1, None));
+        assert_eq!(
+            late(delivery(), &DeliveryOutcome::Throttled),
+            (TriggerEventStatus::Failed, 0, expired)
+        );
+        assert_eq!(late(delivery(), &DeliveryOutcome::Done), (TriggerEventStatus::Done, 1, None));
         let replayed = Some(Timestamp::UNIX_EPOCH + Duration::from_mins(90));
         let replayed = Delivery { replayed, ..delivery() };
         assert_eq!(late(replayed, &failed).0, TriggerEventStatus::Pending);
@@ -242,7 +256,7 @@ mod tests {
         let mut problem = Problem::new(ErrorCode::DiskFull, "no");
         problem.context.insert("limit_bytes".into(), 7.into());
         let outcome = classify_outcome(Err(problem.clone()), |_| false, None);
-        assert_eq!(outcome, Outcome::Failed(problem));
+        assert_eq!(outcome, DeliveryOutcome::Failed(problem));
     }
 
     #[test]
@@ -252,7 +266,7 @@ mod tests {
             let mut problem = Problem::new(ErrorCode::AlreadyExists, "committed");
             problem.context.insert("event".into(), committed.into());
             let outcome = classify_outcome(Err(problem), |id| is_complete(&trigger, "e", id), None);
-            assert_eq!(outcome == Outcome::Done, expected, "{committed}");
+            assert_eq!(outcome == DeliveryOutcome::Done, expected, "{committed}");
         };
         let import = json!({"name": "t", "import": {"table": "t"}});
         check(&import, "e", true);

@@ -26,7 +26,7 @@ pub(crate) struct EndedCall<'a> {
 
 /// The destination of a call.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Destination {
+pub(crate) enum ResolvedDestination {
     /// The call has no destination.
     None,
     /// An earlier record for this destination caused the call, directly or indirectly. No record is
@@ -37,19 +37,19 @@ pub(crate) enum Destination {
 
 impl EndedCall<'_> {
     /// Returns the destination of the call.
-    pub fn destination(&self, policy: &CallPolicy) -> Destination {
+    pub fn destination(&self, policy: &CallPolicy) -> ResolvedDestination {
         let destination = match self.delivery.status {
             TriggerEventStatus::Done => &policy.on_success,
             TriggerEventStatus::Failed => &policy.on_failure,
             TriggerEventStatus::Pending | TriggerEventStatus::Running => &None,
         };
-        let Some(destination) = destination.clone() else { return Destination::None };
+        let Some(destination) = destination.clone() else { return ResolvedDestination::None };
         let queue = queue_name(&destination.target);
         let mut lineage = self.event.caused_by.iter().chain([&self.delivery.trigger]);
         if lineage.any(|name| *name == queue) {
-            return Destination::Loop(destination.target);
+            return ResolvedDestination::Loop(destination.target);
         }
-        Destination::Target(destination)
+        ResolvedDestination::Target(destination)
     }
 
     /// Returns the event for a destination, and its delivery.

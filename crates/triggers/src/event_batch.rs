@@ -2,7 +2,7 @@
 //!
 //! One batch of the store writes all events as a few large entries, together with their ids. A
 //! request therefore needs one sync, and events need no separate entries. The events wait in these
-//! entries; [`BatchSource`](crate::batch_source) turns them into deliveries when the queue of the
+//! entries; [`WaitingEventSource`](crate::waiting_event_source) turns them into deliveries when the queue of the
 //! function has capacity.
 //!
 //! | journal | key | value |
@@ -18,7 +18,7 @@ use headwater_model::{
     AcceptedEvent, Actor, CloudEvent, ErrorCode, Event, EventData, JobId, ObjectId, Problem,
     SpecVersion, Timestamp, TriggerEventStatus,
 };
-use headwater_store::{Append, Batch};
+use headwater_store::{Append, WriteBatch};
 use headwater_telemetry::with_current;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -50,7 +50,7 @@ const ID_BYTES: usize = 32;
 
 /// Events for a function.
 #[derive(Debug, Clone)]
-pub struct NewEvents {
+pub struct EventBatch {
     /// The call that each event causes.
     pub call: EventCall,
     /// The events, in order.
@@ -176,7 +176,7 @@ impl Triggers {
     /// id in the last 10 minutes. A duplicate is not added; the response contains the earlier event
     /// in its place. Errors: `too_busy` if too many events of the function wait; `invalid_argument`
     /// for an invalid order key.
-    pub async fn accept_events(&self, new: NewEvents) -> Result<Vec<AcceptedEvent>> {
+    pub async fn accept_events(&self, new: EventBatch) -> Result<Vec<AcceptedEvent>> {
         for event in &new.events {
             event.partition_key.as_deref().map_or(Ok(()), check_key)?;
         }
@@ -186,9 +186,9 @@ impl Triggers {
     }
 }
 
-async fn accept(context: &SourceContext, new: NewEvents) -> Result<Vec<AcceptedEvent>> {
+async fn accept(context: &SourceContext, new: EventBatch) -> Result<Vec<AcceptedEvent>> {
     let intake = &context.queue.intake;
-    let NewEvents { call, events } = new;
+    let EventBatch { call, events } = new;
     let pending = intake.waiting_of(call.user.as_deref());
     if pending + events.len() > EVENTS_MAX {
         return Err(Error::QueueFull { function: call.function, pending });
@@ -251,7 +251,7 @@ async fn store(
     let entries = parts.iter().filter_map(|part| part.append(queue).transpose());
     let mut entries = entries.collect::<Result<Vec<Append>>>()?;
     entries.push(Append::put(IDS, id_key, ids.into()));
-    context.store().apply(Batch { entries, ..Batch::default() }).await?;
+    context.store().apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
     let listed = parts.iter().filter_map(|part| Some((part.events.first()?.id, part.listed())));
     Ok(listed.collect())
 }

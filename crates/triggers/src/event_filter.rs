@@ -10,8 +10,8 @@ use headwater_model::{Event, Trigger};
 
 use crate::Result;
 use crate::definition::invalid;
-use crate::kafka::KafkaEvents;
-use crate::nats_source::NatsEvents;
+use crate::kafka::WatchedTopic;
+use crate::nats_source::WatchedStream;
 use crate::postgres_server::PostgresServer;
 
 /// The events that a trigger records.
@@ -46,10 +46,10 @@ fn server_uri(trigger: &Trigger) -> Option<String> {
         return PostgresServer::new(trigger, postgres).ok().map(|server| server.uri());
     }
     if let Some(nats) = &trigger.nats {
-        return NatsEvents::new(trigger, nats).ok().map(|events| events.uri().to_owned());
+        return WatchedStream::new(trigger, nats).ok().map(|events| events.uri().to_owned());
     }
     let kafka = trigger.kafka.as_ref()?;
-    KafkaEvents::new(trigger, kafka).ok().map(|events| events.uri())
+    WatchedTopic::new(trigger, kafka).ok().map(|events| events.uri())
 }
 
 #[cfg(test)]

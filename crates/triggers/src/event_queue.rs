@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use headwater_event_values::RateLimit;
 use headwater_metrics::EventCounts;
 use headwater_model::{Problem, Timestamp, TriggerEventStatus};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::delivery_log::Delivery;
-use crate::delivery_order::{DeliveryOrder, NextDelivery};
-use crate::rate_limit::RateLimit;
+use crate::pending_deliveries::{NextDelivery, PendingDeliveries};
 use crate::waiting_events::CallQueue;
 
 /// Maximum number of pending and running deliveries of one trigger. When this number is reached,
@@ -73,7 +73,7 @@ struct Deliveries {
     open_of: HashMap<String, usize>,
     /// Users whose limit is reached, with the time at which their next deliveries are due.
     blocked: BTreeMap<String, Timestamp>,
-    order: DeliveryOrder,
+    order: PendingDeliveries,
     /// Events whose deliveries are running.
     running: BTreeSet<String>,
     /// Events whose trigger was removed while their deliveries were running.
@@ -483,7 +483,7 @@ impl Deliveries {
     }
 
     fn rebuild_order(&mut self) {
-        self.order = DeliveryOrder::default();
+        self.order = PendingDeliveries::default();
         let entries: Vec<_> = self.open.values().map(|one| (one.event.clone(), one.due)).collect();
         let is_running = |event: &String| self.running.contains(event);
         let (running, pending): (Vec<_>, Vec<_>) =

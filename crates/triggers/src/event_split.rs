@@ -14,7 +14,7 @@ use headwater_model::{ErrorCode, Event, EventData, Problem, Trigger, TriggerEven
 use serde_json::Value;
 
 use crate::delivery_log::Delivery;
-use crate::delivery_outcome::{Outcome, RetryPolicy};
+use crate::delivery_outcome::{DeliveryOutcome, RetryPolicy};
 use crate::target::{CallPolicy, is_divisible};
 
 /// The journal with the failed items of calls, which a call writes in the same batch as its
@@ -35,7 +35,7 @@ pub(crate) struct EndedAttempt<'a> {
     pub delivery: Delivery,
     pub calls: CallPolicy,
     pub result: Result<Value, Problem>,
-    pub outcome: Outcome,
+    pub outcome: DeliveryOutcome,
     pub policy: RetryPolicy,
 }
 
@@ -48,17 +48,18 @@ impl EndedAttempt<'_> {
             return Vec::new();
         }
         match &self.outcome {
-            Outcome::Done => self.failed_parts(),
-            Outcome::Failed(problem)
+            DeliveryOutcome::Done => self.failed_parts(),
+            DeliveryOutcome::Failed(problem)
                 if self.trigger.bisect
                     && is_divisible(problem)
                     && !self.policy.is_expired(&self.delivery) =>
             {
                 self.halves(problem)
             }
-            Outcome::Failed(_) | Outcome::Final(_) | Outcome::Interrupted | Outcome::Throttled => {
-                Vec::new()
-            }
+            DeliveryOutcome::Failed(_)
+            | DeliveryOutcome::Final(_)
+            | DeliveryOutcome::Interrupted
+            | DeliveryOutcome::Throttled => Vec::new(),
         }
     }
 
@@ -116,7 +117,7 @@ impl EndedAttempt<'_> {
     /// Returns a part with the items at these positions. The attempt counts as one of the part.
     fn failed(&self, positions: &[usize], problem: Problem) -> (Event, Delivery) {
         let (event, delivery) = self.part(positions);
-        let delivery = self.policy.apply(delivery, &Outcome::Failed(problem), 0);
+        let delivery = self.policy.apply(delivery, &DeliveryOutcome::Failed(problem), 0);
         (event, delivery)
     }
 
@@ -186,8 +187,8 @@ mod tests {
             "data": {"channel": "c", "payloads": [0, 1, 2, 3, 4]}});
         let now = Timestamp::UNIX_EPOCH;
         let outcome = match &result {
-            Ok(_) => Outcome::Done,
-            Err(problem) => Outcome::Failed(problem.clone()),
+            Ok(_) => DeliveryOutcome::Done,
+            Err(problem) => DeliveryOutcome::Failed(problem.clone()),
         };
         let new = Delivery::new(ID.to_owned(), "t", now);
         EndedAttempt {

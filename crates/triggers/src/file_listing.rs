@@ -176,14 +176,14 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::definition::{Definition, Source};
+    use crate::definition::{TriggerDefinition, TriggerSource};
 
     fn names(dir: &Path, files: &serde_json::Value) -> Vec<String> {
         let import = serde_json::json!({"table": "t"});
         let trigger = serde_json::json!({"name": "t", "files": files, "import": import});
         let trigger = serde_json::from_value(trigger).expect("a trigger");
-        let definition = Definition::new(&trigger, dir).expect("a definition");
-        let Source::Files(folder) = definition.source else { panic!("no folder") };
+        let definition = TriggerDefinition::new(&trigger, dir).expect("a definition");
+        let TriggerSource::Files(folder) = definition.source else { panic!("no folder") };
         let listing = list(&folder).expect("a listing");
         let below = |path: &String| {
             let below = Path::new(path).strip_prefix(dir.join("in")).expect("below the folder");

@@ -30,43 +30,43 @@ const STEPS: &str = "trigger_inbox_steps";
 
 /// A connection to a server that sends messages.
 #[async_trait]
-pub(crate) trait Receiver: Send + 'static {
+pub(crate) trait MessageReceiver: Send + 'static {
     /// A message of the server.
     type Message: Send;
 
-    /// Connects, calls [`Sender::connected`] and forwards messages. Returns the problem that ended
+    /// Connects, calls [`InboxSender::connected`] and forwards messages. Returns the problem that ended
     /// the connection; `None` if the event source has stopped.
-    async fn receive(&mut self, sender: &Sender<Self::Message>) -> Option<Problem>;
+    async fn receive(&mut self, sender: &InboxSender<Self::Message>) -> Option<Problem>;
 }
 
 /// The receiving end of the channel.
 pub(crate) struct MessageInbox<T> {
-    messages: mpsc::Receiver<T>,
+    messages: mpsc::MessageReceiver<T>,
     /// Messages that were taken from the channel and are not recorded yet.
     held: Vec<T>,
     /// True if the last attempt to record the messages in `held` failed.
     has_failed: bool,
-    state: Arc<State>,
+    state: Arc<InboxState>,
     steps: BatchCounter,
     _stop: DropGuard,
 }
 
 /// The sending end of the channel.
-pub(crate) struct Sender<T> {
-    messages: mpsc::Sender<T>,
-    state: Arc<State>,
+pub(crate) struct InboxSender<T> {
+    messages: mpsc::InboxSender<T>,
+    state: Arc<InboxState>,
     wake: Arc<Notify>,
     stop: CancellationToken,
 }
 
 #[derive(Debug)]
-struct State {
+struct InboxState {
     fault: Mutex<Option<Problem>>,
     /// True after the first attempt to connect.
-    attempted: watch::Sender<bool>,
+    attempted: watch::InboxSender<bool>,
 }
 
-impl<T> Sender<T> {
+impl<T> InboxSender<T> {
     /// Records that the server was reached: clears the problem and requests a poll.
     pub(crate) fn connected(&self) {
         *self.state.fault.lock() = None;
@@ -100,12 +100,17 @@ impl<T> Sender<T> {
 
 impl<T: Send + 'static> MessageInbox<T> {
     /// Starts a task that receives messages until the inbox is dropped.
-    pub(crate) fn open(context: &SourceContext, receiver: impl Receiver<Message = T>) -> Self {
+    pub(crate) fn open(
+        context: &SourceContext,
+        receiver: impl MessageReceiver<Message = T>,
+    ) -> Self {
         let stop = context.stop.child_token();
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
-        let state = Arc::new(State { fault: Mutex::default(), attempted: watch::channel(false).0 });
+        let state =
+            Arc::new(InboxState { fault: Mutex::default(), attempted: watch::channel(false).0 });
         let (state_of_task, wake) = (state.clone(), context.wake.clone());
-        let sender = Sender { messages: sender, state: state_of_task, wake, stop: stop.clone() };
+        let sender =
+            InboxSender { messages: sender, state: state_of_task, wake, stop: stop.clone() };
         let options = &context.options;
         let back_off = BackOff::new(options.reconnect_pause, options.reconnect_pause_max);
         tokio::spawn(run(receiver, sender, context.trigger.clone(), back_off));
@@ -195,9 +200,9 @@ impl BatchCounter {
     }
 }
 
-async fn run<R: Receiver>(
+async fn run<R: MessageReceiver>(
     mut receiver: R,
-    sender: Sender<R::Message>,
+    sender: InboxSender<R::Message>,
     trigger: String,
     mut back_off: BackOff,
 ) {

@@ -10,11 +10,11 @@ use async_nats::{Client, ConnectOptions};
 use async_trait::async_trait;
 use futures::StreamExt;
 use headwater_model::{ErrorCode, NatsStart, NatsTrigger, Problem};
-use headwater_sandbox::{ConnectionPolicy, ServerName};
+use headwater_sandbox::{ConnectionPolicy, ServerAddress};
 use headwater_secrets::SecretStore;
 use url::Url;
 
-use crate::message_inbox::{Receiver, Sender};
+use crate::message_inbox::{InboxSender, MessageReceiver};
 use crate::postgres_server::secret;
 
 /// Maximum time for a connection or a request.
@@ -55,17 +55,17 @@ pub(crate) struct NatsReceiver {
 }
 
 #[async_trait]
-impl Receiver for NatsReceiver {
+impl MessageReceiver for NatsReceiver {
     type Message = ReceivedMessage;
 
-    async fn receive(&mut self, sender: &Sender<ReceivedMessage>) -> Option<Problem> {
+    async fn receive(&mut self, sender: &InboxSender<ReceivedMessage>) -> Option<Problem> {
         self.forward(sender).await.err()
     }
 }
 
 impl NatsReceiver {
     /// Forwards messages until the source has stopped.
-    async fn forward(&self, sender: &Sender<ReceivedMessage>) -> Result<(), Problem> {
+    async fn forward(&self, sender: &InboxSender<ReceivedMessage>) -> Result<(), Problem> {
         let mut context = jetstream::new(self.connect().await?);
         context.set_timeout(REQUEST_MAX);
         let name = &self.nats.stream;
@@ -156,7 +156,7 @@ impl NatsReceiver {
                 continue;
             }
             let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-            let server = ServerName { scheme: SCHEME, host, port: url.port().unwrap_or(PORT) };
+            let server = ServerAddress { scheme: SCHEME, host, port: url.port().unwrap_or(PORT) };
             let addresses = match self.policy.resolve(&server).await {
                 Ok(addresses) => addresses,
                 Err(problem) => {

@@ -35,13 +35,13 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The messages of a stream.
 #[derive(Debug, Clone)]
-pub(crate) struct NatsEvents {
+pub(crate) struct WatchedStream {
     nats: NatsTrigger,
     consumer: String,
     source: String,
 }
 
-impl NatsEvents {
+impl WatchedStream {
     /// Parses a trigger. Error: `invalid_project`.
     pub(crate) fn new(trigger: &Trigger, nats: &NatsTrigger) -> Result<Self> {
         for server in nats.url.split(',') {
@@ -75,7 +75,7 @@ impl NatsEvents {
         check_batch(trigger, nats.batch)?;
         let server = nats.url.split(',').next().unwrap_or_default().trim().trim_end_matches('/');
         let source = format!("{server}/{}", nats.stream);
-        Ok(NatsEvents { nats: nats.clone(), consumer, source })
+        Ok(WatchedStream { nats: nats.clone(), consumer, source })
     }
 
     /// Returns the URI of the events' source.
@@ -128,7 +128,7 @@ impl Position {
 
 /// The event source for a stream.
 pub(crate) struct NatsSource {
-    events: NatsEvents,
+    events: WatchedStream,
     inbox: Option<MessageInbox<ReceivedMessage>>,
     /// The stored position; `None` until it has been read.
     position: Option<Position>,
@@ -174,7 +174,7 @@ impl EventSource for NatsSource {
 }
 
 impl NatsSource {
-    pub(crate) fn new(events: NatsEvents) -> Self {
+    pub(crate) fn new(events: WatchedStream) -> Self {
         NatsSource { events, inbox: None, position: None }
     }
 
@@ -199,7 +199,7 @@ impl NatsSource {
     }
 }
 
-impl NatsEvents {
+impl WatchedStream {
     fn event(&self, messages: &[NatsMessage]) -> NewEvent {
         let first = &messages[0];
         NewEvent {
@@ -271,7 +271,7 @@ mod tests {
             let trigger = json!({"name": "t", "function": "f", "nats": nats});
             let trigger: Trigger = serde_json::from_value(trigger).expect("a trigger");
             let nats = trigger.nats.as_ref().expect("a source");
-            let error = NatsEvents::new(&trigger, nats).expect_err(expected);
+            let error = WatchedStream::new(&trigger, nats).expect_err(expected);
             assert!(error.to_string().contains(expected), "{error}");
         };
         let url = "nats://h";

@@ -12,7 +12,7 @@ use headwater_secrets::SecretStore;
 use sqlx::Executor;
 use sqlx::postgres::PgListener;
 
-use crate::message_inbox::{Receiver, Sender};
+use crate::message_inbox::{InboxSender, MessageReceiver};
 use crate::postgres_server::PostgresServer;
 
 /// Time without notifications after which the connection is checked.
@@ -29,17 +29,17 @@ pub(crate) struct ChannelListener {
 }
 
 #[async_trait]
-impl Receiver for ChannelListener {
+impl MessageReceiver for ChannelListener {
     type Message = String;
 
-    async fn receive(&mut self, sender: &Sender<String>) -> Option<Problem> {
+    async fn receive(&mut self, sender: &InboxSender<String>) -> Option<Problem> {
         self.listen(sender).await.err()
     }
 }
 
 impl ChannelListener {
     /// Forwards payloads until the source has stopped.
-    async fn listen(&self, sender: &Sender<String>) -> Result<(), Problem> {
+    async fn listen(&self, sender: &InboxSender<String>) -> Result<(), Problem> {
         let failed = |error: sqlx::Error| self.server.problem(&error);
         let pool = self.server.connect(self.secrets.as_ref(), &self.policy).await?;
         let mut listener = PgListener::connect_with(&pool).await.map_err(failed)?;

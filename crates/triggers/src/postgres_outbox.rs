@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use headwater_model::{ErrorCode, EventData, Problem, Timestamp};
-use headwater_store::{Append, Batch};
+use headwater_store::{Append, WriteBatch};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::postgres::{PgPool, PgRow};
@@ -30,7 +30,7 @@ const STATEMENT_MAX: Duration = Duration::from_secs(30);
 
 /// Keys of recorded rows that may still be in the table, if their deletion did not commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Position {
+struct UndeletedRows {
     /// URI and name of the table. If the trigger now reads another table, the keys are ignored.
     table: String,
     keys: Vec<String>,
@@ -47,13 +47,13 @@ pub(crate) struct OutboxTable {
 }
 
 /// Reader of an outbox table, which also deletes recorded rows.
-pub(crate) struct Outbox {
+pub(crate) struct OutboxReader {
     table: OutboxTable,
     pool: Option<PgPool>,
     /// The type of the key column; known while connected.
     key_type: String,
     /// The stored position; `None` until it has been read.
-    position: Option<Position>,
+    position: Option<UndeletedRows>,
     steps: Option<BatchCounter>,
     back_off: BackOff,
 }
@@ -95,9 +95,9 @@ impl OutboxTable {
     }
 }
 
-impl Outbox {
+impl OutboxReader {
     pub(crate) fn new(table: OutboxTable) -> Self {
-        Outbox {
+        OutboxReader {
             table,
             pool: None,
             key_type: String::new(),
@@ -113,10 +113,10 @@ impl Outbox {
             return Ok(());
         }
         context.catch_up().await?;
-        let stored = read::<Position>(context.store(), POSITIONS, &context.trigger).await?;
+        let stored = read::<UndeletedRows>(context.store(), POSITIONS, &context.trigger).await?;
         let table = self.table.uri();
         let stored = stored.filter(|stored| stored.table == table);
-        self.position = Some(stored.unwrap_or(Position { table, keys: Vec::new() }));
+        self.position = Some(stored.unwrap_or(UndeletedRows { table, keys: Vec::new() }));
         Ok(())
     }
 
@@ -158,7 +158,7 @@ impl Outbox {
         let batches = values.chunks(self.table.batch.max(1));
         let now = context.now();
         let new = batches.map(|rows| self.event(rows.to_vec(), now)).collect();
-        let position = Position { table: self.table.uri(), keys };
+        let position = UndeletedRows { table: self.table.uri(), keys };
         let entry = Append::put(POSITIONS, &context.trigger, encode(&position)?);
         // The store may have stored the batch despite an error, so read the keys again.
         self.position = None;
@@ -211,10 +211,10 @@ impl Outbox {
     /// Removes the stored keys. If a power failure undoes the removal, the outbox deletes these
     /// rows again, which has no effect.
     async fn forget(&mut self, context: &SourceContext) -> Result<(), ReadError> {
-        let position = Position { table: self.table.uri(), keys: Vec::new() };
+        let position = UndeletedRows { table: self.table.uri(), keys: Vec::new() };
         let encoded = encode(&position)?;
         let entries = vec![Append::put(POSITIONS, &context.trigger, encoded)];
-        let batch = Batch { entries, relaxed: true, ..Batch::default() };
+        let batch = WriteBatch { entries, relaxed: true, ..WriteBatch::default() };
         context.store().apply(batch).await.map_err(Error::from)?;
         self.position = Some(position);
         Ok(())

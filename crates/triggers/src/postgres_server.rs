@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use headwater_model::{ErrorCode, ErrorDetails, PostgresTrigger, Problem, Trigger};
-use headwater_sandbox::{ConnectionPolicy, ServerName};
+use headwater_sandbox::{ConnectionPolicy, ServerAddress};
 use headwater_secrets::SecretStore;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
@@ -114,7 +114,7 @@ impl PostgresServer {
             return Ok(self.host.clone());
         }
         let (host, port) = (self.host.clone(), self.port);
-        let addresses = policy.resolve(&ServerName { scheme: SCHEME, host, port }).await?;
+        let addresses = policy.resolve(&ServerAddress { scheme: SCHEME, host, port }).await?;
         match addresses.first() {
             Some(address) if !matches!(self.mode, PgSslMode::VerifyFull) => {
                 Ok(address.ip().to_string())

@@ -12,7 +12,7 @@ use crate::event_queue::OPEN_MAX;
 use crate::event_source::{EventSource, NewEvent, PollResult, SourceContext};
 use crate::message_inbox::MessageInbox;
 use crate::postgres_listener::ChannelListener;
-use crate::postgres_outbox::{Outbox, OutboxTable, ReadOutcome};
+use crate::postgres_outbox::{OutboxReader, OutboxTable, ReadOutcome};
 use crate::postgres_server::PostgresServer;
 
 /// Pause before the next poll while the event queue is full, and after an error of the store.
@@ -27,7 +27,7 @@ const BATCH_MAX: usize = 100;
 
 /// A channel or table of a database.
 #[derive(Debug, Clone)]
-pub(crate) struct PostgresEvents {
+pub(crate) struct WatchedDatabase {
     server: PostgresServer,
     channel: Option<String>,
     outbox: Option<OutboxTable>,
@@ -35,7 +35,7 @@ pub(crate) struct PostgresEvents {
     batch: usize,
 }
 
-impl PostgresEvents {
+impl WatchedDatabase {
     /// Parses a trigger. Error: `invalid_project`.
     pub(crate) fn new(trigger: &Trigger, postgres: &PostgresTrigger) -> Result<Self> {
         let server = PostgresServer::new(trigger, postgres)?;
@@ -55,7 +55,7 @@ impl PostgresEvents {
         check_batch(trigger, batch)?;
         let table = |name| OutboxTable { server: server.clone(), name, key, batch };
         let outbox = outbox.map(table);
-        Ok(PostgresEvents { server, channel, outbox, interval, batch })
+        Ok(WatchedDatabase { server, channel, outbox, interval, batch })
     }
 }
 
@@ -77,9 +77,9 @@ pub(crate) fn check_batch(trigger: &Trigger, batch: usize) -> Result<()> {
 
 /// The event source for a PostgreSQL database.
 pub(crate) struct PostgresSource {
-    events: PostgresEvents,
+    events: WatchedDatabase,
     inbox: Option<MessageInbox<String>>,
-    outbox: Option<Outbox>,
+    outbox: Option<OutboxReader>,
 }
 
 #[async_trait]
@@ -105,8 +105,8 @@ impl EventSource for PostgresSource {
 }
 
 impl PostgresSource {
-    pub(crate) fn new(events: PostgresEvents) -> Self {
-        let outbox = events.outbox.clone().map(Outbox::new);
+    pub(crate) fn new(events: WatchedDatabase) -> Self {
+        let outbox = events.outbox.clone().map(OutboxReader::new);
         PostgresSource { events, inbox: None, outbox }
     }
 

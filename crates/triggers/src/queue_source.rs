@@ -45,9 +45,9 @@ pub(crate) fn uri(queue: &str) -> String {
 
 /// The messages of a queue that a trigger selects.
 #[derive(Debug, Clone)]
-pub(crate) struct QueueMessages(QueueTrigger);
+pub(crate) struct WatchedQueue(QueueTrigger);
 
-impl QueueMessages {
+impl WatchedQueue {
     /// Parses a trigger. Error: `invalid_project`.
     pub(crate) fn new(trigger: &Trigger, queue: &QueueTrigger) -> Result<Self> {
         if !is_queue_name(&queue.name) {
@@ -56,7 +56,7 @@ impl QueueMessages {
             return Err(invalid(trigger, reason, hint));
         }
         check_batch(trigger, queue.batch)?;
-        Ok(QueueMessages(queue.clone()))
+        Ok(WatchedQueue(queue.clone()))
     }
 
     fn event(&self, messages: &[ReceivedMessage]) -> Option<NewEvent> {
@@ -90,7 +90,7 @@ fn message(queue: &str, received: &ReceivedMessage) -> QueueMessage {
 
 /// The event source for messages of a queue.
 pub(crate) struct QueueSource {
-    messages: QueueMessages,
+    messages: WatchedQueue,
     is_caught_up: bool,
     /// Guard of the task that requests a poll when messages arrive. Dropping it ends the task.
     listener: Option<DropGuard>,
@@ -141,7 +141,7 @@ impl EventSource for QueueSource {
 }
 
 impl QueueSource {
-    pub(crate) fn new(messages: QueueMessages) -> Self {
+    pub(crate) fn new(messages: WatchedQueue) -> Self {
         QueueSource { messages, is_caught_up: false, listener: None }
     }
 

@@ -73,7 +73,7 @@ pub struct RemoteObject {
 
 /// The objects that a trigger selects.
 #[derive(Debug, Clone)]
-pub(crate) struct RemoteObjects {
+pub(crate) struct WatchedBucket {
     /// The URL of the bucket, and its name without the scheme.
     bucket: String,
     name: String,
@@ -94,7 +94,7 @@ struct LastVersion {
     generation: u64,
 }
 
-impl RemoteObjects {
+impl WatchedBucket {
     pub(crate) fn new(trigger: &Trigger, bucket: &BucketTrigger) -> Result<Self> {
         let (scheme, name) = bucket.name.split_once("://").unwrap_or_default();
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
@@ -112,7 +112,7 @@ impl RemoteObjects {
             return Err(invalid(trigger, reason, "Write a time such as `poll = \"1m\"`."));
         }
         check_keys(trigger, bucket)?;
-        Ok(RemoteObjects {
+        Ok(WatchedBucket {
             bucket: bucket.name.clone(),
             name: name.to_owned(),
             location: bucket.location(),
@@ -172,8 +172,8 @@ impl RemoteObjects {
 }
 
 /// The event source for objects in a bucket of another object store.
-pub(crate) struct RemoteSource {
-    objects: RemoteObjects,
+pub(crate) struct RemoteBucketSource {
+    objects: WatchedBucket,
     /// The last key that the current pass has listed.
     after: Option<String>,
     is_caught_up: bool,
@@ -182,9 +182,9 @@ pub(crate) struct RemoteSource {
     fault: Option<Problem>,
 }
 
-impl RemoteSource {
-    pub(crate) fn new(objects: RemoteObjects) -> Self {
-        RemoteSource { objects, after: None, is_caught_up: false, due: None, fault: None }
+impl RemoteBucketSource {
+    pub(crate) fn new(objects: WatchedBucket) -> Self {
+        RemoteBucketSource { objects, after: None, is_caught_up: false, due: None, fault: None }
     }
 
     /// Returns the recorded versions of the objects of a page, by key.
@@ -281,7 +281,7 @@ impl RemoteSource {
 }
 
 #[async_trait]
-impl EventSource for RemoteSource {
+impl EventSource for RemoteBucketSource {
     async fn poll(&mut self, context: &SourceContext) -> Result<PollResult> {
         if !self.is_caught_up {
             context.catch_up().await?;

@@ -15,7 +15,7 @@ use headwater_store::{Append, UniqueKey};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::DropGuard;
 
-use crate::branch_commits::{CommitSource, TableCommit, caused_by};
+use crate::branch_commits::{BranchCommit, CommitSource, caused_by};
 use crate::definition::WatchedTables;
 use crate::event_queue::OPEN_MAX;
 use crate::event_source::{
@@ -76,7 +76,7 @@ pub(crate) struct TableSource {
 struct MatchingCommit {
     /// The preceding commit of the branch.
     after: CommitId,
-    commit: TableCommit,
+    commit: BranchCommit,
     caused_by: BTreeSet<String>,
 }
 
@@ -254,7 +254,7 @@ impl TableSource {
         &self,
         context: &SourceContext,
         after: CommitId,
-        mut commit: TableCommit,
+        mut commit: BranchCommit,
     ) -> Result<Option<MatchingCommit>> {
         commit.tables.retain(|table| self.tables.is_watched(table));
         let visible = self.visible(context, &commit);
@@ -268,7 +268,7 @@ impl TableSource {
     }
 
     /// Returns the qualified names of the changed tables that the identity of the trigger may see.
-    fn visible(&self, context: &SourceContext, commit: &TableCommit) -> Vec<String> {
+    fn visible(&self, context: &SourceContext, commit: &BranchCommit) -> Vec<String> {
         if commit.tables.is_empty() {
             return Vec::new();
         }

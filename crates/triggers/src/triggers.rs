@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::async_calls::target_of;
 use crate::bucket_source::bucket_filters;
-use crate::definition::{Definition, Source};
+use crate::definition::{TriggerDefinition, TriggerSource};
 use crate::delivery_log::{Delivery, DeliveryLog};
 use crate::event_queue::EventQueue;
 use crate::event_source::SourceContext;
@@ -24,12 +24,12 @@ use crate::{ConnectionPolicy, Error, Result, TargetExecutor, TriggersOptions};
 /// The triggers of a lake. Clones are handles to the same triggers.
 #[derive(Clone)]
 pub struct Triggers {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<TriggersInner>,
 }
 
 /// A handle that does not keep the triggers running.
 #[derive(Clone)]
-pub(crate) struct WeakTriggers(Weak<Inner>);
+pub(crate) struct WeakTriggers(Weak<TriggersInner>);
 
 impl WeakTriggers {
     /// Queues an asynchronous call that is stored.
@@ -46,7 +46,7 @@ impl WeakTriggers {
     }
 }
 
-pub(crate) struct Inner {
+pub(crate) struct TriggersInner {
     pub(crate) options: Arc<TriggersOptions>,
     pub(crate) log: DeliveryLog,
     targets: Arc<dyn TargetExecutor>,
@@ -71,7 +71,7 @@ impl Triggers {
     ) -> Result<Triggers> {
         let log = DeliveryLog::new(options.jobs.clone(), options.store.clone());
         let triggers = Triggers {
-            inner: Arc::new(Inner {
+            inner: Arc::new(TriggersInner {
                 options: Arc::new(options),
                 log,
                 targets,
@@ -88,7 +88,7 @@ impl Triggers {
     }
 
     async fn queue_unfinished(&self) -> Result<()> {
-        let Inner { options, log, .. } = &*self.inner;
+        let TriggersInner { options, log, .. } = &*self.inner;
         let mut interrupted = Vec::new();
         for mut delivery in log.unfinished().await? {
             if delivery.status == TriggerEventStatus::Running {
@@ -173,10 +173,10 @@ impl Triggers {
         Ok(())
     }
 
-    fn define(&self, triggers: &[Trigger]) -> Result<BTreeMap<String, Definition>> {
+    fn define(&self, triggers: &[Trigger]) -> Result<BTreeMap<String, TriggerDefinition>> {
         let mut definitions = BTreeMap::new();
         for trigger in triggers {
-            let definition = Definition::new(trigger, &self.inner.options.project)?;
+            let definition = TriggerDefinition::new(trigger, &self.inner.options.project)?;
             if definitions.insert(trigger.name.clone(), definition).is_some() {
                 return Err(Error::InvalidTrigger {
                     trigger: trigger.name.clone(),
@@ -189,10 +189,11 @@ impl Triggers {
     }
 
     /// Removes the stored positions of triggers that are no longer defined.
-    async fn forget_positions(&self, definitions: &BTreeMap<String, Definition>) {
-        for journal in Source::POSITION_JOURNALS {
-            let has_position =
-                |definition: &Definition| definition.source.position_journal() == Some(journal);
+    async fn forget_positions(&self, definitions: &BTreeMap<String, TriggerDefinition>) {
+        for journal in TriggerSource::POSITION_JOURNALS {
+            let has_position = |definition: &TriggerDefinition| {
+                definition.source.position_journal() == Some(journal)
+            };
             let kept = definitions.iter().filter(|(_, definition)| has_position(definition));
             let kept: Vec<&str> = kept.map(|(name, _)| name.as_str()).collect();
             if let Err(error) = self.inner.log.retain(journal, &kept).await {
@@ -208,7 +209,7 @@ impl Triggers {
     /// Starts workers for new definitions, and stops replaced ones. Returns the new workers.
     fn replace(
         &self,
-        definitions: BTreeMap<String, Definition>,
+        definitions: BTreeMap<String, TriggerDefinition>,
         queues: &BTreeMap<String, Arc<EventQueue>>,
     ) -> Vec<Arc<Worker>> {
         let mut new = Vec::new();
@@ -288,7 +289,7 @@ impl Triggers {
 
     /// Returns the worker for a function's asynchronous calls.
     pub(crate) async fn call_worker(&self, function: &str) -> Result<Arc<Worker>> {
-        let definition = Definition::of_calls(function);
+        let definition = TriggerDefinition::of_calls(function);
         let name = definition.trigger.name.clone();
         if let Some(worker) = self.inner.call_workers.lock().get(&name) {
             return Ok(worker.clone());
@@ -353,8 +354,12 @@ impl Triggers {
     }
 }
 
-impl Inner {
-    fn source_context(&self, definition: &Definition, queue: Arc<EventQueue>) -> SourceContext {
+impl TriggersInner {
+    fn source_context(
+        &self,
+        definition: &TriggerDefinition,
+        queue: Arc<EventQueue>,
+    ) -> SourceContext {
         SourceContext {
             trigger: definition.trigger.name.clone(),
             policy: definition.policy.clone(),
@@ -370,7 +375,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for TriggersInner {
     fn drop(&mut self) {
         self.stop.cancel();
     }

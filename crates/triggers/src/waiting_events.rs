@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_event_values::{IdHash, RecentIds};
 use headwater_model::{Event, JobId, Timestamp};
-use headwater_store::{Append, Batch, KeyRange, Store};
+use headwater_store::{Append, KeyRange, Store, WriteBatch};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::Notify;
@@ -170,7 +170,10 @@ impl CallQueue {
             entries.extend(delivery.new_entries(event)?);
         }
         // Not synced: after a power failure, the durable entry is read and queued again.
-        context.store().apply(Batch { entries, relaxed: true, ..Batch::default() }).await?;
+        context
+            .store()
+            .apply(WriteBatch { entries, relaxed: true, ..WriteBatch::default() })
+            .await?;
         for (_, delivery) in deliveries {
             if let Some(problem) = &delivery.error {
                 let (event, error) = (&delivery.event, &problem.message);
@@ -203,7 +206,7 @@ impl CallQueue {
         let mut entries = vec![Append::tombstone(BATCHES, &key)];
         entries.extend(rest.append(queue)?);
         entries.extend(also(&event, &delivery)?);
-        let applied = log.store.apply(Batch { entries, ..Batch::default() }).await;
+        let applied = log.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await;
         // The store may have applied the batch despite the error, so let the queue read it again.
         applied.inspect_err(|_| self.set_uncertain())?;
         self.unlist(first, rest.listed().user.as_ref());

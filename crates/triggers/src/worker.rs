@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::TargetExecutor;
-use crate::definition::{Definition, Source};
-use crate::delivery_order::NextDelivery;
+use crate::definition::{TriggerDefinition, TriggerSource};
 use crate::event_queue::TakenDelivery;
 use crate::event_source::{ABSENT_PAUSE, EventSource, SourceContext};
+use crate::pending_deliveries::NextDelivery;
 use crate::triggers::WeakTriggers;
 
 /// Maximum sleep between two checks. After the machine was suspended or its clock was set, a check
@@ -29,7 +29,7 @@ const QUIET_MAX: Duration = Duration::from_millis(500);
 pub(crate) struct Worker {
     pub context: SourceContext,
     pub targets: Arc<dyn TargetExecutor>,
-    pub definition: Definition,
+    pub definition: TriggerDefinition,
     /// The queues of asynchronous calls, which receive the records for destinations.
     pub calls: WeakTriggers,
     source: tokio::sync::Mutex<Box<dyn EventSource>>,
@@ -47,7 +47,7 @@ impl Worker {
     pub(crate) fn new(
         context: SourceContext,
         targets: Arc<dyn TargetExecutor>,
-        definition: Definition,
+        definition: TriggerDefinition,
         calls: WeakTriggers,
         before: Option<Arc<Worker>>,
     ) -> Arc<Self> {
@@ -70,7 +70,7 @@ impl Worker {
     pub(crate) fn spawn(self: &Arc<Self>) {
         tokio::spawn(self.clone().poll_loop());
         tokio::spawn(self.clone().deliver_loop());
-        if matches!(self.definition.source, Source::Schedule(_)) {
+        if matches!(self.definition.source, TriggerSource::Schedule(_)) {
             tokio::spawn(self.clone().prepare_loop());
         }
     }
@@ -81,7 +81,7 @@ impl Worker {
 
     /// Returns the function whose asynchronous calls the worker delivers.
     pub(crate) fn called_function(&self) -> Option<&str> {
-        let is_calls = matches!(self.definition.source, Source::Calls);
+        let is_calls = matches!(self.definition.source, TriggerSource::Calls);
         self.definition.trigger.function.as_deref().filter(|_| is_calls)
     }
 
@@ -181,7 +181,7 @@ impl Worker {
     /// journal of occurrences must not grow, so the source reads it, and skips what the identity
     /// may not see.
     fn skips_denied(&self, problem: &Problem) -> bool {
-        matches!(self.definition.source, Source::Occurrences(_))
+        matches!(self.definition.source, TriggerSource::Occurrences(_))
             && matches!(problem.code, ErrorCode::Forbidden | ErrorCode::Unauthenticated)
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use headwater_catalog::{Catalog, CommitRequest, EVENT_SCOPE, Error, NamespaceChange, NewBranch};
 use headwater_model::{Branch, Commit, CreateRef, Namespace, Tag};
-use headwater_store::{Append, Batch, KeyRange, MemoryStore, Store, UniqueKey};
+use headwater_store::{Append, KeyRange, MemoryStore, Store, UniqueKey, WriteBatch};
 
 use crate::support::{InjectedFault, Watched, clock, merge, open, request, set, tables};
 
@@ -47,14 +47,14 @@ fn with_namespace() -> CommitRequest {
 }
 
 fn with_event() -> CommitRequest {
-    let with = Batch {
+    let with = WriteBatch {
         unique: vec![UniqueKey { scope: EVENT_SCOPE.into(), key: "e1".into() }],
         entries: vec![Append {
             journal: "outbox".into(),
             key: "e1".into(),
             value: Some("done".into()),
         }],
-        ..Batch::default()
+        ..WriteBatch::default()
     };
     CommitRequest { with, ..request("main", &[("d", Some(1), Some(2)), ("e", None, Some(1))]) }
 }

@@ -10,7 +10,7 @@ use headwater_catalog::{
 use headwater_model::{
     BranchMerge, CommitId, CreateRef, MERGE_JOURNAL, MergeOutcome, MergeRequest, Namespace, RefSpec,
 };
-use headwater_store::{Batch, MemoryStore, OccurrenceJournal, Store, UniqueKey};
+use headwater_store::{MemoryStore, OccurrenceJournal, Store, UniqueKey, WriteBatch};
 
 use headwater_catalog::NamespaceChange;
 
@@ -189,12 +189,12 @@ async fn an_event_is_committed_only_once() {
     let request = |table: &str| CommitRequest {
         branch: "main".into(),
         changes: vec![TableChange { table: name(table), from: None, to: Some(entry(table, 1)) }],
-        with: Batch {
+        with: WriteBatch {
             unique: vec![UniqueKey {
                 scope: headwater_catalog::EVENT_SCOPE.into(),
                 key: "e1".into(),
             }],
-            ..Batch::default()
+            ..WriteBatch::default()
         },
         ..CommitRequest::default()
     };

@@ -273,7 +273,7 @@ impl Store for Watched {
 
     async fn apply(
         &self,
-        batch: headwater_store::Batch,
+        batch: headwater_store::WriteBatch,
     ) -> headwater_store::Result<headwater_store::BatchResult> {
         let objects = batch.objects.iter().map(bytes::Bytes::len);
         let values = batch.refs.iter().filter_map(|change| change.value.as_ref());

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use headwater_model::{Job, JobEvent, QueryRequest, RefSpec, RunRequest};
-use headwater_openlineage::{ColumnSource, RunIdentity};
+use headwater_openlineage::{ColumnLineage, RunIdentity};
 
 use crate::api::{ApiClient, ApiRequest, collect, segment};
 use crate::arguments::Run;
@@ -36,7 +36,7 @@ pub async fn send(
 }
 
 /// Returns the recorded column lineage of the run's target branch; nothing if it cannot be read.
-async fn column_sources(api: &ApiClient, job: &Job) -> Vec<ColumnSource> {
+async fn column_sources(api: &ApiClient, job: &Job) -> Vec<ColumnLineage> {
     let reference = job.reference.as_deref().and_then(|text| text.parse::<RefSpec>().ok());
     let sql = "SELECT * FROM system.lineage WHERE \"column\" IS NOT NULL".to_owned();
     let request = QueryRequest { sql, reference, ..QueryRequest::default() };
@@ -46,7 +46,7 @@ async fn column_sources(api: &ApiClient, job: &Job) -> Vec<ColumnSource> {
     let Ok(body) = collect(response).await else { return Vec::new() };
     let rows = body.split(|byte| *byte == b'\n');
     let rows = rows.filter_map(|row| serde_json::from_slice::<serde_json::Value>(row).ok());
-    rows.filter_map(|row| ColumnSource::from_row(&row)).collect()
+    rows.filter_map(|row| ColumnLineage::from_row(&row)).collect()
 }
 
 /// Returns the events of a run that ended, one JSON object per line.
@@ -54,7 +54,7 @@ async fn lines(
     api: &ApiClient,
     job: &Job,
     namespace: &str,
-    columns: &[ColumnSource],
+    columns: &[ColumnLineage],
 ) -> Result<String> {
     let path = format!("/v1/jobs/{}/events", segment(&job.id.to_string()));
     let request = ApiRequest::get(path).accept("application/x-ndjson");

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use headwater_model::{ErrorCode, Problem};
 use headwater_server::{
-    HttpListener, Isolation, NetworkConfig, OidcConfig, ServerConfig, Telemetry, TelemetryOptions,
-    TlsConfig,
+    CertificateSource, HttpListener, Isolation, NetworkConfig, OidcConfig, ServerConfig, Telemetry,
+    TelemetryOptions,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -124,9 +124,9 @@ async fn serve_lake(
 fn network_config(arguments: &ServeNetwork) -> Result<NetworkConfig> {
     let tls = match (&arguments.tls_certificate, &arguments.tls_key) {
         (Some(certificate), Some(key)) => {
-            Some(TlsConfig::Files { certificate: certificate.clone(), key: key.clone() })
+            Some(CertificateSource::Files { certificate: certificate.clone(), key: key.clone() })
         }
-        _ => arguments.tls_self_signed.then_some(TlsConfig::SelfSigned),
+        _ => arguments.tls_self_signed.then_some(CertificateSource::SelfSigned),
     };
     let origins = arguments.origins.iter().map(|origin| origin.parse());
     Ok(NetworkConfig {

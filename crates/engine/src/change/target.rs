@@ -6,7 +6,7 @@ use headwater_sql::change::{AssignedColumn, TARGET};
 use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::statement::SourceQuery;
 use headwater_sql::table_name::{ParsedTableName, span_start};
-use headwater_sql_functions::StatementBudget;
+use headwater_sql_functions::FunctionMemoryExtension;
 use headwater_sql_resolve::name_scope::column;
 use headwater_sql_resolve::{ResolvedTable, resolve};
 use headwater_table_scan::{LakeTable, bare_schema, can_match, whole_files};
@@ -104,7 +104,7 @@ impl Session {
         self.compute(move || {
             resolve(&mut query, &tables, &planner::functions(&state))?;
             let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
-            let functions = StatementBudget::of(state.config_options());
+            let functions = FunctionMemoryExtension::of(state.config_options());
             functions.set_planning(true);
             let plan = shape(plan).and_then(|plan| state.optimize(&plan));
             functions.set_planning(false);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, Environment, EnvironmentSpec, Error, FunctionEvent,
     FunctionResult, Functions, FunctionsOptions, Invocation, InvocationOutcome, Isolation,
-    LambdaCallParts, Limits, ResultKind, ReuseScope, SharedTable, SpawnCommand, Telemetry,
+    LambdaCallParts, Limits, ResultKind, ReuseScope, SharedTable, SpawnerCommand, Telemetry,
     ZygoteOptions,
 };
 use headwater_model::LogStream;
@@ -28,7 +28,7 @@ pub fn options() -> FunctionsOptions {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("functions");
     let path = std::env::var_os("PATH").unwrap_or_default();
     FunctionsOptions {
-        spawner: SpawnCommand {
+        spawner: SpawnerCommand {
             program: PathBuf::from(env!("CARGO_BIN_EXE_headwater-spawner")),
             arguments: Vec::new(),
         },

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use headwater_jobs::{Jobs, JobsOptions};
 use headwater_model::{Clock, FixedClock, ObjectId, Timestamp};
 use headwater_store::{
-    Batch, BatchResult, Error, JournalEntry, KeyRange, MemoryStore, Result, Store,
+    BatchResult, Error, JournalEntry, KeyRange, MemoryStore, Result, Store, WriteBatch,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -211,7 +211,7 @@ impl Store for Mortal {
         self.inner.history(journal, key_prefix, after, limit).await
     }
 
-    async fn apply(&self, batch: Batch) -> Result<BatchResult> {
+    async fn apply(&self, batch: WriteBatch) -> Result<BatchResult> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let _turn = self.turn.lock().await;
         self.waiting.fetch_sub(1, Ordering::SeqCst);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_catalog::ReachableState;
 use headwater_model::{RemovedFiles, Timestamp};
-use headwater_store::{Append, Batch, KeyRange};
+use headwater_store::{Append, KeyRange, WriteBatch};
 use headwater_tables::{FoundFile, ReachableFiles, SnapshotSet};
 use tokio_util::sync::CancellationToken;
 
@@ -143,7 +143,7 @@ impl Maintenance<'_> {
         };
         let entries = files.chunks(NAMES_PER_ENTRY).enumerate().map(entry);
         let entries = entries.collect::<Result<_>>()?;
-        self.lake.store().apply(Batch { entries, ..Batch::default() }).await?;
+        self.lake.store().apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The records of the last maintenance of each table.
 
 use headwater_model::{MaintainReport, TableMaintenance};
-use headwater_store::{Append, Batch, KeyRange};
+use headwater_store::{Append, KeyRange, WriteBatch};
 
 use super::Maintenance;
 use crate::error::{Error, Result};
@@ -56,7 +56,7 @@ impl Maintenance<'_> {
             entries.push(entry(SWEEP.to_owned(), &(time, &report.removed_files))?);
         }
         let relaxed = true;
-        self.lake.store().apply(Batch { entries, relaxed, ..Batch::default() }).await?;
+        self.lake.store().apply(WriteBatch { entries, relaxed, ..WriteBatch::default() }).await?;
         Ok(())
     }
 

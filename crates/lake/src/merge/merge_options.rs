@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headwater_catalog::EVENT_SCOPE;
 use headwater_model::{CommitId, PROPERTY_EVENT, RefSpec, TRANSACTION_BRANCHES, TableName};
-use headwater_store::{Append, Batch, UniqueKey};
+use headwater_store::{Append, UniqueKey, WriteBatch};
 use headwater_table_merge::EqualChanges;
 
 use super::merge_rights::MergeRights;
@@ -20,7 +20,7 @@ pub struct MergeOptions {
     /// Properties of the commit. If there are any, a commit is created even for a fast-forward.
     pub properties: BTreeMap<String, String>,
     /// Changes of the store that are applied atomically with the commit.
-    pub with: Batch,
+    pub with: WriteBatch,
     /// Tables that are never merged by content: changes on both sides are a conflict.
     pub whole: BTreeSet<TableName>,
     /// The treatment of a row that both sides changed in the same way. The commit of a transaction

@@ -10,7 +10,7 @@ use headwater_catalog::{
     CatalogState, CommitRequest, EVENT_SCOPE, EntryKind, TableChange, TableEntry,
 };
 use headwater_model::{Commit, ErrorDetails, ObjectOwner, PROPERTY_EVENT, TableName};
-use headwater_store::{Append, Batch, UniqueKey};
+use headwater_store::{Append, UniqueKey, WriteBatch};
 use headwater_table_merge::{MergeInputs, RowBudget, TableMergeResult, merge, only_compacted};
 use headwater_tables::Table;
 use headwater_telemetry::SpanTimer;
@@ -218,7 +218,7 @@ impl Transaction {
         lake: &Lake,
         head: &CatalogState,
         name: &TableName,
-        with: &mut Batch,
+        with: &mut WriteBatch,
     ) -> Result<Option<TableChange>> {
         let found = head.table(name).await?;
         let snapshot_properties = self.snapshot_properties.clone();
@@ -280,7 +280,7 @@ impl Transaction {
         lake: &Lake,
         name: &TableName,
         found: &TableEntry,
-        with: &mut Batch,
+        with: &mut WriteBatch,
     ) -> Result<Option<Option<TableChange>>> {
         let pending = self.pending(name)?;
         let Some(entry) = pending.entry().filter(|_| !pending.yields_to_maintenance()) else {
@@ -336,7 +336,7 @@ impl Transaction {
     fn commit_request(
         &self,
         changes: Vec<TableChange>,
-        mut with: Batch,
+        mut with: WriteBatch,
         message: &str,
     ) -> CommitRequest {
         let mut properties = self.properties.clone();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use headwater_catalog::{CatalogState, NamespaceChange, TableEntry};
 use headwater_model::{NameError, RefSpec, TableName};
-use headwater_store::{Batch, RefChange, RefPrecondition};
+use headwater_store::{RefChange, RefPrecondition, WriteBatch};
 use headwater_table_rest::{NewTable, RestTables, TableCommit};
 use headwater_tables::Table;
 
@@ -108,7 +108,7 @@ impl RestChanges<'_> {
         let value = Some(bytes::Bytes::from(now.to_string()));
         let refs =
             vec![RefChange { name: request_ref(name), expected: RefPrecondition::Absent, value }];
-        self.transaction.with.merge(Batch { refs, ..Batch::default() });
+        self.transaction.with.merge(WriteBatch { refs, ..WriteBatch::default() });
     }
 }
 
@@ -281,7 +281,7 @@ impl CommittedRestRequests<'_> {
                 continue;
             }
             forgotten += refs.len() as u64;
-            self.lake.store().apply(Batch { refs, ..Batch::default() }).await?;
+            self.lake.store().apply(WriteBatch { refs, ..WriteBatch::default() }).await?;
         }
     }
 }

@@ -22,7 +22,7 @@ use arrow::datatypes::{Field, SchemaRef};
 use futures::FutureExt;
 use headwater_catalog::NamespaceChange;
 use headwater_model::{Namespace, ObjectOwner, PartitionField, TableName, Usage};
-use headwater_store::Batch;
+use headwater_store::WriteBatch;
 use headwater_tables::{
     Alteration, BatchStream, CreateTable, DataFile, Positions, RowRewrite, StagedFiles, Table,
     normalise_schema,
@@ -62,7 +62,7 @@ pub struct Transaction {
     small: Option<SmallAppend>,
     /// A guard that prevents the removal of files while the transaction refers to existing files.
     no_sweep: Option<tokio::sync::OwnedRwLockReadGuard<()>>,
-    with: Batch,
+    with: WriteBatch,
     written: Usage,
     staged: DiscardGuard,
     /// The table states after the last commit attempt.
@@ -95,7 +95,7 @@ impl Transaction {
             direct: true,
             small: None,
             no_sweep: None,
-            with: Batch::default(),
+            with: WriteBatch::default(),
             written: Usage::default(),
             staged,
             states: BTreeMap::new(),

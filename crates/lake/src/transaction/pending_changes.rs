@@ -9,7 +9,7 @@ use headwater_catalog::{TableEntry, operation};
 use headwater_model::{ObjectOwner, PartitionField, TableName};
 use headwater_table_rest::{RestTables, TableCommit};
 use headwater_tables::{
-    Alteration, DataFile, Operation, READ_UP_TO, RetainedRows, RowRewrite, StagedFiles, Table,
+    Alteration, DataFile, READ_UP_TO, RetainedRows, RowRewrite, StagedFiles, Table, TableOperation,
 };
 
 use super::discard_guard::{NewTableState, discard_states};
@@ -63,29 +63,33 @@ pub(super) enum PendingChange {
 impl PendingChange {
     /// Returns the change as an operation on the table; `None` if the change is a creation, an
     /// adopted state, a drop or a commit of a REST client.
-    fn operation(&self) -> Option<Operation> {
+    fn operation(&self) -> Option<TableOperation> {
         Some(match self.clone() {
             PendingChange::Create
             | PendingChange::Adopt
             | PendingChange::Drop
             | PendingChange::Apply(_) => return None,
-            PendingChange::Append { staged, imported: _ } => Operation::Append(staged),
+            PendingChange::Append { staged, imported: _ } => TableOperation::Append(staged),
             PendingChange::OverwritePartitions { staged, retained } => {
-                Operation::OverwritePartitions { staged, retained }
+                TableOperation::OverwritePartitions { staged, retained }
             }
-            PendingChange::Rewrite(rewrite) => Operation::Rewrite(rewrite),
-            PendingChange::Compact { removed, staged } => Operation::Compact { removed, staged },
-            PendingChange::RewriteManifests => Operation::ArrangeManifests,
-            PendingChange::ExpireSnapshots(ids) => Operation::ExpireSnapshots(ids),
-            PendingChange::Overwrite(staged) => Operation::Overwrite(staged),
+            PendingChange::Rewrite(rewrite) => TableOperation::Rewrite(rewrite),
+            PendingChange::Compact { removed, staged } => {
+                TableOperation::Compact { removed, staged }
+            }
+            PendingChange::RewriteManifests => TableOperation::ArrangeManifests,
+            PendingChange::ExpireSnapshots(ids) => TableOperation::ExpireSnapshots(ids),
+            PendingChange::Overwrite(staged) => TableOperation::Overwrite(staged),
             PendingChange::Replace { schema, partition, after, staged } => {
-                Operation::Replace { schema, partition, after, staged }
+                TableOperation::Replace { schema, partition, after, staged }
             }
             PendingChange::AddColumns { columns, after } => {
-                Operation::AddColumns { columns, after }
+                TableOperation::AddColumns { columns, after }
             }
-            PendingChange::Alter { alterations, after } => Operation::Alter { alterations, after },
-            PendingChange::SetProperties(properties) => Operation::SetProperties(properties),
+            PendingChange::Alter { alterations, after } => {
+                TableOperation::Alter { alterations, after }
+            }
+            PendingChange::SetProperties(properties) => TableOperation::SetProperties(properties),
         })
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use headwater_model::ObjectId;
-use headwater_store::{Batch, BatchResult, JournalEntry, KeyRange, Store};
+use headwater_store::{BatchResult, JournalEntry, KeyRange, Store, WriteBatch};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -154,7 +154,7 @@ impl Store for CrashingStore {
         self.1.pass(self.0.history(journal, key_prefix, after, limit), lost).await
     }
 
-    async fn apply(&self, batch: Batch) -> headwater_store::Result<BatchResult> {
+    async fn apply(&self, batch: WriteBatch) -> headwater_store::Result<BatchResult> {
         self.1.pass(self.0.apply(batch), lost).await
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use bytes::Bytes;
 use headwater_model::ObjectId;
 use headwater_store::{
-    Batch, BatchResult, Error, JournalEntry, KeyRange, MemoryStore, Result, Store,
+    BatchResult, Error, JournalEntry, KeyRange, MemoryStore, Result, Store, WriteBatch,
 };
 use tokio::sync::Semaphore;
 
@@ -81,7 +81,7 @@ impl Store for UncertainStore {
         self.inner.history(journal, key_prefix, after, limit).await
     }
 
-    async fn apply(&self, batch: Batch) -> Result<BatchResult> {
+    async fn apply(&self, batch: WriteBatch) -> Result<BatchResult> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.permits.acquire().await.expect("never closed").forget();
         let branch = batch.refs.iter().find(|change| change.name.starts_with("branch/"));

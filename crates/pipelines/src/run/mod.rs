@@ -8,7 +8,7 @@ mod input_query;
 mod merge_rows;
 mod python_step;
 mod quarantine;
-mod report_order;
+mod report_reorder_buffer;
 mod sample;
 mod sql_step;
 mod step;
@@ -40,7 +40,7 @@ use crate::plan::Plan;
 use crate::run_environments::RecordedEnvironments;
 use crate::runner::Runner;
 use crate::{Error, Result};
-use report_order::ReportOrder;
+use report_reorder_buffer::ReportReorderBuffer;
 use sample::RowSampler;
 use step_output::{StepOutput, StepOutputs};
 use step_permit::StepPermit;
@@ -72,7 +72,7 @@ pub(crate) struct Run {
 
 /// Result of the steps, before the merge.
 #[derive(Default)]
-pub(crate) struct RunResult {
+pub(crate) struct RunStepsResult {
     /// Reports of all steps, in the order they ended.
     pub reports: Vec<StepReport>,
     /// Failures that prevent the merge.
@@ -149,8 +149,8 @@ impl Run {
 
     /// Runs every step that is out of date. A failed model cancels the run. After a failed check,
     /// the remaining checks still run.
-    pub async fn execute(&self) -> RunResult {
-        let mut finished = RunResult::default();
+    pub async fn execute(&self) -> RunStepsResult {
+        let mut finished = RunStepsResult::default();
         self.context.emit(JobEventKind::Planned { steps: self.plan.listed().steps });
         self.plan.environments.emit(&self.context);
         let graph = &self.plan.graph;
@@ -161,7 +161,7 @@ impl Run {
         let mut running: JoinSet<(usize, StepReport)> = JoinSet::new();
         let mut begun = vec![false; waiting.len()];
         let mut is_released = begun.clone();
-        let mut reports = ReportOrder::new(graph);
+        let mut reports = ReportReorderBuffer::new(graph);
         let (sender, mut released) = mpsc::unbounded_channel();
         loop {
             for step in std::mem::take(&mut ready) {
@@ -208,7 +208,7 @@ impl Run {
         finished
     }
 
-    fn may_begin(&self, step: usize, finished: &RunResult) -> bool {
+    fn may_begin(&self, step: usize, finished: &RunStepsResult) -> bool {
         let is_check = self.plan.project.steps[step].is_expectation();
         !self.stop.is_cancelled() && (finished.failures.is_empty() || is_check)
     }
@@ -216,7 +216,7 @@ impl Run {
     /// Records the usage and the failure of a step when it ends, even if its report must wait for
     /// the report of an upstream step. Otherwise, an upstream step whose Python process has not
     /// exited yet would delay the check of daily limits.
-    fn count(&self, step: usize, report: &StepReport, finished: &mut RunResult) {
+    fn count(&self, step: usize, report: &StepReport, finished: &mut RunStepsResult) {
         if !self.plan.is_listed(step) {
             return;
         }
@@ -230,7 +230,7 @@ impl Run {
     }
 
     /// Records the report of a step whose usage is already counted.
-    fn record_report(&self, step: usize, report: StepReport, finished: &mut RunResult) {
+    fn record_report(&self, step: usize, report: StepReport, finished: &mut RunStepsResult) {
         if !self.plan.is_listed(step) {
             return;
         }
@@ -257,7 +257,7 @@ impl Run {
         });
     }
 
-    fn skip_remaining(&self, begun: &[bool], finished: &mut RunResult) {
+    fn skip_remaining(&self, begun: &[bool], finished: &mut RunStepsResult) {
         for step in self.plan.listed_steps().filter(|step| !begun[*step]) {
             let report = StepReport { status: StepStatus::Skipped, ..self.plan.unchanged(step) };
             self.context.emit(JobEventKind::StepEnded { report: Box::new(report.clone()) });

@@ -8,7 +8,7 @@ use arrow::util::pretty::pretty_format_batches;
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Engine, EngineOptions, SessionOptions, SessionRights, version_constant};
 use headwater_functions::{
-    Functions, FunctionsOptions, Isolation, SpawnCommand, TableQuota, Telemetry, ZygoteOptions,
+    Functions, FunctionsOptions, Isolation, SpawnerCommand, TableQuota, Telemetry, ZygoteOptions,
 };
 use headwater_jobs::{Jobs, JobsOptions, NewJob};
 use headwater_lake::Lake;
@@ -318,7 +318,7 @@ pub fn functions_options() -> FunctionsOptions {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("functions");
     let path = std::env::var_os("PATH").unwrap_or_default();
     FunctionsOptions {
-        spawner: SpawnCommand {
+        spawner: SpawnerCommand {
             program: PathBuf::from(env!("CARGO_BIN_EXE_headwater-pipelines-spawner")),
             arguments: Vec::new(),
         },

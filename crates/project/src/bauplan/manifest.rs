@@ -18,7 +18,7 @@ const NAMESPACE: &str = "bauplan";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct BauplanSections {
     project: ProjectSection,
     #[serde(default)]
     parameters: Option<BTreeMap<String, Spanned<ParameterSection>>>,
@@ -89,7 +89,8 @@ struct Package {
 
 /// Parses the settings.
 pub(crate) fn parse(source: &SourceText<'_>) -> Result<Manifest> {
-    let file: File = serde_saphyr::from_str(source.text).map_err(|error| wrong(source, &error))?;
+    let file: BauplanSections =
+        serde_saphyr::from_str(source.text).map_err(|error| wrong(source, &error))?;
     let id = &file.project.id;
     if Uuid::parse_str(id.value.trim()).is_err() {
         let message = format!("the project's `id` must be a UUID, not `{}`", id.value);

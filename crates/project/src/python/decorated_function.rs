@@ -1,7 +1,7 @@
 //! Decorated functions as steps: settings from decorators, inputs from default arguments.
 
 use headwater_model::{ErrorDetails, FunctionArgument, TableName};
-use headwater_sandbox::LimitSettings;
+use headwater_sandbox::LimitSource;
 use ruff_python_ast::{ParameterWithDefault, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
@@ -215,7 +215,7 @@ impl<'a> FunctionReader<'a> {
             arguments: self.arguments_of(function)?,
             memory_bytes: quantity(values, "memory", quantities::bytes, "\"512MiB\"")?,
             timeout: quantity(values, "timeout", quantities::duration, "\"30s\"")?,
-            settings: LimitSettings::Decorator,
+            settings: LimitSource::Decorator,
             function: body,
             destinations: CallDestinations {
                 on_success: values.text("on_success")?,

@@ -30,18 +30,18 @@ pub(super) fn triggers(
             0 => function.to_owned(),
             _ => format!("{function}-{}", index + 1),
         };
-        triggers.push(DeclaredTrigger { source, range }.trigger(literal, function, name)?);
+        triggers.push(TriggerSpan { source, range }.trigger(literal, function, name)?);
     }
     Ok(triggers)
 }
 
 /// An item of `on`: its range in the source, for the locations of errors.
-struct DeclaredTrigger<'a> {
+struct TriggerSpan<'a> {
     source: &'a SourceText<'a>,
     range: TextRange,
 }
 
-impl DeclaredTrigger<'_> {
+impl TriggerSpan<'_> {
     fn trigger(&self, literal: &Literal, function: &str, name: String) -> Result<LocatedTrigger> {
         let Literal::Map(entries) = literal else {
             let message = format!("`{}` in `on` is not a trigger", self.text());

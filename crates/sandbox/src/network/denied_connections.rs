@@ -6,7 +6,7 @@ use std::fmt;
 use parking_lot::Mutex;
 
 use super::AllowedHost;
-use crate::LimitSettings;
+use crate::LimitSource;
 
 /// The maximum number of denials reported per call.
 pub(super) const REPORTED_MAX: usize = 20;
@@ -52,12 +52,7 @@ impl DeniedHosts {
     /// Returns the hint for an exception of user code with this message. If the message contains a
     /// denied host, the hint names this host. Otherwise, if `unreachable` is set, the hint names
     /// the last denied host.
-    pub fn hint(
-        &self,
-        message: &str,
-        unreachable: bool,
-        settings: LimitSettings,
-    ) -> Option<String> {
+    pub fn hint(&self, message: &str, unreachable: bool, settings: LimitSource) -> Option<String> {
         let hosts = self.0.lock();
         let named = hosts.iter().rfind(|host| message.contains(&host.name));
         let host = named.or_else(|| hosts.last().filter(|_| unreachable))?;
@@ -73,7 +68,7 @@ mod tests {
     fn a_hint_names_the_host_that_an_exception_is_about() {
         let denied_hosts = DeniedHosts::default();
         let host = |text: &str| text.parse::<AllowedHost>().unwrap();
-        let settings = LimitSettings::Decorator;
+        let settings = LimitSource::Decorator;
         assert_eq!(denied_hosts.hint("no route to a.example.com", true, settings), None);
         for text in ["a.example.com", "b.example.com:443", "b.example.com:443"] {
             denied_hosts.record(&host(text));
@@ -88,8 +83,8 @@ mod tests {
         check("[Errno 104] Connection reset by peer", true, Some("b.example.com:443"));
         check("division by zero", false, None);
         for (settings, expected) in [
-            (LimitSettings::Deployment, "`--network b.example.com:443`"),
-            (LimitSettings::ProjectFile, "of the function in headwater.toml"),
+            (LimitSource::Deployment, "`--network b.example.com:443`"),
+            (LimitSource::ProjectFile, "of the function in headwater.toml"),
         ] {
             let hint = denied_hosts.hint("reset", true, settings).expect("a hint");
             assert!(hint.contains(expected), "{hint}");

@@ -17,9 +17,9 @@ const NAME: &str = ".spawner-";
 
 /// The file that lists the control groups of one spawner.
 #[derive(Debug)]
-pub(crate) struct CgroupRecord(PathBuf);
+pub(crate) struct CgroupRegistry(PathBuf);
 
-impl CgroupRecord {
+impl CgroupRegistry {
     /// Writes the record of a spawner, immediately after its start.
     pub(crate) fn write(folder: &Path, report: &HostReport) -> io::Result<Self> {
         let folders = report.groups.folders();
@@ -30,7 +30,7 @@ impl CgroupRecord {
         let mut record =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?;
         record.write_all(lines.join("\n").as_bytes())?;
-        Ok(CgroupRecord(file))
+        Ok(CgroupRegistry(file))
     }
 
     /// Removes the groups that an ended spawner left, and then this record.
@@ -75,7 +75,7 @@ fn is_trusted_record(file: &Path) -> bool {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::super::cgroup::Cgroups;
+    use super::super::cgroup::CgroupHierarchies;
     use super::*;
     use crate::process_identity::current_identity;
 
@@ -89,9 +89,9 @@ mod tests {
         };
         let (dead, alive, other) = (group("headwater-1-1"), group("headwater-2-2"), group("other"));
         let record = |identity: String, groups: Vec<PathBuf>| {
-            let groups = Cgroups::killing(groups);
+            let groups = CgroupHierarchies::killing(groups);
             let report = HostReport { identity, groups, ..HostReport::default() };
-            CgroupRecord::write(folder.path(), &report).unwrap()
+            CgroupRegistry::write(folder.path(), &report).unwrap()
         };
         record(format!("{}-1", std::process::id()), vec![dead.clone(), other.clone()]);
         let own = record(current_identity(), vec![alive.clone()]);

@@ -30,7 +30,7 @@ const DEVICES: u64 = 1 << 6 | 1 << 11 | 1 << 15;
 const SCOPES: u64 = 3;
 
 #[repr(C)]
-struct Ruleset {
+struct RulesetAttr {
     files: u64,
     network: u64,
     scoped: u64,
@@ -56,9 +56,9 @@ pub(super) fn rules() -> Result<Option<OwnedFd>> {
     let known: u64 =
         RIGHTS.iter().filter(|(since, _)| *since <= version).map(|(_, bits)| bits).sum();
     let scoped = if version >= 6 { SCOPES } else { 0 };
-    let ruleset = Ruleset { files: known, network: 0, scoped };
+    let ruleset = RulesetAttr { files: known, network: 0, scoped };
     // Kernels with an older interface expect a shorter structure.
-    let size = if version >= 6 { size_of::<Ruleset>() } else { size_of::<u64>() };
+    let size = if version >= 6 { size_of::<RulesetAttr>() } else { size_of::<u64>() };
     // SAFETY: the structure outlives the call and has at least the given size.
     let made = unsafe {
         libc::syscall(libc::SYS_landlock_create_ruleset, &raw const ruleset, size, 0_u32)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::cgroup::{Cgroups, ProcessCgroups};
+use super::cgroup::{CgroupHierarchies, ProcessCgroups};
 use super::managed_process::{ManagedProcess, end_of};
 use super::memory_sampling::SAMPLE_EVERY;
 use super::mounts;
@@ -52,7 +52,7 @@ pub fn spawner_main() -> ExitCode {
     let Ok(socket) = rustix::stdio::stdin().try_clone_to_owned() else {
         return ExitCode::FAILURE;
     };
-    super::sandbox_network::detect_ipv6();
+    super::sandbox_sockets::detect_ipv6();
     let mut spawner = MainLoop::new(Channel::from(socket));
     spawner.report_host();
     let served = spawner.run();
@@ -72,7 +72,7 @@ pub(super) enum Privilege {
 /// State of the spawner.
 pub(super) struct MainLoop {
     pub(super) server: Channel,
-    pub(super) cgroups: Cgroups,
+    pub(super) cgroups: CgroupHierarchies,
     pub(super) privilege: Privilege,
     /// The first of the user ids for sandboxes; `None` if the spawner's user namespace lacks these
     /// ids.
@@ -112,7 +112,7 @@ impl MainLoop {
         let root = rustix::process::geteuid().is_root();
         MainLoop {
             server,
-            cgroups: Cgroups::open(),
+            cgroups: CgroupHierarchies::open(),
             privilege: if root { Privilege::Root } else { Privilege::UserNamespace },
             users_first: users_first(),
             processes: HashMap::new(),

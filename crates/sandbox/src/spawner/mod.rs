@@ -22,7 +22,7 @@ mod process_setup;
 mod process_start;
 mod requests;
 mod root_filesystem;
-mod sandbox_network;
+mod sandbox_sockets;
 mod seccomp;
 mod system_calls;
 mod time_slice;

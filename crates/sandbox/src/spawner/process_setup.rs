@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use super::clone_sandbox::USER_SHOWN;
 use super::memory_sampling::data_bytes_max;
-use super::root_filesystem::{self, StepError, StepResult, step};
-use super::sandbox_network::SandboxNetwork;
+use super::root_filesystem::{self, SetupError, StepResult, step};
+use super::sandbox_sockets::SandboxSockets;
 use super::seccomp::ProcessKind;
 use super::system_calls::ReapedChild;
 use super::time_slice::set_default_time_slice;
@@ -151,7 +151,7 @@ pub(super) fn close_everything() {
 }
 
 /// Reports a failed step in the status pipe.
-pub(super) fn report(status: &OwnedFd, failed: &StepError) {
+pub(super) fn report(status: &OwnedFd, failed: &SetupError) {
     let (step, error) = (failed.step.clone(), failed.error.to_string());
     let _ = send(status, &StatusMessage::Failed { step, error });
 }
@@ -231,13 +231,13 @@ fn confine(setup: &ProcessSetup, sandbox: &SandboxSpec, files: &ProjectFiles) ->
 
 /// Sets the host name and brings up the loopback interface. If `network` is true, also creates the
 /// network that the server serves.
-pub(super) fn set_up_network(network: bool) -> StepResult<Option<SandboxNetwork>> {
+pub(super) fn set_up_network(network: bool) -> StepResult<Option<SandboxSockets>> {
     step("set the host name", rustix::system::sethostname(b"headwater"))?;
     let socket =
         rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None);
     let socket = step("open a socket", socket)?;
     step("bring up the loopback interface", system_calls::bring_up_loopback(socket.as_fd()))?;
-    network.then(SandboxNetwork::create).transpose()
+    network.then(SandboxSockets::create).transpose()
 }
 
 pub(super) fn drop_capabilities() -> StepResult {
@@ -413,7 +413,7 @@ fn execute(setup: &ProcessSetup) -> StepResult<i32> {
     let program = setup.spec.command.first().cloned().unwrap_or_default();
     match system_calls::execute(&command, &variables) {
         Ok(never) => match never {},
-        Err(error) => Err(StepError { step: format!("start `{program}`"), error }),
+        Err(error) => Err(SetupError { step: format!("start `{program}`"), error }),
     }
 }
 

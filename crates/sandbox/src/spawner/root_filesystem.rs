@@ -16,19 +16,19 @@ use crate::spawner_protocol::SandboxSpec;
 
 /// Error of a failed step of the setup: the name of the step, and the system's error.
 #[derive(Debug)]
-pub(super) struct StepError {
+pub(super) struct SetupError {
     pub(super) step: String,
     pub(super) error: io::Error,
 }
 
-pub(super) type StepResult<T = ()> = Result<T, StepError>;
+pub(super) type StepResult<T = ()> = Result<T, SetupError>;
 
 /// Adds the name of the failed step to the error of a result.
 pub(super) fn step<T, E: Into<io::Error>>(
     name: impl Into<String>,
     result: Result<T, E>,
 ) -> StepResult<T> {
-    result.map_err(|error| StepError { step: name.into(), error: error.into() })
+    result.map_err(|error| SetupError { step: name.into(), error: error.into() })
 }
 
 /// Mount point of the new root until it becomes the root. Any existing folder is suitable.
@@ -73,7 +73,7 @@ pub(super) fn enter(sandbox: &SandboxSpec, files: &ProjectFiles, user: u32) -> S
     step("attach the root", mounts::attach(&root, stage))?;
     for (mount, target) in &read_only {
         show(mount, &below(stage, target))
-            .map_err(|error| StepError { step: format!("mount `{}`", target.display()), error })?;
+            .map_err(|error| SetupError { step: format!("mount `{}`", target.display()), error })?;
     }
     step("write the files", write_files(stage, files))?;
     step("create a folder", fs::create_dir_all(stage.join("project")))?;

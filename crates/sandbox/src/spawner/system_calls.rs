@@ -303,7 +303,7 @@ pub(super) fn set_time_slice(slice: Option<Duration>) {
 /// Sets the time slice of a thread. Does nothing if the thread does not exist.
 pub(super) fn set_slice(thread: i32, slice: Option<Duration>) {
     #[repr(C)]
-    struct Attributes {
+    struct SchedulingAttributes {
         size: u32,
         policy: u32,
         flags: u64,
@@ -313,8 +313,8 @@ pub(super) fn set_slice(thread: i32, slice: Option<Duration>) {
         deadline: u64,
         period: u64,
     }
-    let attributes = Attributes {
-        size: size_of::<Attributes>() as u32,
+    let attributes = SchedulingAttributes {
+        size: size_of::<SchedulingAttributes>() as u32,
         policy: 0,
         flags: libc::SCHED_FLAG_KEEP_POLICY as u64,
         // SAFETY: the call accesses no memory.

@@ -38,11 +38,11 @@ type Hash = [u8; 32];
 /// The sessions and codes of a server.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    state: Mutex<State>,
+    state: Mutex<SessionsState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SessionsState {
     sessions: HashMap<Hash, Session>,
     codes: HashMap<Hash, LoginCode>,
 }

@@ -85,7 +85,7 @@ async fn show(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct Page {
+struct RowPageOptions {
     /// Number of rows to skip; 0 by default.
     #[serde(default)]
     offset: u64,
@@ -99,7 +99,7 @@ struct Page {
 /// if it did not succeed.
 #[utoipa::path(get, path = "/v1/queries/{query}/rows",
     operation_id = "list_async_query_rows", tag = "query",
-    params(("query" = String, Path), Page), responses(
+    params(("query" = String, Path), RowPageOptions), responses(
     (status = 200, description = "The rows.", content(
         (Vec<serde_json::Value> = "application/json"),
         (String = "application/x-ndjson"),
@@ -111,7 +111,7 @@ async fn rows(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(id): Segments<String>,
-    Parameters(Page { offset, limit }): Parameters<Page>,
+    Parameters(RowPageOptions { offset, limit }): Parameters<RowPageOptions>,
     headers: HeaderMap,
 ) -> HandlerResult<Response> {
     let format = Format::accepted(&headers)?;

@@ -59,7 +59,7 @@ async fn list(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct TableOptions {
+struct TableCallOptions {
     /// Argument that receives the table; by default the function's only required argument. Allowed
     /// only if the body is an Arrow stream.
     table: Option<String>,
@@ -76,7 +76,7 @@ struct TableOptions {
 /// response is sent. If the client disconnects, the function is stopped.
 #[utoipa::path(post, path = "/v1/functions/{function}/invoke",
     operation_id = "invoke_function", tag = "function",
-    params(("function" = String, Path), TableOptions),
+    params(("function" = String, Path), TableCallOptions),
     request_body(content((InvokeRequest = "application/json"),
         (Vec<u8> = "application/vnd.apache.arrow.stream"))),
     responses(
@@ -90,7 +90,7 @@ async fn invoke(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
-    Parameters(options): Parameters<TableOptions>,
+    Parameters(options): Parameters<TableCallOptions>,
     headers: HeaderMap,
     request: Request,
 ) -> HandlerResult<Response> {
@@ -148,7 +148,7 @@ async fn prepare(
     app: &App,
     principal: &Principal,
     name: &str,
-    options: TableOptions,
+    options: TableCallOptions,
     request: Request,
 ) -> HandlerResult<PreparedCall> {
     let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -181,7 +181,7 @@ async fn prepare_table(
     app: &App,
     principal: &Principal,
     name: &str,
-    options: TableOptions,
+    options: TableCallOptions,
     request: Request,
 ) -> HandlerResult<PreparedCall> {
     let function = app.service.invocations().find(principal, name).await?;

@@ -45,7 +45,7 @@ struct Revocation {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct ExplainQuery {
+struct ExplainAccessParameters {
     /// The user.
     user: String,
     /// The action, such as `select`.
@@ -107,12 +107,12 @@ async fn revoke(
 /// the decision.
 #[utoipa::path(get, path = "/v1/access/explain",
     operation_id = "explain_access", tag = "access",
-    params(ExplainQuery), responses(
+    params(ExplainAccessParameters), responses(
     (status = 200, body = AccessExplanation), (status = "default", body = Problem)))]
 async fn explain(
     State(app): State<App>,
     Caller(principal): Caller,
-    Parameters(question): Parameters<ExplainQuery>,
+    Parameters(question): Parameters<ExplainAccessParameters>,
 ) -> HandlerResult<Json<AccessExplanation>> {
     let action: Action = question.action.parse()?;
     let object: Object = question.object.parse()?;

@@ -36,7 +36,7 @@ async fn show(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct Page {
+struct CommitPageOptions {
     /// Maximum number of commits; 100 by default, at most 1,000.
     limit: Option<usize>,
     /// Id of the last commit of the previous page.
@@ -47,13 +47,13 @@ struct Page {
 /// Lists the commits of a ref, newest first.
 #[utoipa::path(get, path = "/v1/refs/{ref}/commits",
     operation_id = "list_commits", tag = "ref",
-    params(("ref" = String, Path), Page),
+    params(("ref" = String, Path), CommitPageOptions),
     responses((status = 200, body = [Commit]), (status = "default", body = Problem)))]
 async fn commits(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(reference): Segments<String>,
-    Parameters(page): Parameters<Page>,
+    Parameters(page): Parameters<CommitPageOptions>,
 ) -> HandlerResult<Json<Vec<Commit>>> {
     let after = page.after.as_deref().map(parse_commit).transpose()?;
     let limit = page.limit.unwrap_or(100).min(COMMITS_MAX);

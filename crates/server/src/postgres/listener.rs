@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{ErrorCode, Problem};
-use headwater_postgres::{BufferedConnection, Reply, Severity};
+use headwater_postgres::{BufferedConnection, ReplyWriter, Severity};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
-use super::startup::{self, Peer, Shared};
+use super::startup::{self, ListenerState, UnauthenticatedClient};
 use crate::{Error, NetworkConfig, Result, ServerConfig};
 
 /// Maximum time for open connections to finish after the listener is closed.
@@ -49,7 +49,7 @@ impl PostgresListener {
 }
 
 /// Accepts and serves connections until `closing` is cancelled.
-pub async fn serve(listener: PostgresListener, shared: Shared, closing: CancellationToken) {
+pub async fn serve(listener: PostgresListener, shared: ListenerState, closing: CancellationToken) {
     let permits = Arc::new(Semaphore::new(shared.app.config.postgres_connections_max));
     let mut connections = JoinSet::new();
     loop {
@@ -70,7 +70,9 @@ pub async fn serve(listener: PostgresListener, shared: Shared, closing: Cancella
         let (shared, closing) = (shared.clone(), closing.clone());
         connections.spawn(async move {
             let served = match permit {
-                Some(_) => serve_connection(wire, Peer { address, shared }, closing).await,
+                Some(_) => {
+                    serve_connection(wire, UnauthenticatedClient { address, shared }, closing).await
+                }
                 None => reject(wire, shared.app.config.postgres_connections_max).await,
             };
             if let Err(error) = served {
@@ -88,7 +90,7 @@ pub async fn serve(listener: PostgresListener, shared: Shared, closing: Cancella
 /// of a request.
 async fn serve_connection(
     wire: BufferedConnection,
-    peer: Peer,
+    peer: UnauthenticatedClient,
     closing: CancellationToken,
 ) -> std::io::Result<()> {
     let app = &peer.shared.app;

@@ -5,4 +5,4 @@ mod listener;
 mod startup;
 
 pub use listener::{PostgresListener, serve};
-pub use startup::Shared;
+pub use startup::ListenerState;

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use bytes::{Buf, Bytes};
 use headwater_model::{ErrorCode, Identity, Principal, Problem, RefSpec};
 use headwater_postgres::{
-    APPLICATION_NAME, AuthenticatedClient, BufferedConnection, FieldReader, Message, Reply,
-    STARTUP_BYTES_MAX, Session, Settings, Severity, TransactionStatus,
+    APPLICATION_NAME, AuthenticatedClient, BufferedConnection, FieldReader, FrontendMessage,
+    ReplyWriter, STARTUP_BYTES_MAX, Session, Settings, Severity, TransactionStatus,
 };
 use headwater_service::{ClientProperties, ConnectionHandle};
 
@@ -30,42 +30,42 @@ const REQUESTS_MAX: usize = 2;
 
 /// State shared by all connections of a listener.
 #[derive(Clone)]
-pub struct Shared {
+pub struct ListenerState {
     /// The server.
     pub app: App,
     tls: Option<TlsSettings>,
     needs_token: bool,
 }
 
-impl Shared {
+impl ListenerState {
     /// Creates the state of a listener. If TLS is configured, connections without TLS are rejected.
     pub fn new(app: App, tls: Option<TlsSettings>, needs_token: bool) -> Self {
-        Shared { app, tls, needs_token }
+        ListenerState { app, tls, needs_token }
     }
 }
 
 /// A client that is not authenticated yet.
-pub struct Peer {
+pub struct UnauthenticatedClient {
     /// The client's address.
     pub address: SocketAddr,
     /// State shared by all connections of the listener.
-    pub shared: Shared,
+    pub shared: ListenerState,
 }
 
 /// Parameters of the startup message.
-struct Startup {
+struct StartupMessage {
     minor: u32,
     parameters: HashMap<String, String>,
 }
 
-impl Startup {
+impl StartupMessage {
     fn parse(minor: u32, content: Bytes) -> Option<Self> {
         let mut fields = FieldReader(content);
         let mut parameters = HashMap::new();
         loop {
             let name = fields.text()?;
             if name.is_empty() {
-                return Some(Startup { minor, parameters });
+                return Some(StartupMessage { minor, parameters });
             }
             parameters.insert(name, fields.text()?);
         }
@@ -78,7 +78,10 @@ impl Startup {
 
 /// Performs the startup of a connection. Returns `None` if the client disconnected, sent a cancel
 /// request or was rejected.
-pub async fn start(wire: BufferedConnection, peer: &Peer) -> io::Result<Option<Session>> {
+pub async fn start(
+    wire: BufferedConnection,
+    peer: &UnauthenticatedClient,
+) -> io::Result<Option<Session>> {
     let Some((mut wire, startup)) = read_startup(wire, &peer.shared).await? else {
         return Ok(None);
     };
@@ -112,8 +115,8 @@ pub async fn start(wire: BufferedConnection, peer: &Peer) -> io::Result<Option<S
 /// Reads messages, such as requests for encryption, up to the startup message, and returns it.
 async fn read_startup(
     mut wire: BufferedConnection,
-    shared: &Shared,
-) -> io::Result<Option<(BufferedConnection, Startup)>> {
+    shared: &ListenerState,
+) -> io::Result<Option<(BufferedConnection, StartupMessage)>> {
     let mut is_encrypted = false;
     for _ in 0..=REQUESTS_MAX {
         let Some(mut content) = wire.startup_message().await? else { return Ok(None) };
@@ -156,9 +159,9 @@ async fn read_parameters(
     mut wire: BufferedConnection,
     version: u32,
     content: Bytes,
-) -> io::Result<Option<(BufferedConnection, Startup)>> {
+) -> io::Result<Option<(BufferedConnection, StartupMessage)>> {
     let (major, minor) = (version >> 16, version & 0xffff);
-    let message = match Startup::parse(minor, content) {
+    let message = match StartupMessage::parse(minor, content) {
         Some(startup) if major == 3 => return Ok(Some((wire, startup))),
         _ if major == 3 => "the startup message is malformed".to_owned(),
         _ => format!("version {major}.{minor} of the protocol is not supported"),
@@ -175,8 +178,8 @@ async fn reject(wire: &mut BufferedConnection, problem: &Problem) -> io::Result<
 /// Authenticates the client and resolves the ref that it requests.
 async fn open(
     wire: &mut BufferedConnection,
-    startup: &Startup,
-    peer: &Peer,
+    startup: &StartupMessage,
+    peer: &UnauthenticatedClient,
 ) -> io::Result<Result<AuthenticatedClient, Problem>> {
     let names = startup.parameters.keys().map(String::as_str);
     let unknown: Vec<&str> = names.filter(|name| name.starts_with("_pq_.")).collect();
@@ -203,8 +206,8 @@ async fn open(
 /// server stores each password or its SCRAM verifier, but the server stores only hashes of tokens.
 async fn authenticate(
     wire: &mut BufferedConnection,
-    startup: &Startup,
-    peer: &Peer,
+    startup: &StartupMessage,
+    peer: &UnauthenticatedClient,
 ) -> io::Result<Result<Principal, Problem>> {
     let (shared, user) = (&peer.shared, startup.get("user"));
     let named = |principal: Principal| principal.with_author(Some(user.to_owned()));
@@ -216,8 +219,8 @@ async fn authenticate(
     let Some((kind, content)) = wire.message(STARTUP_BYTES_MAX).await? else {
         return Err(io::ErrorKind::UnexpectedEof.into());
     };
-    let password = match Message::decode(kind, content) {
-        Ok(Message::Password(password)) => password,
+    let password = match FrontendMessage::decode(kind, content) {
+        Ok(FrontendMessage::Password(password)) => password,
         Ok(_) => {
             let message = "the client sent no password";
             return Ok(Err(Problem::new(ErrorCode::Unauthenticated, message)));
@@ -231,7 +234,7 @@ async fn authenticate(
 }
 
 /// Reads the settings of the startup message. Ignores unknown settings, because drivers send many.
-fn settings(startup: &Startup, principal: &Principal) -> Result<Settings, Problem> {
+fn settings(startup: &StartupMessage, principal: &Principal) -> Result<Settings, Problem> {
     let mut settings = Settings::default();
     settings.set_by_server("session_authorization", startup.get("user"));
     if *principal.identity() == Identity::Owner {
@@ -264,8 +267,8 @@ fn options(text: &str) -> Vec<(String, String)> {
 /// as in PostgreSQL.
 async fn resolve(
     principal: &Principal,
-    startup: &Startup,
-    shared: &Shared,
+    startup: &StartupMessage,
+    shared: &ListenerState,
 ) -> Result<RefSpec, Problem> {
     let name = match startup.get("database") {
         "" => startup.get("user"),

@@ -10,9 +10,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::certificate::{Certificate, CertificateFiles};
+use super::certificate::{CertificateFiles, ReloadableCertificate};
 use super::self_signed;
-use crate::network::{NetworkConfig, TlsConfig};
+use crate::network::{CertificateSource, NetworkConfig};
 use crate::{Error, Result};
 
 /// Interval between checks of the certificate's files.
@@ -31,7 +31,7 @@ pub struct TlsSettings {
     acceptor: TlsAcceptor,
     /// Acceptor for protocols other than HTTP. During the handshake (ALPN), it does not offer HTTP.
     requested: TlsAcceptor,
-    certificate: Arc<Certificate>,
+    certificate: Arc<ReloadableCertificate>,
     /// Path of the self-signed certificate, which clients must trust explicitly; `None` for a
     /// certificate from files.
     self_signed: Option<PathBuf>,
@@ -42,16 +42,18 @@ impl TlsSettings {
     pub fn load(config: &NetworkConfig, lake_dir: &Path) -> Result<Option<Self>> {
         let (files, is_self_signed) = match &config.tls {
             None => return Ok(None),
-            Some(TlsConfig::Files { certificate, key }) => {
+            Some(CertificateSource::Files { certificate, key }) => {
                 let (certificate, key) = (certificate.clone(), key.clone());
                 (CertificateFiles { certificate, key }, false)
             }
-            Some(TlsConfig::SelfSigned) => (self_signed::files(lake_dir, &config.hosts)?, true),
+            Some(CertificateSource::SelfSigned) => {
+                (self_signed::files(lake_dir, &config.hosts)?, true)
+            }
         };
         let self_signed = is_self_signed.then(|| files.certificate.clone());
         let failed = |error: rustls::Error| Error::Tls { reason: error.to_string() };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let certificate = Arc::new(Certificate::load(files, provider.clone())?);
+        let certificate = Arc::new(ReloadableCertificate::load(files, provider.clone())?);
         let builder = rustls::ServerConfig::builder_with_provider(provider);
         let builder = builder.with_safe_default_protocol_versions().map_err(failed)?;
         let mut config =

@@ -26,7 +26,7 @@ type FileVersion = [i64; 4];
 
 /// The certificate in use.
 #[derive(Debug)]
-pub struct Certificate {
+pub struct ReloadableCertificate {
     files: CertificateFiles,
     provider: Arc<CryptoProvider>,
     current: RwLock<LoadedCertificate>,
@@ -39,15 +39,15 @@ struct LoadedCertificate {
     versions: [FileVersion; 2],
 }
 
-impl Certificate {
+impl ReloadableCertificate {
     /// Loads a certificate.
     ///
-    /// Errors: [`Error::Certificate`] if a file cannot be read or is invalid.
+    /// Errors: [`Error::ReloadableCertificate`] if a file cannot be read or is invalid.
     pub fn load(files: CertificateFiles, provider: Arc<CryptoProvider>) -> Result<Self> {
         let versions = files.versions()?;
         let key = Arc::new(files.load(&provider)?);
         let current = RwLock::new(LoadedCertificate { key, versions });
-        Ok(Certificate { files, provider, current })
+        Ok(ReloadableCertificate { files, provider, current })
     }
 
     /// Reloads changed files, and returns true if the certificate was replaced. After an error, the
@@ -75,7 +75,7 @@ impl Certificate {
     }
 }
 
-impl ResolvesServerCert for Certificate {
+impl ResolvesServerCert for ReloadableCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.current.read().key.clone())
     }
@@ -105,7 +105,7 @@ impl CertificateFiles {
 }
 
 fn invalid(path: &Path, reason: impl ToString) -> Error {
-    Error::Certificate { path: path.to_owned(), reason: reason.to_string() }
+    Error::ReloadableCertificate { path: path.to_owned(), reason: reason.to_string() }
 }
 
 fn version(metadata: &Metadata) -> FileVersion {
@@ -118,7 +118,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn unusable(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    |error| Error::Certificate { path: path.to_owned(), reason: error.to_string() }
+    |error| Error::ReloadableCertificate { path: path.to_owned(), reason: error.to_string() }
 }
 
 #[cfg(test)]
@@ -151,13 +151,17 @@ mod tests {
         let files = CertificateFiles { certificate: path("a.crt"), key: path("a.key") };
         let (first, second) = (generate(), generate());
         write(&files, &first.0, &first.1);
-        let certificate = Certificate::load(files.clone(), provider()).expect("a certificate");
+        let certificate =
+            ReloadableCertificate::load(files.clone(), provider()).expect("a certificate");
         let before = certificate.fingerprint();
         assert_eq!(before.len(), 95);
         assert!(!certificate.reload().expect("unchanged files"));
         for (text, key) in [(&second.0, &first.1), (&"junk".to_owned(), &first.1)] {
             write(&files, text, key);
-            assert!(matches!(certificate.reload(), Err(Error::Certificate { .. })), "{text}");
+            assert!(
+                matches!(certificate.reload(), Err(Error::ReloadableCertificate { .. })),
+                "{text}"
+            );
             assert!(!certificate.reload().expect("files that were read"));
             assert_eq!(certificate.fingerprint(), before);
         }
@@ -171,12 +175,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = |name: &str| folder.path().join(name);
         let files = CertificateFiles { certificate: path("a.crt"), key: path("a.key") };
-        let load = || Certificate::load(files.clone(), provider()).map(drop);
-        assert!(matches!(load(), Err(Error::Certificate { .. })));
+        let load = || ReloadableCertificate::load(files.clone(), provider()).map(drop);
+        assert!(matches!(load(), Err(Error::ReloadableCertificate { .. })));
         let (certificate, key) = generate();
         for (certificate, key) in [("", key.as_str()), (&certificate, ""), (&key, &certificate)] {
             write(&files, certificate, key);
-            assert!(matches!(load(), Err(Error::Certificate { .. })));
+            assert!(matches!(load(), Err(Error::ReloadableCertificate { .. })));
         }
     }
 }

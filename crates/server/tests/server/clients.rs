@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use headwater_server::{OidcConfig, TlsConfig};
+use headwater_server::{CertificateSource, OidcConfig};
 use libtest_mimic::Trial;
 use serde_json::json;
 
@@ -208,7 +208,7 @@ async fn behaviours() {
 async fn users() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut config = config(folder.path());
-    config.network.tls = Some(TlsConfig::SelfSigned);
+    config.network.tls = Some(CertificateSource::SelfSigned);
     let (provider, oidc) = provider().await;
     config.service.oidc = Some(oidc);
     let id_token = provider.token("ana");

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use headwater_server::TlsConfig;
+use headwater_server::CertificateSource;
 use libtest_mimic::Trial;
 use serde_json::json;
 
@@ -54,7 +54,7 @@ async fn encrypted() {
     let TestServer { running, folder } = prepared().await;
     running.shutdown().await;
     let mut config = config(folder.path());
-    config.network.tls = Some(TlsConfig::SelfSigned);
+    config.network.tls = Some(CertificateSource::SelfSigned);
     run(TestServer { running: start(config).await, folder }).await;
 }
 

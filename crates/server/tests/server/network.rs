@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use headwater_model::{ErrorCode, ErrorDetails, Principal};
-use headwater_server::{NewUser, Server, ServerConfig, ServerHandle, TlsConfig, connect_socket};
+use headwater_server::{
+    CertificateSource, NewUser, Server, ServerConfig, ServerHandle, connect_socket,
+};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Response};
@@ -83,13 +85,13 @@ async fn public_addresses() {
     .await;
     assert!(hint.contains("`--behind-proxy` is for HTTP only"), "{hint}");
     let hint = refused(|config| {
-        config.network.tls = Some(TlsConfig::SelfSigned);
+        config.network.tls = Some(CertificateSource::SelfSigned);
         config.auth = false;
     })
     .await;
     assert!(hint.contains("--no-auth"), "{hint}");
     let (server, _folder) = serve_with_user(|config| {
-        config.network.tls = Some(TlsConfig::SelfSigned);
+        config.network.tls = Some(CertificateSource::SelfSigned);
         config.http = Some(public);
     })
     .await;
@@ -107,7 +109,7 @@ async fn public_address_without_users() {
     for change in changes {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut config = config(folder.path());
-        config.network.tls = Some(TlsConfig::SelfSigned);
+        config.network.tls = Some(CertificateSource::SelfSigned);
         change(&mut config, public);
         let error = Server::start(config).await.expect_err("an error");
         assert_eq!(error.code(), ErrorCode::InvalidArgument);

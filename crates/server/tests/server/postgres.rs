@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use headwater_server::{ServerConfig, TlsConfig};
+use headwater_server::{CertificateSource, ServerConfig};
 use hyper::Method;
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -159,7 +159,8 @@ async fn passwords() {
 }
 
 async fn encryption() {
-    let server = started_with(|config| config.network.tls = Some(TlsConfig::SelfSigned)).await;
+    let server =
+        started_with(|config| config.network.tls = Some(CertificateSource::SelfSigned)).await;
     let with_mode = |mode: &str| {
         let mut command = psql_command(&server, "main", "SELECT 7");
         command.env("PGSSLMODE", mode);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use headwater_server::{Server, ServerConfig, ServerHandle, SpawnCommand};
+use headwater_server::{Server, ServerConfig, ServerHandle, SpawnerCommand};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -98,7 +98,7 @@ pub fn deployment(folder: &Path) -> Value {
 pub fn config(project: &Path) -> ServerConfig {
     let lake = project.join(".headwater");
     let program = std::env::current_exe().expect("this program");
-    let spawner = SpawnCommand { program, arguments: vec![crate::SPAWNER.to_owned()] };
+    let spawner = SpawnerCommand { program, arguments: vec![crate::SPAWNER.to_owned()] };
     let mut config = ServerConfig::new(&lake, spawner);
     config.service.project_dir = Some(project.to_owned());
     config.http = Some("127.0.0.1:0".parse().expect("an address"));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use headwater_model::{ErrorCode, ErrorDetails};
-use headwater_server::{Server, ServerConfig, ServerHandle, TlsConfig};
+use headwater_server::{CertificateSource, Server, ServerConfig, ServerHandle};
 use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper::header::AUTHORIZATION;
@@ -48,7 +48,7 @@ impl TlsServer {
     async fn start(change: impl FnOnce(&mut ServerConfig)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut config = config(folder.path());
-        config.network.tls = Some(TlsConfig::SelfSigned);
+        config.network.tls = Some(CertificateSource::SelfSigned);
         change(&mut config);
         TlsServer { running: start(config).await, folder }
     }
@@ -140,7 +140,7 @@ async fn renewal() {
         std::fs::write(&certificate, certificate_text).expect("a file");
     };
     write();
-    let files = TlsConfig::Files { certificate: certificate.clone(), key: key.clone() };
+    let files = CertificateSource::Files { certificate: certificate.clone(), key: key.clone() };
     let server = TlsServer::start(|config| config.network.tls = Some(files)).await;
     assert_eq!(server.running.self_signed(), None);
     let fingerprint = server.running.fingerprint();
@@ -196,7 +196,7 @@ async fn wrong_key() {
     std::fs::write(&certificate, generate().0).expect("a file");
     std::fs::write(&key, generate().1).expect("a file");
     let mut config = config(folder.path());
-    config.network.tls = Some(TlsConfig::Files { certificate, key: key.clone() });
+    config.network.tls = Some(CertificateSource::Files { certificate, key: key.clone() });
     let error = Server::start(config).await.expect_err("an error");
     assert_eq!(error.code(), ErrorCode::InvalidArgument);
     assert!(error.to_string().contains(&*key.to_string_lossy()), "{error}");

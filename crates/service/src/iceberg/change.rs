@@ -89,7 +89,7 @@ impl ChangeRequest {
 }
 
 /// A change, executed within its job.
-struct Change {
+struct CatalogChange {
     components: Arc<Components>,
     request: ChangeRequest,
     description: String,
@@ -153,7 +153,7 @@ impl Iceberg {
         principal: &Principal,
         request: &ChangeRequest,
         description: String,
-        work: impl FnOnce(Arc<Change>) -> BoxFuture<'static, Result<T, Problem>> + Send + 'static,
+        work: impl FnOnce(Arc<CatalogChange>) -> BoxFuture<'static, Result<T, Problem>> + Send + 'static,
     ) -> ChangeResult<Option<T>> {
         self.0.authorize(principal, Action::Write, &Object::reference(&request.reference))?;
         let _lock = self.0.changes.wait_for(request.digest.clone()).await;
@@ -165,7 +165,8 @@ impl Iceberg {
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let (components, request, job) = (self.0.clone(), request.clone(), context.id());
         let commit = CommitDecision::default();
-        let change = Change { components, request, description, author, creator, job, commit };
+        let change =
+            CatalogChange { components, request, description, author, creator, job, commit };
         let change = Arc::new(change);
         let running = change.clone();
         let outcome = self.0.run_in_job(&context, async move {
@@ -188,7 +189,7 @@ fn new_job(request: &ChangeRequest, description: &str, principal: &Principal) ->
     NewJob { reference: Some(reference), ..NewJob::of(JobKind::Commit, summary, principal) }
 }
 
-impl Change {
+impl CatalogChange {
     /// Begins the transaction of the change.
     async fn transaction(&self) -> Result<Transaction, Problem> {
         let components = &self.components;

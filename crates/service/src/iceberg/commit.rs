@@ -24,7 +24,7 @@ pub(super) type TableMap = BTreeMap<TableName, headwater_tables::Table>;
 
 /// Updates of one table.
 #[derive(Debug, Clone)]
-pub struct TableUpdate {
+pub struct NamedTableCommit {
     /// The table to update.
     pub table: TableName,
     /// The requirements and updates of the commit.
@@ -38,7 +38,7 @@ impl Iceberg {
         &self,
         principal: &Principal,
         request: &ChangeRequest,
-        updates: Vec<TableUpdate>,
+        updates: Vec<NamedTableCommit>,
     ) -> ChangeResult<BTreeMap<TableName, LoadedTable>> {
         let (updates, stored) =
             self.0.authorize_updates(principal, &request.reference, updates).await?;
@@ -87,10 +87,10 @@ impl Iceberg {
 
 async fn apply(
     transaction: &mut Transaction,
-    updates: Vec<TableUpdate>,
+    updates: Vec<NamedTableCommit>,
 ) -> Result<TableMap, Problem> {
     let mut states = TableMap::new();
-    for TableUpdate { table, commit } in updates {
+    for NamedTableCommit { table, commit } in updates {
         transaction.iceberg_rest().apply(&table, commit).await.map_err(|error| match error {
             headwater_lake::Error::IsView { view } => view_is_no_table(&view),
             other => other.to_problem(),
@@ -108,17 +108,17 @@ impl Components {
         &self,
         principal: &Principal,
         reference: &RefSpec,
-        updates: Vec<TableUpdate>,
-    ) -> Result<(Vec<TableUpdate>, Vec<CheckedEntry>), Problem> {
+        updates: Vec<NamedTableCommit>,
+    ) -> Result<(Vec<NamedTableCommit>, Vec<CheckedEntry>), Problem> {
         let is_unlimited = self.is_unlimited(principal);
         let (mut limited, mut checked) = (Vec::new(), Vec::new());
-        for TableUpdate { table, commit } in updates {
+        for NamedTableCommit { table, commit } in updates {
             let (actions, object) = (commit.actions(), Object::table(&table));
             let stored = self.authorize_at(principal, reference, actions, object).await?;
             let may = |action| self.allows(principal, action, &stored.object);
             let only_appends = !(may(Action::Update) && may(Action::Delete));
             let constraints = CommitConstraints { own_files: !is_unlimited, only_appends };
-            limited.push(TableUpdate { table, commit: commit.with_constraints(constraints) });
+            limited.push(NamedTableCommit { table, commit: commit.with_constraints(constraints) });
             checked.push(stored);
         }
         Ok((limited, checked))
@@ -145,12 +145,12 @@ impl Components {
     async fn states(
         &self,
         reference: &RefSpec,
-        updates: &[TableUpdate],
+        updates: &[NamedTableCommit],
     ) -> Result<Option<TableMap>, Problem> {
         let branch = self.branch_to_write(Some(reference)).await?;
         let view: CommitView = self.lake.view(&RefSpec::Name(branch)).await.or_problem()?;
         let mut states = TableMap::new();
-        for TableUpdate { table, .. } in updates {
+        for NamedTableCommit { table, .. } in updates {
             let entry = view.state().table(table).await.or_problem()?;
             let Some(entry) = entry else { return Ok(None) };
             let state = self.lake.tables().load(&entry.metadata_location).await.or_problem()?;
@@ -163,10 +163,10 @@ impl Components {
 /// Returns true if the tables show the effect of every update that has a recognizable effect.
 /// Updates are atomic, so the others were then applied, too. Returns false if no update has a
 /// recognizable effect.
-fn contains(states: &TableMap, updates: &[TableUpdate]) -> bool {
+fn contains(states: &TableMap, updates: &[NamedTableCommit]) -> bool {
     let recognisable =
         updates.iter().filter(|update| update.commit.adds() || update.commit.creates());
-    let is_applied = |update: &TableUpdate| {
+    let is_applied = |update: &NamedTableCommit| {
         states.get(&update.table).is_some_and(|table| update.commit.is_in(table))
     };
     recognisable.map(is_applied).reduce(|all, one| all && one).unwrap_or(false)
@@ -190,13 +190,13 @@ fn unknown_if_inconclusive(error: ChangeError) -> ChangeError {
     }
 }
 
-fn describe(updates: &[TableUpdate]) -> String {
+fn describe(updates: &[NamedTableCommit]) -> String {
     match updates {
-        [TableUpdate { table, commit }] if commit.creates() => format!("create table {table}"),
-        [TableUpdate { table, commit }] if commit.appends() == Some(true) => {
+        [NamedTableCommit { table, commit }] if commit.creates() => format!("create table {table}"),
+        [NamedTableCommit { table, commit }] if commit.appends() == Some(true) => {
             format!("append to {table}")
         }
-        [TableUpdate { table, .. }] => format!("change {table}"),
+        [NamedTableCommit { table, .. }] => format!("change {table}"),
         many => {
             let names: Vec<String> = many.iter().map(|update| update.table.to_string()).collect();
             format!("change {}", names.join(", "))

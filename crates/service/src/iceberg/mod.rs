@@ -10,12 +10,12 @@ mod view;
 
 pub use catalog::{Iceberg, StorageAccess};
 pub use change::{ChangeError, ChangeRequest, ChangeResult};
-pub use commit::TableUpdate;
+pub use commit::NamedTableCommit;
 pub use headwater_lake::{NewTable, NewView, TableCommit, ViewCommit};
 pub use headwater_table_rest::ScanPage;
-pub use namespace::{PropertyChanges, PropertyUpdate};
+pub use namespace::{PropertyUpdate, PropertyUpdateResult};
 pub use scan::{PlannedScan, ScanTarget};
-pub use table::{LoadedTable, RegisteredMetadata};
+pub use table::{LoadedTable, RegisterTableRequest};
 pub use view::LoadedView;
 
 pub(crate) use change::ActiveChanges;

@@ -21,7 +21,7 @@ pub struct PropertyUpdate {
 
 /// Outcome of an update of namespace properties, as lists of keys.
 #[derive(Debug, Clone, Default)]
-pub struct PropertyChanges {
+pub struct PropertyUpdateResult {
     /// Keys that were set.
     pub updated: Vec<String>,
     /// Keys that were removed.
@@ -113,7 +113,7 @@ impl Iceberg {
         request: &ChangeRequest,
         name: &str,
         update: PropertyUpdate,
-    ) -> ChangeResult<PropertyChanges> {
+    ) -> ChangeResult<PropertyUpdateResult> {
         let PropertyUpdate { updates, removals } = update;
         let (alter, object) = ([Action::Alter], Object::namespace(name));
         self.0.authorize_at(principal, &request.reference, alter, object).await?;
@@ -121,7 +121,7 @@ impl Iceberg {
         let is_set = |key: &String| found.properties.contains_key(key);
         let (removed, missing) = removals.iter().cloned().partition(is_set);
         let updated: Vec<String> = updates.keys().cloned().collect();
-        let changes = PropertyChanges { updated, removed, missing };
+        let changes = PropertyUpdateResult { updated, removed, missing };
         if changes.updated.is_empty() && changes.removed.is_empty() {
             return Ok(changes);
         }

@@ -24,7 +24,7 @@ pub struct LoadedTable {
 
 /// A request to register a table from an existing metadata file.
 #[derive(Debug, Clone)]
-pub struct RegisteredMetadata {
+pub struct RegisterTableRequest {
     /// Location of the metadata file in the warehouse.
     pub location: String,
     /// True to replace an existing table.
@@ -175,14 +175,14 @@ impl Iceberg {
         principal: &Principal,
         request: &ChangeRequest,
         name: &TableName,
-        source: RegisteredMetadata,
+        source: RegisterTableRequest,
     ) -> ChangeResult<LoadedTable> {
         self.0.administer(principal)?;
         let registered = name.clone();
         let description = format!("register table {name}");
         let states = self.change_tables(principal, request, description, move |transaction| {
             async move {
-                let RegisteredMetadata { location, overwrite } = source;
+                let RegisterTableRequest { location, overwrite } = source;
                 transaction
                     .iceberg_rest()
                     .register(&registered, &location, overwrite)

@@ -13,10 +13,12 @@ use headwater_model::{
     Action, AuthMethod, AuthenticatedUser, CreateRef, Identity, JobStatus, NewToken, Permission,
     Principal, Problem, QueryRequest,
 };
-use headwater_service::objects::{Condition, NewObject, NewUpload, ObjectHeaders, ObjectPath};
+use headwater_service::objects::{
+    NewObject, NewUpload, ObjectHeaders, ObjectPath, ObjectPrecondition,
+};
 use headwater_service::{
     Access, Credential, FunctionChange, LayerChange, NewUser, S3Operations, Service, ServiceConfig,
-    SharedTable, SpawnCommand,
+    SharedTable, SpawnerCommand,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -264,7 +266,7 @@ pub fn shared(key: &str) -> ObjectPath {
 /// Returns the configuration of the lake in a folder.
 fn config(folder: &Path) -> ServiceConfig {
     let program = std::env::current_exe().expect("this program");
-    let spawner = SpawnCommand { program, arguments: vec![crate::SPAWNER.to_owned()] };
+    let spawner = SpawnerCommand { program, arguments: vec![crate::SPAWNER.to_owned()] };
     let mut config = ServiceConfig::new(&folder.join(".headwater"), spawner);
     config.project_dir = Some(folder.to_owned());
     config.memory_bytes = 1 << 30;
@@ -326,7 +328,7 @@ async fn create_functions(service: &Service) {
 async fn create_bucket(service: &Service) -> String {
     let (owner, s3) = (&Principal::owner(), S3Operations::of(service));
     s3.buckets().create(owner, "shared").await.expect("a bucket");
-    let (headers, condition) = (ObjectHeaders::default(), Condition::Always);
+    let (headers, condition) = (ObjectHeaders::default(), ObjectPrecondition::Always);
     let new = NewObject { path: shared("a.txt"), headers, condition, content: content("a") };
     s3.objects().put(owner, new).await.expect("an object");
     let new = NewUpload { path: shared("big"), headers: ObjectHeaders::default() };

@@ -43,33 +43,33 @@ pub(super) enum FormatPart {
 
 /// A compiled format.
 #[derive(Debug)]
-pub(super) enum Format {
+pub(super) enum DateTimeFormat {
     Chrono(Vec<Item<'static>>),
     Parts(Vec<FormatPart>),
 }
 
-impl Format {
+impl DateTimeFormat {
     /// Compiles a format; the error is the reason why it is invalid.
-    pub(super) fn parse(text: &str, style: FormatStyle) -> Result<Format, String> {
+    pub(super) fn parse(text: &str, style: FormatStyle) -> Result<DateTimeFormat, String> {
         if text.contains('%') {
             let items = StrftimeItems::new(text).parse_to_owned();
             return items
-                .map(Format::Chrono)
+                .map(DateTimeFormat::Chrono)
                 .map_err(|_| "the letter after `%` is not a `strftime` specifier".to_owned());
         }
         match style {
             FormatStyle::Postgres => super::postgres::parse(text),
             FormatStyle::Spark => super::spark::parse(text),
         }
-        .map(Format::Parts)
+        .map(DateTimeFormat::Parts)
     }
 
     /// Appends a formatted date and time. Fails with the name of a field that the value does not
     /// have.
     pub(super) fn write(&self, moment: &DateTimeValue, to: &mut String) -> Result<(), String> {
         match self {
-            Format::Chrono(items) => write_chrono(items, moment, to),
-            Format::Parts(parts) => parts.iter().try_for_each(|part| match part {
+            DateTimeFormat::Chrono(items) => write_chrono(items, moment, to),
+            DateTimeFormat::Parts(parts) => parts.iter().try_for_each(|part| match part {
                 FormatPart::Text(text) => {
                     to.push_str(text);
                     Ok(())
@@ -126,7 +126,8 @@ mod tests {
 
     fn check(style: FormatStyle, format: &str, expected: &str) {
         let mut text = String::new();
-        let written = Format::parse(format, style).and_then(|f| f.write(&moment(), &mut text));
+        let written =
+            DateTimeFormat::parse(format, style).and_then(|f| f.write(&moment(), &mut text));
         let shown = written.map_or_else(|error| format!("error: {error}"), |()| text);
         assert_eq!(shown, expected, "`{format}`");
     }
@@ -178,7 +179,7 @@ mod tests {
             ("M", FormatStyle::Spark),
             ("%Y", FormatStyle::Spark),
         ] {
-            let format = Format::parse(format, style).unwrap();
+            let format = DateTimeFormat::parse(format, style).unwrap();
             assert!(format.write(&time, &mut String::new()).is_err(), "{format:?}");
         }
     }

@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 };
 use headwater_sql_library::NumberFormat;
 
-use super::{DateTimeValue, Format, FormatStyle};
+use super::{DateTimeFormat, DateTimeValue, FormatStyle};
 use crate::error::Error;
 use headwater_sql::Error as SqlError;
 
@@ -55,15 +55,15 @@ impl FormatTime {
         })))
     }
 
-    fn compile(&self, format: &str) -> Result<Format> {
-        Format::parse(format, self.style).map_err(|reason| self.invalid(format, &reason))
+    fn compile(&self, format: &str) -> Result<DateTimeFormat> {
+        DateTimeFormat::parse(format, self.style).map_err(|reason| self.invalid(format, &reason))
     }
 
     /// Formats each time with the format in the same row. Consecutive rows with equal formats share
     /// the compiled format.
     fn formatted(&self, times: &TemporalArray, formats: &StringArray) -> Result<StringArray> {
         let mut texts = StringBuilder::new();
-        let mut compiled: Option<(&str, Format)> = None;
+        let mut compiled: Option<(&str, DateTimeFormat)> = None;
         let mut text = String::new();
         let rows = times.len().max(if formats.len() == 1 { 0 } else { formats.len() });
         for row in 0..rows {

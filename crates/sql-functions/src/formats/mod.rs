@@ -5,7 +5,7 @@
 //! PostgreSQL's template patterns, and `date_format` Spark's pattern letters. Any other letter is
 //! an error.
 //!
-//! [`Format`] is a compiled format, [`DateTimeValue`] a value to format.
+//! [`DateTimeFormat`] is a compiled format, [`DateTimeValue`] a value to format.
 //!
 //! Upstream: no issue found (November 2026)
 
@@ -16,4 +16,4 @@ mod postgres;
 mod spark;
 
 pub(crate) use self::format::functions;
-use self::format::{DateTimeValue, Format, FormatPart, FormatStyle, cased};
+use self::format::{DateTimeFormat, DateTimeValue, FormatPart, FormatStyle, cased};

@@ -44,7 +44,7 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
 
 fn length(of: Expr) -> Expr {
     static LENGTH: LazyLock<ScalarUDF> = LazyLock::new(|| {
-        ScalarUDF::new_from_impl(IntervalNanoseconds {
+        ScalarUDF::new_from_impl(IntervalNanosecondsFunction {
             signature: Signature::any(1, Volatility::Immutable),
         })
     });
@@ -53,11 +53,11 @@ fn length(of: Expr) -> Expr {
 
 /// A function that returns an interval's length in nanoseconds.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct IntervalNanoseconds {
+struct IntervalNanosecondsFunction {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for IntervalNanoseconds {
+impl ScalarUDFImpl for IntervalNanosecondsFunction {
     fn name(&self) -> &'static str {
         "interval_length"
     }

@@ -22,10 +22,10 @@ use datafusion::logical_expr::{
 
 static MAP_VALUE: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
     let signature = Signature::any(2, Volatility::Immutable);
-    Arc::new(ScalarUDF::from(MapValue { of_any: GetFieldFunc::new(), signature }))
+    Arc::new(ScalarUDF::from(MapValueFunction { of_any: GetFieldFunc::new(), signature }))
 });
 
-/// Rewrite of `m['key']` of a map as a call of [`MapValue`].
+/// Rewrite of `m['key']` of a map as a call of [`MapValueFunction`].
 #[derive(Debug)]
 pub(crate) struct MapAccessRewrite;
 
@@ -70,12 +70,12 @@ fn key_type(map: &DataType) -> Option<DataType> {
 
 /// A function that returns the value of a key in a map.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct MapValue {
+struct MapValueFunction {
     of_any: GetFieldFunc,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for MapValue {
+impl ScalarUDFImpl for MapValueFunction {
     fn name(&self) -> &'static str {
         "map_value"
     }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::decorrelation::DependentJoin;
+use super::decorrelation::DecorrelationRule;
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{JoinType, NullEquality, Result};
 use datafusion::logical_expr::utils::split_conjunction;
@@ -14,7 +14,7 @@ use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{Optimizer, OptimizerConfig, OptimizerRule};
 
-/// Returns DataFusion's rules and [`DependentJoin`]. Rules that can be incorrect are wrapped.
+/// Returns DataFusion's rules and [`DecorrelationRule`]. Rules that can be incorrect are wrapped.
 pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let guarded = |rule: Arc<dyn OptimizerRule + Send + Sync>| {
         let errs: fn(&LogicalPlan) -> bool = match rule.name() {
@@ -26,7 +26,7 @@ pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     };
     let mut rules: Vec<_> = Optimizer::new().rules.into_iter().map(guarded).collect();
     let last = rules.iter().rposition(|rule| rule.name() == "decorrelate_lateral_join");
-    rules.insert(last.map_or(rules.len(), |last| last + 1), Arc::new(DependentJoin));
+    rules.insert(last.map_or(rules.len(), |last| last + 1), Arc::new(DecorrelationRule));
     rules
 }
 

@@ -14,9 +14,9 @@ use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 
 /// Rewrite of the argument `places` of `round`.
 #[derive(Debug)]
-pub(crate) struct RoundingRewrite;
+pub(crate) struct RoundPlacesRewrite;
 
-impl FunctionRewrite for RoundingRewrite {
+impl FunctionRewrite for RoundPlacesRewrite {
     fn name(&self) -> &'static str {
         "round_places"
     }

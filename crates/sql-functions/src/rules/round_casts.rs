@@ -24,9 +24,9 @@ use datafusion::logical_expr::{
 
 /// Rewrite of casts to integers.
 #[derive(Debug)]
-pub(crate) struct RoundCasts;
+pub(crate) struct RoundCastsRewrite;
 
-impl FunctionRewrite for RoundCasts {
+impl FunctionRewrite for RoundCastsRewrite {
     fn name(&self) -> &'static str {
         "round_casts"
     }

@@ -11,18 +11,18 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 use headwater_sql_library::TextCastRewrite;
 
-use crate::casts_to_text::NestedToText;
-use crate::timestamps::{MicrosecondComparison, add_seconds};
+use crate::casts_to_text::NestedToTextRewrite;
+use crate::timestamps::{MicrosecondComparisonRewrite, add_seconds};
 
 /// Returns the rewrites that run during type resolution.
 pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 6] {
     [
         Arc::new(TextCastRewrite),
-        Arc::new(NestedToText),
-        Arc::new(super::round::RoundingRewrite),
+        Arc::new(NestedToTextRewrite),
+        Arc::new(super::round::RoundPlacesRewrite),
         Arc::new(super::map_value::MapAccessRewrite),
-        Arc::new(MicrosecondComparison),
-        Arc::new(super::round_casts::RoundCasts),
+        Arc::new(MicrosecondComparisonRewrite),
+        Arc::new(super::round_casts::RoundCastsRewrite),
     ]
 }
 

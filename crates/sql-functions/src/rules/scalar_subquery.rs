@@ -22,8 +22,8 @@ fn rewrite_expr(expr: Expr) -> Result<Transformed<Expr>> {
     match expr {
         Expr::Exists(Exists { subquery, negated }) => {
             match rows(&subquery.subquery) {
-                RowCount::One => return Ok(Transformed::yes(lit(!negated))),
-                RowCount::OneAtMost if !subquery.outer_ref_columns.is_empty() => {
+                Cardinality::One => return Ok(Transformed::yes(lit(!negated))),
+                Cardinality::OneAtMost if !subquery.outer_ref_columns.is_empty() => {
                     return not_impl_err!(
                         "EXISTS with a correlated aggregate subquery that has HAVING or LIMIT"
                     );
@@ -36,15 +36,15 @@ fn rewrite_expr(expr: Expr) -> Result<Transformed<Expr>> {
             if !subquery.outer_ref_columns.is_empty() =>
         {
             match rows(&subquery.subquery) {
-                RowCount::One => {
+                Cardinality::One => {
                     let operator = if negated { Operator::NotEq } else { Operator::Eq };
                     let row = Expr::ScalarSubquery(subquery);
                     Ok(Transformed::yes(binary_expr(*expr, operator, row)))
                 }
-                RowCount::OneAtMost => not_impl_err!(
+                Cardinality::OneAtMost => not_impl_err!(
                     "IN with a correlated aggregate subquery that has HAVING or LIMIT"
                 ),
-                RowCount::Any => {
+                Cardinality::Any => {
                     let kept = InSubquery { expr, subquery, negated };
                     Ok(Transformed::no(Expr::InSubquery(kept)))
                 }
@@ -56,20 +56,24 @@ fn rewrite_expr(expr: Expr) -> Result<Transformed<Expr>> {
 
 /// The number of rows of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RowCount {
+enum Cardinality {
     One,
     OneAtMost,
     Any,
 }
 
-fn rows(plan: &LogicalPlan) -> RowCount {
+fn rows(plan: &LogicalPlan) -> Cardinality {
     match plan {
         LogicalPlan::Projection(projection) => rows(&projection.input),
         LogicalPlan::SubqueryAlias(alias) => rows(&alias.input),
         LogicalPlan::Sort(sort) => rows(&sort.input),
-        LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => RowCount::One,
-        LogicalPlan::Filter(filter) if rows(&filter.input) != RowCount::Any => RowCount::OneAtMost,
-        LogicalPlan::Limit(limit) if rows(&limit.input) != RowCount::Any => RowCount::OneAtMost,
-        _ => RowCount::Any,
+        LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => Cardinality::One,
+        LogicalPlan::Filter(filter) if rows(&filter.input) != Cardinality::Any => {
+            Cardinality::OneAtMost
+        }
+        LogicalPlan::Limit(limit) if rows(&limit.input) != Cardinality::Any => {
+            Cardinality::OneAtMost
+        }
+        _ => Cardinality::Any,
     }
 }

@@ -162,12 +162,12 @@ pub(super) fn too_large(
 /// The memory budget of a statement. It is an extension of the `ConfigOptions` that each function
 /// call receives.
 #[derive(Debug, Clone)]
-pub struct StatementBudget(pub Arc<FunctionMemory>);
+pub struct FunctionMemoryExtension(pub Arc<FunctionMemory>);
 
-impl StatementBudget {
+impl FunctionMemoryExtension {
     /// Returns the budget in the options, or a default budget for calls outside of a statement.
     pub fn of(options: &ConfigOptions) -> Arc<FunctionMemory> {
-        if let Some(budget) = options.extensions.get::<StatementBudget>() {
+        if let Some(budget) = options.extensions.get::<FunctionMemoryExtension>() {
             return Arc::clone(&budget.0);
         }
         let total = Arc::new(TotalMemory::new(LIMIT_ELSEWHERE));
@@ -175,11 +175,11 @@ impl StatementBudget {
     }
 }
 
-impl ConfigExtension for StatementBudget {
+impl ConfigExtension for FunctionMemoryExtension {
     const PREFIX: &'static str = "headwater_budget";
 }
 
-impl ExtensionOptions for StatementBudget {
+impl ExtensionOptions for FunctionMemoryExtension {
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -30,7 +30,7 @@ use super::argument::fixed_width;
 use crate::error_text::clean;
 use crate::panic::{PANICKED, panic_error};
 
-use super::budget::{FunctionMemory, MemoryCharge, StatementBudget, too_large};
+use super::budget::{FunctionMemory, FunctionMemoryExtension, MemoryCharge, too_large};
 use super::call::CallArguments;
 use super::charged_buffer::{UNCHARGED_BYTES, attach_charge, memory_bytes, total_bytes};
 use super::python_memory::{self, sliced};
@@ -386,7 +386,7 @@ impl ScalarUDFImpl for BoundedFunction {
             if matches!(self.rule, SizeRule::Fixed) {
                 return inner.invoke_with_args(arguments);
             }
-            let memory = &StatementBudget::of(&arguments.config_options);
+            let memory = &FunctionMemoryExtension::of(&arguments.config_options);
             if inner.is::<PythonUdf>() {
                 return python_memory::invoke(inner, memory, &arguments);
             }

@@ -25,6 +25,6 @@ mod rewrite;
 mod rules;
 mod text;
 
-pub use self::budget::{FunctionMemory, StatementBudget};
+pub use self::budget::{FunctionMemory, FunctionMemoryExtension};
 pub(crate) use self::function::register;
-pub(crate) use self::rewrite::ResultSizeRule;
+pub(crate) use self::rewrite::ResultSizeAnalyzerRule;

@@ -31,9 +31,9 @@ const WIDTH_MAX: u64 = 1 << 20;
 
 /// The analyzer rule. It runs last, when all types in the plan are known.
 #[derive(Debug)]
-pub(crate) struct ResultSizeRule;
+pub(crate) struct ResultSizeAnalyzerRule;
 
-impl AnalyzerRule for ResultSizeRule {
+impl AnalyzerRule for ResultSizeAnalyzerRule {
     fn name(&self) -> &'static str {
         "bound_results"
     }

@@ -20,9 +20,9 @@ const CHOOSING: [&str; 6] = ["coalesce", "greatest", "ifnull", "least", "nullif"
 
 /// The rewrite of comparisons. It runs before type coercion.
 #[derive(Debug)]
-pub(crate) struct MicrosecondComparison;
+pub(crate) struct MicrosecondComparisonRewrite;
 
-impl FunctionRewrite for MicrosecondComparison {
+impl FunctionRewrite for MicrosecondComparisonRewrite {
     fn name(&self) -> &'static str {
         "microseconds"
     }

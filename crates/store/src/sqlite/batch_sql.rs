@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use sqlx::Arguments as _;
 use sqlx::sqlite::SqliteArguments;
 
-use crate::{Append, Batch, Error, RefChange, RefPrecondition, Result, UniqueKey};
+use crate::{Append, Error, RefChange, RefPrecondition, Result, UniqueKey, WriteBatch};
 use headwater_model::ObjectId;
 
 /// The maximum number of rows of one INSERT.
@@ -34,7 +34,7 @@ impl BatchSql {
     /// Builds the script of a batch, without BEGIN and COMMIT. The script returns one row per
     /// journal with new entries, in the order in which the batch first mentions the journals. The
     /// row contains the new last position of the journal.
-    pub(super) fn of(batch: Batch) -> Result<BatchSql> {
+    pub(super) fn of(batch: WriteBatch) -> Result<BatchSql> {
         let mut script = BatchSql::default();
         for change in &batch.refs {
             script.guard_ref(change)?;

@@ -7,7 +7,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
 use super::SqliteOptions;
-use super::checkpoint::AUTOCHECKPOINT_PAGES;
+use super::checkpointer::AUTOCHECKPOINT_PAGES;
 use super::error_class::{ErrorClass, classify, store_error};
 use crate::{Error, Result};
 

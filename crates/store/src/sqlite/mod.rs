@@ -4,10 +4,10 @@
 //! fsync of the WAL, and concurrent writers share it (group commit).
 
 mod batch_sql;
-mod checkpoint;
+mod checkpointer;
 mod connect;
 mod error_class;
-mod readers;
+mod reader_pool;
 mod writer;
 
 use std::path::Path;
@@ -17,9 +17,9 @@ use bytes::Bytes;
 use headwater_model::ObjectId;
 
 use self::connect::Connector;
-use self::readers::Readers;
+use self::reader_pool::ReaderPool;
 use self::writer::Writer;
-use crate::{Batch, BatchResult, JournalEntry, KeyRange, Result, Store};
+use crate::{BatchResult, JournalEntry, KeyRange, Result, Store, WriteBatch};
 
 /// Options of a SQLite store.
 #[derive(Debug, Clone, Default)]
@@ -31,7 +31,7 @@ pub struct SqliteOptions {
 /// A store in one SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
-    readers: Readers,
+    readers: ReaderPool,
     writer: Writer,
 }
 
@@ -48,7 +48,7 @@ impl SqliteStore {
     pub async fn open_with(path: &Path, options: SqliteOptions) -> Result<Self> {
         let connector = Connector::new(path, options);
         let first = connector.create().await?;
-        let readers = Readers::new(connector.clone());
+        let readers = ReaderPool::new(connector.clone());
         Ok(SqliteStore { readers, writer: Writer::new(connector, first) })
     }
 }
@@ -102,7 +102,7 @@ impl Store for SqliteStore {
         self.readers.history(journal, key_prefix, after, limit).await
     }
 
-    async fn apply(&self, batch: Batch) -> Result<BatchResult> {
+    async fn apply(&self, batch: WriteBatch) -> Result<BatchResult> {
         self.writer.apply(batch).await
     }
 

@@ -16,10 +16,10 @@ use sqlx::{Either, Row, SqliteConnection};
 use tokio::sync::oneshot;
 
 use super::batch_sql::{BatchSql, EntrySlots};
-use super::checkpoint::Checkpoints;
+use super::checkpointer::Checkpointer;
 use super::connect::{BusyRetry, ConnectionRole, Connector};
 use super::error_class::{ErrorClass, classify, store_error};
-use crate::{Batch, BatchResult, Error, KeyRange, Result};
+use crate::{BatchResult, Error, KeyRange, Result, WriteBatch};
 
 /// The maximum number of requests executed under one lock.
 const GROUP_MAX: usize = 64;
@@ -27,7 +27,7 @@ const GROUP_MAX: usize = 64;
 type Reply<T> = oneshot::Sender<Result<T>>;
 
 enum WriteRequest {
-    Apply(Batch, Reply<BatchResult>),
+    Apply(WriteBatch, Reply<BatchResult>),
     Trim(String, KeyRange, Reply<u64>),
 }
 
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Writer {
 
 impl Writer {
     pub(super) fn new(connector: Connector, first: SqliteConnection) -> Self {
-        let checkpoints = Checkpoints::new(connector.clone());
+        let checkpoints = Checkpointer::new(connector.clone());
         let connections =
             WriteConnections { connector, strict: Some(first), relaxed: None, checkpoints };
         Writer(Arc::new(Shared {
@@ -57,7 +57,7 @@ impl Writer {
         }))
     }
 
-    pub(super) async fn apply(&self, batch: Batch) -> Result<BatchResult> {
+    pub(super) async fn apply(&self, batch: WriteBatch) -> Result<BatchResult> {
         batch.check()?;
         self.submit(|reply| WriteRequest::Apply(batch, reply)).await
     }
@@ -121,7 +121,7 @@ struct WriteConnections {
     connector: Connector,
     strict: Option<SqliteConnection>,
     relaxed: Option<SqliteConnection>,
-    checkpoints: Checkpoints,
+    checkpoints: Checkpointer,
 }
 
 impl WriteConnections {
@@ -140,18 +140,19 @@ impl WriteConnections {
     }
 
     /// Writes the batches in one transaction and replies to each caller.
-    async fn write(&mut self, group: Vec<(Batch, Reply<BatchResult>)>) {
+    async fn write(&mut self, group: Vec<(WriteBatch, Reply<BatchResult>)>) {
         if group.is_empty() {
             return;
         }
-        let (batches, replies): (Vec<Batch>, Vec<Reply<BatchResult>>) = group.into_iter().unzip();
+        let (batches, replies): (Vec<WriteBatch>, Vec<Reply<BatchResult>>) =
+            group.into_iter().unzip();
         let results = self.apply(&batches).await;
         for (reply, result) in replies.into_iter().zip(results) {
             let _ = reply.send(result);
         }
     }
 
-    async fn apply(&mut self, batches: &[Batch]) -> Vec<Result<BatchResult>> {
+    async fn apply(&mut self, batches: &[WriteBatch]) -> Vec<Result<BatchResult>> {
         let relaxed = batches.iter().all(|batch| batch.relaxed);
         let role = if relaxed { ConnectionRole::RelaxedWriter } else { ConnectionRole::Writer };
         let mut connection = match self.acquire(role).await {
@@ -203,7 +204,7 @@ impl WriteConnections {
 /// Applies one batch in one round trip: the script includes BEGIN and COMMIT.
 async fn apply_single(
     connection: &mut SqliteConnection,
-    batch: &Batch,
+    batch: &WriteBatch,
 ) -> sqlx::Result<Result<BatchResult>> {
     let mut retry = BusyRetry::new();
     loop {
@@ -228,7 +229,7 @@ async fn apply_single(
 /// Applies several batches in one transaction. A rejected batch does not affect the others.
 async fn apply_group(
     connection: &mut SqliteConnection,
-    batches: &[Batch],
+    batches: &[WriteBatch],
 ) -> sqlx::Result<Vec<Result<BatchResult>>> {
     begin(connection).await?;
     let mut results = Vec::with_capacity(batches.len());
@@ -250,7 +251,7 @@ async fn apply_group(
 /// error of a batch for which no script can be built.
 async fn run(
     connection: &mut SqliteConnection,
-    batch: &Batch,
+    batch: &WriteBatch,
     own_transaction: bool,
 ) -> sqlx::Result<Result<BatchResult>> {
     let slots = EntrySlots::of(&batch.entries);
@@ -278,7 +279,7 @@ async fn run(
 /// Returns the error of the first precondition that does not hold in the open transaction.
 async fn failed_precondition(
     connection: &mut SqliteConnection,
-    batch: &Batch,
+    batch: &WriteBatch,
 ) -> sqlx::Result<Option<Error>> {
     for change in &batch.refs {
         let found = sqlx::query_scalar::<_, Vec<u8>>("SELECT value FROM refs WHERE name = ?")

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use headwater_store::{Batch, KeyRange, RefPrecondition, SqliteStore, Store};
+use headwater_store::{KeyRange, RefPrecondition, SqliteStore, Store, WriteBatch};
 
 use crate::suite::{append, count, set, text};
 
@@ -44,7 +44,7 @@ async fn child() {
     while counts == 0 || done < counts {
         let number = count(&store, "counter", &writer).await;
         let relaxed = set(&format!("relaxed/{number:06}"), RefPrecondition::Absent, "1");
-        store.apply(Batch { relaxed: true, ..relaxed }).await.expect("applied");
+        store.apply(WriteBatch { relaxed: true, ..relaxed }).await.expect("applied");
         let mut out = std::io::stdout().lock();
         writeln!(out, "\nacknowledged {number}")
             .and_then(|()| out.flush())

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_model::{ErrorCode, ErrorDetails, ObjectId};
-use headwater_store::{Batch, Error, KeyRange, RefPrecondition, SqliteOptions, SqliteStore, Store};
+use headwater_store::{
+    Error, KeyRange, RefPrecondition, SqliteOptions, SqliteStore, Store, WriteBatch,
+};
 use tempfile::TempDir;
 
 use crate::suite::{append, count, set, text};
@@ -123,7 +125,8 @@ async fn a_full_disk_is_reported_and_loses_nothing() {
     drop(store);
     let store = open(&path).await;
     assert_eq!(store.scan("journal", &KeyRange::all()).await.expect("read"), entries);
-    let large = Batch { objects: vec![Bytes::from(vec![1; 500_000])], ..Batch::default() };
+    let large =
+        WriteBatch { objects: vec![Bytes::from(vec![1; 500_000])], ..WriteBatch::default() };
     store.apply(large).await.expect("there is space again");
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headwater_model::ObjectId;
 use headwater_store::{
-    Append, Batch, Error, KeyRange, RefChange, RefPrecondition, Store, UniqueKey,
+    Append, Error, KeyRange, RefChange, RefPrecondition, Store, UniqueKey, WriteBatch,
 };
 
 /// Runs every check.
@@ -35,21 +35,21 @@ pub fn text(value: &str) -> Bytes {
     Bytes::copy_from_slice(value.as_bytes())
 }
 
-pub fn set(name: &str, expected: RefPrecondition, value: &str) -> Batch {
+pub fn set(name: &str, expected: RefPrecondition, value: &str) -> WriteBatch {
     let change = RefChange { name: name.to_owned(), expected, value: Some(text(value)) };
-    Batch { refs: vec![change], ..Batch::default() }
+    WriteBatch { refs: vec![change], ..WriteBatch::default() }
 }
 
-pub fn append(journal: &str, entries: &[(&str, Option<&str>)]) -> Batch {
+pub fn append(journal: &str, entries: &[(&str, Option<&str>)]) -> WriteBatch {
     let entries = entries.iter().map(|(key, value)| Append {
         journal: journal.to_owned(),
         key: (*key).to_owned(),
         value: value.map(text),
     });
-    Batch { entries: entries.collect(), ..Batch::default() }
+    WriteBatch { entries: entries.collect(), ..WriteBatch::default() }
 }
 
-async fn apply(store: &dyn Store, batch: Batch) -> Vec<u64> {
+async fn apply(store: &dyn Store, batch: WriteBatch) -> Vec<u64> {
     store.apply(batch).await.expect("the batch is applied").positions
 }
 
@@ -70,7 +70,7 @@ async fn objects_are_stored_by_hash(store: &dyn Store) {
     let objects: Vec<Bytes> = (0..200).map(|index| text(&format!("object {index}"))).collect();
     let ids: Vec<ObjectId> = objects.iter().map(|bytes| ObjectId::of(bytes)).collect();
     let missing = ObjectId::of(b"never written");
-    let batch = Batch { objects: objects.clone(), ..Batch::default() };
+    let batch = WriteBatch { objects: objects.clone(), ..WriteBatch::default() };
     apply(store, batch.clone()).await;
     apply(store, batch).await;
     assert_eq!(store.object(&ids[7]).await.expect("read"), Some(objects[7].clone()));
@@ -85,7 +85,7 @@ async fn objects_are_stored_by_hash(store: &dyn Store) {
 async fn objects_are_found_by_prefix(store: &dyn Store) {
     let bytes = text("found by its digits");
     let id = ObjectId::of(&bytes);
-    apply(store, Batch { objects: vec![bytes], ..Batch::default() }).await;
+    apply(store, WriteBatch { objects: vec![bytes], ..WriteBatch::default() }).await;
     let digits = id.to_string();
     for length in [64, 9, 8] {
         let found = store.objects_with_prefix(&digits[..length], 10).await.expect("read");
@@ -115,7 +115,7 @@ async fn refs_change_by_compare_and_swap(store: &dyn Store) {
     apply(store, set(name, RefPrecondition::Anything, "3")).await;
     assert_eq!(reference(store, name).await, Some(text("3")));
     let remove = |expected| RefChange { name: name.to_owned(), expected, value: None };
-    let batch = |change| Batch { refs: vec![change], ..Batch::default() };
+    let batch = |change| WriteBatch { refs: vec![change], ..WriteBatch::default() };
     let rejected = store.apply(batch(remove(RefPrecondition::Absent))).await;
     assert!(
         matches!(rejected, Err(Error::Conflict { .. })),
@@ -166,9 +166,9 @@ async fn a_rejected_batch_changes_nothing(store: &dyn Store) {
 }
 
 async fn unique_keys_can_be_inserted_only_once(store: &dyn Store) {
-    let batch = |scope: &str, key: &str| Batch {
+    let batch = |scope: &str, key: &str| WriteBatch {
         unique: vec![UniqueKey { scope: scope.to_owned(), key: key.to_owned() }],
-        ..Batch::default()
+        ..WriteBatch::default()
     };
     apply(store, batch("once", "a")).await;
     apply(store, batch("once", "b")).await;
@@ -187,10 +187,14 @@ async fn duplicate_names_in_a_batch_are_rejected(store: &dyn Store) {
     twice.merge(set("self/one", RefPrecondition::Anything, "2"));
     assert!(matches!(store.apply(twice).await, Err(Error::InvalidBatch { .. })));
     let unique = UniqueKey { scope: "self".to_owned(), key: "a".to_owned() };
-    let twice = Batch { unique: vec![unique.clone(), unique], ..Batch::default() };
+    let twice = WriteBatch { unique: vec![unique.clone(), unique], ..WriteBatch::default() };
     assert!(matches!(store.apply(twice).await, Err(Error::NotUnique { .. })));
     assert_eq!(reference(store, "self/one").await, None);
-    assert_eq!(apply(store, Batch::default()).await, Vec::<u64>::new(), "an empty batch is valid");
+    assert_eq!(
+        apply(store, WriteBatch::default()).await,
+        Vec::<u64>::new(),
+        "an empty batch is valid"
+    );
 }
 
 async fn entries_get_increasing_positions(store: &dyn Store) {
@@ -301,11 +305,11 @@ async fn large_batches_are_applied_completely(store: &dyn Store) {
         expected: RefPrecondition::Absent,
         value: Some(text("1")),
     });
-    let batch = Batch {
+    let batch = WriteBatch {
         entries: entries.collect(),
         objects: objects.collect(),
         refs: refs.collect(),
-        ..Batch::default()
+        ..WriteBatch::default()
     };
     let ids: Vec<ObjectId> = batch.objects.iter().map(|bytes| ObjectId::of(bytes)).collect();
     let positions = apply(store, batch.clone()).await;
@@ -340,7 +344,8 @@ async fn any_text_and_any_bytes_are_stored_unchanged(store: &dyn Store) {
                 key: name.clone(),
                 value: Some(value.clone()),
             };
-            let batch = Batch { refs: vec![change], entries: vec![append], ..Batch::default() };
+            let batch =
+                WriteBatch { refs: vec![change], entries: vec![append], ..WriteBatch::default() };
             apply(store, batch).await;
             assert_eq!(reference(store, &name).await, Some(value.clone()), "{name:?}");
             let entry = store.latest("any '", &name).await.expect("read").expect("an entry");
@@ -351,8 +356,11 @@ async fn any_text_and_any_bytes_are_stored_unchanged(store: &dyn Store) {
 
 async fn relaxed_batches_are_visible_immediately(store: &dyn Store) {
     for value in ["1", "2", "3"] {
-        apply(store, Batch { relaxed: true, ..set("relaxed", RefPrecondition::Anything, value) })
-            .await;
+        apply(
+            store,
+            WriteBatch { relaxed: true, ..set("relaxed", RefPrecondition::Anything, value) },
+        )
+        .await;
         assert_eq!(reference(store, "relaxed").await, Some(text(value)));
         let next = format!("{value}!");
         apply(store, set("relaxed", RefPrecondition::Value(text(value)), &next)).await;

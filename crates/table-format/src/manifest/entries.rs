@@ -6,7 +6,7 @@ use iceberg::spec::{
 };
 
 use super::bounds::{BoundKind, decode_bounds};
-use super::partition::Partitions;
+use super::partition::PartitionFields;
 use crate::avro::{AvroError, AvroFile, Field, Kind, Record, Result, Value};
 use crate::foreign_types;
 
@@ -34,7 +34,7 @@ pub(super) fn parse(content: &[u8]) -> Result<ParsedManifest> {
     let first_version = header("format-version").is_none_or(|version| version == "1");
     let spec_id = header("partition-spec-id").and_then(|id| id.parse().ok()).unwrap_or_default();
     let spec = file.metadata("partition-spec").unwrap_or(b"[]");
-    let partitions = Partitions::new(spec, &schema, partition_fields(&file)?)?;
+    let partitions = PartitionFields::new(spec, &schema, partition_fields(&file)?)?;
     let decoder = EntryDecoder { schema: &schema, partitions: &partitions, spec_id, first_version };
     let mut live = Vec::new();
     file.for_each::<AvroError>(|record| {
@@ -81,7 +81,7 @@ fn find<'a>(fields: &'a [Field], id: i32, name: &str) -> Option<&'a [Field]> {
 /// The context that is needed to decode the entries of a manifest.
 struct EntryDecoder<'a> {
     schema: &'a Schema,
-    partitions: &'a Partitions,
+    partitions: &'a PartitionFields,
     spec_id: i32,
     first_version: bool,
 }

@@ -133,7 +133,7 @@ pub fn decode_list(location: &str, content: &[u8]) -> Result<Vec<ManifestFile>> 
 
 /// The status of a file in a new manifest.
 #[derive(Debug, Clone)]
-pub enum FileStatus {
+pub enum NewManifestEntry {
     /// The file is new.
     Added(Box<iceberg::spec::DataFile>),
     /// The file exists and is kept.
@@ -142,7 +142,7 @@ pub enum FileStatus {
     Removed(ManifestEntryRef),
 }
 
-impl FileStatus {
+impl NewManifestEntry {
     /// Promotes the partition values to the types of the manifest that is being written.
     fn promoted(self, types: &StructType) -> Result<Self, iceberg::Error> {
         let entry = |entry: ManifestEntryRef| {
@@ -153,12 +153,12 @@ impl FileStatus {
             }))
         };
         Ok(match self {
-            FileStatus::Added(file) => match promoted_file(&file, types)? {
-                Some(promoted) => FileStatus::Added(Box::new(promoted)),
-                None => FileStatus::Added(file),
+            NewManifestEntry::Added(file) => match promoted_file(&file, types)? {
+                Some(promoted) => NewManifestEntry::Added(Box::new(promoted)),
+                None => NewManifestEntry::Added(file),
             },
-            FileStatus::Kept(kept) => FileStatus::Kept(entry(kept)?),
-            FileStatus::Removed(removed) => FileStatus::Removed(entry(removed)?),
+            NewManifestEntry::Kept(kept) => NewManifestEntry::Kept(entry(kept)?),
+            NewManifestEntry::Removed(removed) => NewManifestEntry::Removed(entry(removed)?),
         })
     }
 }
@@ -173,7 +173,7 @@ pub struct NewManifest {
     /// The partition spec of the files in the manifest.
     pub spec: PartitionSpecRef,
     /// The entries of the manifest, each with its status.
-    pub changes: Vec<FileStatus>,
+    pub changes: Vec<NewManifestEntry>,
 }
 
 /// A manifest that is encoded but not written yet.
@@ -224,11 +224,11 @@ pub async fn encode(
     let mut live = Vec::with_capacity(manifest.changes.len());
     for change in manifest.changes {
         match change.promoted(&written_types)? {
-            FileStatus::Added(file) => {
+            NewManifestEntry::Added(file) => {
                 live.push(added((*file).clone(), snapshot));
                 writer.add_file(*file, UNASSIGNED_SEQUENCE_NUMBER)?;
             }
-            FileStatus::Kept(entry) => {
+            NewManifestEntry::Kept(entry) => {
                 writer.add_existing_file(
                     entry.data_file.clone(),
                     entry.snapshot_id.unwrap_or_default(),
@@ -237,7 +237,7 @@ pub async fn encode(
                 )?;
                 live.push(entry);
             }
-            FileStatus::Removed(entry) => writer.add_delete_file(
+            NewManifestEntry::Removed(entry) => writer.add_delete_file(
                 entry.data_file.clone(),
                 entry.sequence_number.unwrap_or_default(),
                 entry.file_sequence_number.or(entry.sequence_number),

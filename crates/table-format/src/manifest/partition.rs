@@ -31,7 +31,7 @@ struct SpecField {
 
 /// The partition fields of a manifest, and their positions in the partition record.
 #[derive(Debug)]
-pub(super) struct Partitions {
+pub(super) struct PartitionFields {
     /// The types of the values.
     pub(super) types: StructType,
     /// The position of the value of each partition field in the partition record.
@@ -46,7 +46,7 @@ struct ValuePosition {
     is_int: bool,
 }
 
-impl Partitions {
+impl PartitionFields {
     /// Matches the partition fields in the header with the fields of the partition record.
     pub(super) fn new(spec: &[u8], schema: &Schema, written: &[Field]) -> Result<Self> {
         let spec: Vec<SpecField> = serde_json::from_slice(spec).map_err(|error| {
@@ -66,7 +66,7 @@ impl Partitions {
             let is_int = found.is_some_and(|found| found.schema.not_null().kind == Kind::Int);
             positions.push(ValuePosition { position, is_int });
         }
-        Ok(Partitions { types: StructType::new(fields), positions })
+        Ok(PartitionFields { types: StructType::new(fields), positions })
     }
 
     /// Decodes a file's partition.

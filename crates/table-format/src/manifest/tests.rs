@@ -45,7 +45,7 @@ fn snapshot() -> SnapshotIds {
 /// Encodes a manifest of one file with this partition value of `b`.
 async fn manifest(data_type: PrimitiveType, value: Literal) -> EncodedManifest {
     let schema = schema(&[(1, "a", PrimitiveType::Int), (2, "b", data_type)]);
-    let changes = vec![FileStatus::Added(Box::new(file(value)))];
+    let changes = vec![NewManifestEntry::Added(Box::new(file(value)))];
     let spec = Arc::new(by_b(&schema));
     let new = NewManifest { content: ManifestContentType::Data, schema, spec, changes };
     encode(new, "file:///w/t/metadata/m.avro", snapshot()).await.unwrap()

@@ -353,7 +353,7 @@ impl CloudUrl {
                 Err(error) => return Err(failed(error)),
             }
             let claim =
-                serde_json::to_vec(&WarehouseOwner { lake: lake.to_owned() }).unwrap_or_default();
+                serde_json::to_vec(&WarehouseClaim { lake: lake.to_owned() }).unwrap_or_default();
             match store.put_opts(&path, claim.clone().into(), PutMode::Create.into()).await {
                 Ok(_) => return Ok(()),
                 Err(error) if !super::supports_conditional_puts(&error) => {
@@ -369,7 +369,7 @@ impl CloudUrl {
     }
 
     fn check_claim(&self, found: &Bytes, lake: &str) -> Result<()> {
-        let claim: WarehouseOwner = serde_json::from_slice(found)
+        let claim: WarehouseClaim = serde_json::from_slice(found)
             .map_err(|error| Error::corrupt(format!("{}/{CLAIM_FILE}", self.url), error))?;
         if claim.lake == lake {
             return Ok(());
@@ -380,7 +380,7 @@ impl CloudUrl {
 
 /// The content of the claim file.
 #[derive(Debug, Serialize, Deserialize)]
-struct WarehouseOwner {
+struct WarehouseClaim {
     lake: String,
 }
 

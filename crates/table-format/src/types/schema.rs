@@ -20,14 +20,14 @@ use crate::{COMMENT, Error, FIELD_ID, NAMES, Result, foreign_types};
 
 /// Assigns field ids to Arrow columns level by level, so that top-level columns have the lowest
 /// ids.
-pub struct FieldIds {
+pub struct FieldIdAllocator {
     last: i32,
 }
 
-impl FieldIds {
+impl FieldIdAllocator {
     /// Creates a sequence of ids, the first of which follows `last`.
     pub fn after(last: i32) -> Self {
-        FieldIds { last }
+        FieldIdAllocator { last }
     }
 
     fn next(&mut self) -> i32 {
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn top_level_columns_get_the_lowest_ids() {
         let fields = schema(&[("a", "struct<x: int, y: list<int>>"), ("b", "long")]);
-        let assigned = FieldIds::after(0).assign(&fields, None).unwrap();
+        let assigned = FieldIdAllocator::after(0).assign(&fields, None).unwrap();
         assert_eq!(ids(&assigned), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
         let arrow = arrow_schema(&assigned);
         let DataType::Struct(parts) = arrow.field(0).data_type() else { panic!("no struct") };
@@ -311,10 +311,12 @@ mod tests {
 
     #[test]
     fn a_column_keeps_its_id_only_if_its_type_is_the_same() {
-        let old = FieldIds::after(0).assign(&schema(&[("a", "int"), ("b", "int")]), None).unwrap();
+        let old = FieldIdAllocator::after(0)
+            .assign(&schema(&[("a", "int"), ("b", "int")]), None)
+            .unwrap();
         let old = StructType::new(old);
         let fields = schema(&[("b", "int"), ("c", "int"), ("a", "string")]);
-        let new = FieldIds::after(2).assign(&fields, Some(&old)).unwrap();
+        let new = FieldIdAllocator::after(2).assign(&fields, Some(&old)).unwrap();
         assert_eq!(ids(&new), [("b".to_owned(), 2), ("c".to_owned(), 3), ("a".to_owned(), 4)]);
     }
 
@@ -330,7 +332,7 @@ mod tests {
             ("g", "timestamp_ns"),
             ("h", "timestamptz_ns"),
         ]);
-        let back = arrow_schema(&FieldIds::after(0).assign(&fields, None).unwrap());
+        let back = arrow_schema(&FieldIdAllocator::after(0).assign(&fields, None).unwrap());
         for (before, after) in fields.iter().zip(back.fields()) {
             assert_eq!(
                 crate::types::type_name(before.data_type()),

@@ -38,7 +38,7 @@ pub struct Condition {
     /// Name of the column, if it is a top-level column and is not transformed.
     pub column: Option<String>,
     /// The predicate that the column must satisfy.
-    pub test: Predicate,
+    pub test: PredicateOperator,
     /// The operands, converted to the column's type: one, or several for `in` and `not-in`. `None`
     /// if the predicate has no operands, or if the type cannot represent one of them.
     pub values: Option<ArrayRef>,
@@ -52,7 +52,7 @@ pub struct Condition {
 
 /// A predicate of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Predicate {
+pub enum PredicateOperator {
     /// The value is null.
     IsNull,
     /// The value is not null.
@@ -83,22 +83,22 @@ pub enum Predicate {
     NotIn,
 }
 
-impl Predicate {
-    const ALL: [(&'static str, Predicate); 14] = [
-        ("is-null", Predicate::IsNull),
-        ("not-null", Predicate::NotNull),
-        ("is-nan", Predicate::IsNan),
-        ("not-nan", Predicate::NotNan),
-        ("lt", Predicate::Lt),
-        ("lt-eq", Predicate::LtEq),
-        ("gt", Predicate::Gt),
-        ("gt-eq", Predicate::GtEq),
-        ("eq", Predicate::Eq),
-        ("not-eq", Predicate::NotEq),
-        ("starts-with", Predicate::StartsWith),
-        ("not-starts-with", Predicate::NotStartsWith),
-        ("in", Predicate::In),
-        ("not-in", Predicate::NotIn),
+impl PredicateOperator {
+    const ALL: [(&'static str, PredicateOperator); 14] = [
+        ("is-null", PredicateOperator::IsNull),
+        ("not-null", PredicateOperator::NotNull),
+        ("is-nan", PredicateOperator::IsNan),
+        ("not-nan", PredicateOperator::NotNan),
+        ("lt", PredicateOperator::Lt),
+        ("lt-eq", PredicateOperator::LtEq),
+        ("gt", PredicateOperator::Gt),
+        ("gt-eq", PredicateOperator::GtEq),
+        ("eq", PredicateOperator::Eq),
+        ("not-eq", PredicateOperator::NotEq),
+        ("starts-with", PredicateOperator::StartsWith),
+        ("not-starts-with", PredicateOperator::NotStartsWith),
+        ("in", PredicateOperator::In),
+        ("not-in", PredicateOperator::NotIn),
     ];
 
     fn named(name: &str) -> Option<Self> {
@@ -112,20 +112,20 @@ impl Predicate {
     /// Returns the negated predicate.
     fn negated(self) -> Self {
         match self {
-            Predicate::IsNull => Predicate::NotNull,
-            Predicate::NotNull => Predicate::IsNull,
-            Predicate::IsNan => Predicate::NotNan,
-            Predicate::NotNan => Predicate::IsNan,
-            Predicate::Lt => Predicate::GtEq,
-            Predicate::GtEq => Predicate::Lt,
-            Predicate::LtEq => Predicate::Gt,
-            Predicate::Gt => Predicate::LtEq,
-            Predicate::Eq => Predicate::NotEq,
-            Predicate::NotEq => Predicate::Eq,
-            Predicate::StartsWith => Predicate::NotStartsWith,
-            Predicate::NotStartsWith => Predicate::StartsWith,
-            Predicate::In => Predicate::NotIn,
-            Predicate::NotIn => Predicate::In,
+            PredicateOperator::IsNull => PredicateOperator::NotNull,
+            PredicateOperator::NotNull => PredicateOperator::IsNull,
+            PredicateOperator::IsNan => PredicateOperator::NotNan,
+            PredicateOperator::NotNan => PredicateOperator::IsNan,
+            PredicateOperator::Lt => PredicateOperator::GtEq,
+            PredicateOperator::GtEq => PredicateOperator::Lt,
+            PredicateOperator::LtEq => PredicateOperator::Gt,
+            PredicateOperator::Gt => PredicateOperator::LtEq,
+            PredicateOperator::Eq => PredicateOperator::NotEq,
+            PredicateOperator::NotEq => PredicateOperator::Eq,
+            PredicateOperator::StartsWith => PredicateOperator::NotStartsWith,
+            PredicateOperator::NotStartsWith => PredicateOperator::StartsWith,
+            PredicateOperator::In => PredicateOperator::NotIn,
+            PredicateOperator::NotIn => PredicateOperator::In,
         }
     }
 }
@@ -183,13 +183,18 @@ impl<'s> FilterParser<'s> {
             }
             _ => {
                 let unknown = || invalid(format!("`{name}` is not an expression type"));
-                let test = Predicate::named(name).ok_or_else(unknown)?;
+                let test = PredicateOperator::named(name).ok_or_else(unknown)?;
                 self.condition(value, test, negated)
             }
         }
     }
 
-    fn condition(&mut self, value: &Value, test: Predicate, negated: bool) -> Result<Filter> {
+    fn condition(
+        &mut self,
+        value: &Value,
+        test: PredicateOperator,
+        negated: bool,
+    ) -> Result<Filter> {
         self.conditions += 1;
         if self.conditions > CONDITIONS_MAX {
             return Err(invalid(format!("the filter has more than {CONDITIONS_MAX} conditions")));
@@ -221,14 +226,14 @@ impl<'s> FilterParser<'s> {
     fn operands(
         &mut self,
         value: &Value,
-        test: Predicate,
+        test: PredicateOperator,
         column: &str,
         found: &Type,
     ) -> Result<Option<ArrayRef>> {
         let type_name = || format!("column `{column}` has type `{found}`, but `{}`", test.name());
         let given: &[Value] = match test {
-            Predicate::IsNull | Predicate::NotNull => return Ok(None),
-            Predicate::IsNan | Predicate::NotNan => match found {
+            PredicateOperator::IsNull | PredicateOperator::NotNull => return Ok(None),
+            PredicateOperator::IsNan | PredicateOperator::NotNan => match found {
                 Type::Primitive(PrimitiveType::Float | PrimitiveType::Double) => return Ok(None),
                 _ => {
                     return Err(invalid(format!(
@@ -237,7 +242,7 @@ impl<'s> FilterParser<'s> {
                     )));
                 }
             },
-            Predicate::In | Predicate::NotIn => {
+            PredicateOperator::In | PredicateOperator::NotIn => {
                 let values = part(value, "values", test.name())?.as_array();
                 values.ok_or_else(|| invalid("`values` is not a list"))?
             }
@@ -246,7 +251,7 @@ impl<'s> FilterParser<'s> {
         let Type::Primitive(found) = found else {
             return Err(invalid(format!("{} requires a primitive type", type_name())));
         };
-        if matches!(test, Predicate::StartsWith | Predicate::NotStartsWith)
+        if matches!(test, PredicateOperator::StartsWith | PredicateOperator::NotStartsWith)
             && *found != PrimitiveType::String
         {
             return Err(invalid(format!("{} requires a string column", type_name())));
@@ -291,7 +296,7 @@ fn term(value: &Value) -> Result<(&str, Transform)> {
 }
 
 /// Returns a condition as JSON.
-fn text(value: &Value, test: Predicate) -> String {
+fn text(value: &Value, test: PredicateOperator) -> String {
     let mut text = json!({"type": test.name(), "term": value["term"]});
     for operand in ["value", "values"] {
         if let Some(operands) = value.get(operand) {
@@ -368,15 +373,18 @@ mod tests {
 
     #[test]
     fn every_predicate_is_parsed_and_negated() {
-        for (name, test) in Predicate::ALL {
+        for (name, test) in PredicateOperator::ALL {
             let term = if name.contains("nan") { "share" } else { "Name" };
             let filter = json!({"type": name, "term": term, "value": "a", "values": ["a", "b"]});
             let Filter::Is(found) = read(&filter).expect("a filter") else { panic!("{name}") };
             assert_eq!((found.test, found.column.as_deref()), (test, Some(term)));
             let values = found.values.as_ref().map_or(0, |values| values.len());
             let expected = match test {
-                Predicate::IsNull | Predicate::NotNull | Predicate::IsNan | Predicate::NotNan => 0,
-                Predicate::In | Predicate::NotIn => 2,
+                PredicateOperator::IsNull
+                | PredicateOperator::NotNull
+                | PredicateOperator::IsNan
+                | PredicateOperator::NotNan => 0,
+                PredicateOperator::In | PredicateOperator::NotIn => 2,
                 _ => 1,
             };
             assert_eq!(values, expected, "{name}");

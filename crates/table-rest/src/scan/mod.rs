@@ -7,5 +7,5 @@ mod literal;
 mod pages;
 mod residual;
 
-pub use self::filter::{Condition, Filter, Predicate};
+pub use self::filter::{Condition, Filter, PredicateOperator};
 pub use self::pages::{Scan, ScanPage, ScanRequest};

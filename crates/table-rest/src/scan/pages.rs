@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use headwater_table_format::types::schema::{arrow_schema, with_names};
-use headwater_tables::{DataFile, DeleteFile, Lineage, ScanPlan, Table, name_mapping};
+use headwater_tables::{DataFile, DeleteFile, ScanPlan, SnapshotAncestry, Table, name_mapping};
 use iceberg::spec::{Operation, Schema, SchemaRef, TableMetadata};
 use serde::Deserialize;
 use serde_json::Value;
@@ -125,7 +125,7 @@ impl RestTables<'_> {
     /// Returns the files that were appended after the snapshot `start`, up to and including the
     /// snapshot `end`. If `start` is `None`, begins with the first snapshot.
     async fn appended_between(self, table: &Table, start: Option<i64>, end: i64) -> Result<Files> {
-        let mut lineage = Lineage::of(table);
+        let mut lineage = SnapshotAncestry::of(table);
         let (mut found, mut next, mut seen) = (Vec::new(), Some(end), HashSet::new());
         while let Some(id) = next
             && next != start

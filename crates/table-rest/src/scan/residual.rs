@@ -11,7 +11,7 @@ use headwater_table_format::value_conversion::literal_at;
 use headwater_tables::DataFile;
 use iceberg::spec::{PrimitiveLiteral, Transform};
 
-use super::filter::{Condition, Filter, Predicate};
+use super::filter::{Condition, Filter, PredicateOperator};
 
 /// The rows of a file that match a filter: all, none or some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,10 +153,10 @@ impl<'f> ResidualFilter<'f> {
         let Some(value) = value else { return of_null(condition.test) };
         let sure = |holds: bool| if holds { All } else { NoRow };
         match condition.test {
-            Predicate::IsNull => return NoRow,
-            Predicate::NotNull => return All,
-            Predicate::IsNan => return sure(value.is_nan()),
-            Predicate::NotNan => return sure(!value.is_nan()),
+            PredicateOperator::IsNull => return NoRow,
+            PredicateOperator::NotNull => return All,
+            PredicateOperator::IsNan => return sure(value.is_nan()),
+            PredicateOperator::NotNan => return sure(!value.is_nan()),
             // Engines do not agree on the order of NaN.
             _ if value.is_nan() => return Rows,
             _ => {}
@@ -166,8 +166,8 @@ impl<'f> ResidualFilter<'f> {
             return Rows;
         };
         match condition.test {
-            Predicate::In => sure(contains(&transformed_values, value)),
-            Predicate::NotIn => sure(!contains(&transformed_values, value)),
+            PredicateOperator::In => sure(contains(&transformed_values, value)),
+            PredicateOperator::NotIn => sure(!contains(&transformed_values, value)),
             test => match transformed_values.first() {
                 Some(other) => compare(test, value, other),
                 None => Rows,
@@ -183,10 +183,10 @@ impl<'f> ResidualFilter<'f> {
         transform: Transform,
         value: &PrimitiveLiteral,
     ) -> RowMatch {
-        if matches!(condition.test, Predicate::IsNull) {
+        if matches!(condition.test, PredicateOperator::IsNull) {
             return NoRow;
         }
-        if matches!(condition.test, Predicate::NotNull) {
+        if matches!(condition.test, PredicateOperator::NotNull) {
             return All;
         }
         let Some(transformed_values) = self.comparable(condition, transform, value) else {
@@ -195,14 +195,22 @@ impl<'f> ResidualFilter<'f> {
         let preserves_order = !matches!(transform, Transform::Bucket(_));
         let order = transformed_values.first().and_then(|other| ordering(value, other));
         match condition.test {
-            Predicate::Eq | Predicate::In if !contains(&transformed_values, value) => NoRow,
-            Predicate::NotEq | Predicate::NotIn if !contains(&transformed_values, value) => All,
-            Predicate::Lt | Predicate::LtEq if preserves_order => match order {
+            PredicateOperator::Eq | PredicateOperator::In
+                if !contains(&transformed_values, value) =>
+            {
+                NoRow
+            }
+            PredicateOperator::NotEq | PredicateOperator::NotIn
+                if !contains(&transformed_values, value) =>
+            {
+                All
+            }
+            PredicateOperator::Lt | PredicateOperator::LtEq if preserves_order => match order {
                 Some(Ordering::Less) => All,
                 Some(Ordering::Greater) => NoRow,
                 _ => Rows,
             },
-            Predicate::Gt | Predicate::GtEq if preserves_order => match order {
+            PredicateOperator::Gt | PredicateOperator::GtEq if preserves_order => match order {
                 Some(Ordering::Greater) => All,
                 Some(Ordering::Less) => NoRow,
                 _ => Rows,
@@ -249,15 +257,22 @@ fn transform_values(condition: &Condition, transform: Transform) -> TransformedV
 
 /// Evaluates a predicate for null. Engines do not agree on whether a negated predicate matches
 /// null, so the engine that scans must evaluate it.
-fn of_null(test: Predicate) -> RowMatch {
+fn of_null(test: PredicateOperator) -> RowMatch {
     match test {
-        Predicate::IsNull => All,
-        Predicate::NotEq | Predicate::NotIn | Predicate::NotStartsWith | Predicate::NotNan => Rows,
+        PredicateOperator::IsNull => All,
+        PredicateOperator::NotEq
+        | PredicateOperator::NotIn
+        | PredicateOperator::NotStartsWith
+        | PredicateOperator::NotNan => Rows,
         _ => NoRow,
     }
 }
 
-fn compare(test: Predicate, value: &PrimitiveLiteral, other: &PrimitiveLiteral) -> RowMatch {
+fn compare(
+    test: PredicateOperator,
+    value: &PrimitiveLiteral,
+    other: &PrimitiveLiteral,
+) -> RowMatch {
     let begins = match (value, other) {
         (PrimitiveLiteral::String(text), PrimitiveLiteral::String(start)) => {
             Some(text.starts_with(start.as_str()))
@@ -266,14 +281,14 @@ fn compare(test: Predicate, value: &PrimitiveLiteral, other: &PrimitiveLiteral) 
     };
     let order = ordering(value, other);
     let holds = match test {
-        Predicate::Eq => order.map(Ordering::is_eq),
-        Predicate::NotEq => order.map(Ordering::is_ne),
-        Predicate::Lt => order.map(Ordering::is_lt),
-        Predicate::LtEq => order.map(Ordering::is_le),
-        Predicate::Gt => order.map(Ordering::is_gt),
-        Predicate::GtEq => order.map(Ordering::is_ge),
-        Predicate::StartsWith => begins,
-        Predicate::NotStartsWith => begins.map(|begins| !begins),
+        PredicateOperator::Eq => order.map(Ordering::is_eq),
+        PredicateOperator::NotEq => order.map(Ordering::is_ne),
+        PredicateOperator::Lt => order.map(Ordering::is_lt),
+        PredicateOperator::LtEq => order.map(Ordering::is_le),
+        PredicateOperator::Gt => order.map(Ordering::is_gt),
+        PredicateOperator::GtEq => order.map(Ordering::is_ge),
+        PredicateOperator::StartsWith => begins,
+        PredicateOperator::NotStartsWith => begins.map(|begins| !begins),
         _ => None,
     };
     holds.map_or(Rows, |holds| if holds { All } else { NoRow })
@@ -311,19 +326,19 @@ mod tests {
 
     use super::*;
 
-    const TESTS: [Predicate; 12] = [
-        Predicate::IsNull,
-        Predicate::NotNull,
-        Predicate::Lt,
-        Predicate::LtEq,
-        Predicate::Gt,
-        Predicate::GtEq,
-        Predicate::Eq,
-        Predicate::NotEq,
-        Predicate::StartsWith,
-        Predicate::NotStartsWith,
-        Predicate::In,
-        Predicate::NotIn,
+    const TESTS: [PredicateOperator; 12] = [
+        PredicateOperator::IsNull,
+        PredicateOperator::NotNull,
+        PredicateOperator::Lt,
+        PredicateOperator::LtEq,
+        PredicateOperator::Gt,
+        PredicateOperator::GtEq,
+        PredicateOperator::Eq,
+        PredicateOperator::NotEq,
+        PredicateOperator::StartsWith,
+        PredicateOperator::NotStartsWith,
+        PredicateOperator::In,
+        PredicateOperator::NotIn,
     ];
 
     fn literal(values: &ArrayRef, row: usize) -> Option<PrimitiveLiteral> {
@@ -333,14 +348,18 @@ mod tests {
     /// Returns true if a predicate with two operands matches a value; `None` if engines do not
     /// agree.
     fn holds(
-        test: Predicate,
+        test: PredicateOperator,
         value: Option<&PrimitiveLiteral>,
         others: &[PrimitiveLiteral],
     ) -> Option<bool> {
         let Some(value) = value else {
-            let differ =
-                [Predicate::NotEq, Predicate::NotIn, Predicate::NotStartsWith].contains(&test);
-            return (!differ).then_some(test == Predicate::IsNull);
+            let differ = [
+                PredicateOperator::NotEq,
+                PredicateOperator::NotIn,
+                PredicateOperator::NotStartsWith,
+            ]
+            .contains(&test);
+            return (!differ).then_some(test == PredicateOperator::IsNull);
         };
         let begins = || match (value, &others[0]) {
             (PrimitiveLiteral::String(text), PrimitiveLiteral::String(start)) => {
@@ -349,19 +368,19 @@ mod tests {
             _ => false,
         };
         Some(match test {
-            Predicate::IsNull => false,
-            Predicate::NotNull => true,
-            Predicate::Lt => *value < others[0],
-            Predicate::LtEq => *value <= others[0],
-            Predicate::Gt => *value > others[0],
-            Predicate::GtEq => *value >= others[0],
-            Predicate::Eq => *value == others[0],
-            Predicate::NotEq => *value != others[0],
-            Predicate::StartsWith => begins(),
-            Predicate::NotStartsWith => !begins(),
-            Predicate::In => others.contains(value),
-            Predicate::NotIn => !others.contains(value),
-            Predicate::IsNan | Predicate::NotNan => return None,
+            PredicateOperator::IsNull => false,
+            PredicateOperator::NotNull => true,
+            PredicateOperator::Lt => *value < others[0],
+            PredicateOperator::LtEq => *value <= others[0],
+            PredicateOperator::Gt => *value > others[0],
+            PredicateOperator::GtEq => *value >= others[0],
+            PredicateOperator::Eq => *value == others[0],
+            PredicateOperator::NotEq => *value != others[0],
+            PredicateOperator::StartsWith => begins(),
+            PredicateOperator::NotStartsWith => !begins(),
+            PredicateOperator::In => others.contains(value),
+            PredicateOperator::NotIn => !others.contains(value),
+            PredicateOperator::IsNan | PredicateOperator::NotNan => return None,
         })
     }
 
@@ -378,7 +397,7 @@ mod tests {
                 let others: Option<Vec<_>> = both.iter().map(|row| literal(values, *row)).collect();
                 let Some(others) = others else { continue };
                 for test in TESTS {
-                    let several = matches!(test, Predicate::In | Predicate::NotIn);
+                    let several = matches!(test, PredicateOperator::In | PredicateOperator::NotIn);
                     let indices = both[..if several { 2 } else { 1 }].iter().map(|row| *row as u64);
                     let indices = arrow::array::UInt64Array::from_iter_values(indices);
                     let values_of = arrow::compute::take(values, &indices, None).expect("values");

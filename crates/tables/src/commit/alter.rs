@@ -13,7 +13,7 @@ use iceberg::spec::{
     FormatVersion, NestedFieldRef, StructType, TableMetadata, TableMetadataBuilder,
 };
 
-use super::columns::{Columns, each};
+use super::column_editor::{ColumnEditor, each};
 use super::create_and_evolve::{check_ids, new_ids, rejected, set_properties};
 use super::partition_and_sort_order::{PartitionAndSortOrder, PartitionFieldRef};
 use crate::{Error, Result, SortColumn};
@@ -143,7 +143,7 @@ impl AlteredMetadata {
         let before = schema.as_struct().fields();
         let (ids, added) = (new_ids(metadata, after), Vec::new());
         let layout = PartitionAndSortOrder::of(metadata);
-        let mut columns = Columns { metadata, fields: before.to_vec(), ids, added, layout };
+        let mut columns = ColumnEditor { metadata, fields: before.to_vec(), ids, added, layout };
         let mut properties = BTreeMap::new();
         let mut identifier: Vec<i32> = schema.identifier_field_ids().collect();
         for alteration in alterations {
@@ -153,7 +153,7 @@ impl AlteredMetadata {
                 other => columns.alter(other)?,
             }
         }
-        let Columns { fields, added, layout, .. } = columns;
+        let ColumnEditor { fields, added, layout, .. } = columns;
         check_ids(metadata, &added, &StructType::new(Vec::new()))?;
         layout.check_names(&fields)?;
         let version = upgrade(metadata, &mut properties)?;

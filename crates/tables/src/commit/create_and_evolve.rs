@@ -16,7 +16,7 @@ use super::metadata::build;
 use super::partition_and_sort_order::set_order;
 use crate::metadata_log::{detach_logs, set_timestamp};
 use crate::partition::spec_for;
-use crate::types::schema::FieldIds;
+use crate::types::schema::FieldIdAllocator;
 use crate::{CreateTable, Error, Result, StagedFiles, normalise_schema, row_ids};
 
 /// Returns the first metadata of a new table.
@@ -26,7 +26,7 @@ pub(crate) fn create(
     now_ms: i64,
 ) -> Result<TableMetadata> {
     let normal = normalise_schema(&request.schema)?;
-    let schema = iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)?;
+    let schema = iceberg_schema(FieldIdAllocator::after(0).assign(normal.fields(), None)?)?;
     let spec = spec_for(&schema, &request.partition, None)?;
     let mut properties = request.properties.clone();
     let version = take_format_version(&mut properties)?;
@@ -40,7 +40,7 @@ pub(crate) fn create(
 /// Checks that partition fields can be used with these columns.
 pub(crate) fn check_partition(schema: &Schema, partition: &[PartitionField]) -> Result<()> {
     let normal = normalise_schema(schema)?;
-    let schema = iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)?;
+    let schema = iceberg_schema(FieldIdAllocator::after(0).assign(normal.fields(), None)?)?;
     spec_for(&schema, partition, None).map(drop)
 }
 
@@ -94,8 +94,8 @@ pub(crate) fn replace(
 /// Returns the source of ids for new columns. All ids are greater than `after`; the caller must
 /// have reserved them on all branches. If `after` is `None`, the ids are greater than the last
 /// column id of this table state. That is correct only if the table is on no other branch.
-pub(crate) fn new_ids(metadata: &TableMetadata, after: Option<i32>) -> FieldIds {
-    FieldIds::after(after.unwrap_or_else(|| metadata.last_column_id()))
+pub(crate) fn new_ids(metadata: &TableMetadata, after: Option<i32>) -> FieldIdAllocator {
+    FieldIdAllocator::after(after.unwrap_or_else(|| metadata.last_column_id()))
 }
 
 /// Rejects a new column whose id was used in the table before. Otherwise, values of the old column

@@ -15,7 +15,7 @@ use iceberg::spec::{
 use super::summary::FileCounts;
 use crate::cached_manifest::CachedManifest;
 use crate::deletes::{named, place_of};
-use crate::manifest::{FileStatus, NewManifest};
+use crate::manifest::{NewManifest, NewManifestEntry};
 use crate::tables::Tables;
 use crate::type_promotion::comparable_partition;
 use crate::{DataFile, Error, Result};
@@ -155,7 +155,7 @@ pub(crate) async fn plan(
         for file in &files {
             changes.add(file);
         }
-        let added = files.into_iter().map(|file| FileStatus::Added(Box::new(file))).collect();
+        let added = files.into_iter().map(|file| NewManifestEntry::Added(Box::new(file))).collect();
         planned.push(PlannedManifest::New(NewManifest { content, schema, spec, changes: added }));
     }
     merge_small(tables, metadata, &mut planned).await?;
@@ -219,9 +219,9 @@ async fn rewrite(
     let changed_entries = decoded.live.iter().map(|entry| {
         if removal.includes(entry, manifest) {
             changes.remove(entry.data_file());
-            FileStatus::Removed(entry.clone())
+            NewManifestEntry::Removed(entry.clone())
         } else {
-            FileStatus::Kept(entry.clone())
+            NewManifestEntry::Kept(entry.clone())
         }
     });
     let entries = changed_entries.collect();
@@ -255,7 +255,7 @@ fn mergeable(planned: &PlannedManifest) -> Option<ManifestClass> {
         // A manifest with entries of removed files is not merged, because the manifests of this
         // snapshot must contain these entries.
         PlannedManifest::New(new)
-            if new.changes.iter().any(|c| matches!(c, FileStatus::Removed(_))) =>
+            if new.changes.iter().any(|c| matches!(c, NewManifestEntry::Removed(_))) =>
         {
             return None;
         }
@@ -311,7 +311,7 @@ pub(crate) async fn consolidate(
         let content =
             if deletes { ManifestContentType::Deletes } else { ManifestContentType::Data };
         for some in entries.chunks(CONSOLIDATED_ENTRIES) {
-            let changes = some.iter().cloned().map(FileStatus::Kept).collect();
+            let changes = some.iter().cloned().map(NewManifestEntry::Kept).collect();
             let (schema, spec) = (schema.clone(), spec.clone());
             planned.push(PlannedManifest::New(NewManifest { content, schema, spec, changes }));
         }
@@ -345,7 +345,7 @@ async fn merge(
             PlannedManifest::Kept(manifest) => {
                 let decoded: Arc<CachedManifest> = tables.states().manifest(&manifest).await?;
                 schema = Some(newer(schema, decoded.schema.clone()));
-                changes.extend(decoded.live.iter().cloned().map(FileStatus::Kept));
+                changes.extend(decoded.live.iter().cloned().map(NewManifestEntry::Kept));
             }
         }
     }

@@ -5,7 +5,7 @@
 //! caller must delete the data files.
 
 pub(crate) mod alter;
-mod columns;
+mod column_editor;
 mod conflict_checks;
 pub(crate) mod create_and_evolve;
 mod durable_write;

@@ -17,15 +17,15 @@ use super::summary::{CommitKind, FileCounts};
 use crate::partition::describe;
 use crate::type_promotion::comparable_partition;
 use crate::{
-    ChangeScope, DataFile, Error, Operation, Result, RetainedRows, RowRewrite, StagedFiles, Table,
-    Tables, metadata_log,
+    ChangeScope, DataFile, Error, Result, RetainedRows, RowRewrite, StagedFiles, Table,
+    TableOperation, Tables, metadata_log,
 };
 
 /// Commits an operation and returns the next state of the table.
 pub(crate) async fn commit(
     tables: &Tables,
     table: &Table,
-    operation: Operation,
+    operation: TableOperation,
     summary: BTreeMap<String, String>,
 ) -> Result<Table> {
     let before = table.metadata();
@@ -33,12 +33,12 @@ pub(crate) async fn commit(
         return Err(Error::OldFormat { version: "1" });
     }
     match operation {
-        Operation::AddColumns { columns, .. } if columns.is_empty() => Ok(table.clone()),
-        Operation::AddColumns { columns, after } => {
+        TableOperation::AddColumns { columns, .. } if columns.is_empty() => Ok(table.clone()),
+        TableOperation::AddColumns { columns, after } => {
             let change = |builder| create_and_evolve::add_columns(before, builder, columns, after);
             commit_metadata(tables, table, change).await
         }
-        Operation::Alter { alterations, after } => {
+        TableOperation::Alter { alterations, after } => {
             let altered = AlteredMetadata::of(before, alterations, after)?;
             if altered.is_nothing() {
                 return Ok(table.clone());
@@ -46,43 +46,43 @@ pub(crate) async fn commit(
             Box::pin(check_values(tables, table, &altered.columns_to_require(before))).await?;
             commit_metadata(tables, table, |builder| altered.apply(before, builder)).await
         }
-        Operation::SetProperties(properties) => {
+        TableOperation::SetProperties(properties) => {
             let change = |builder| create_and_evolve::set_properties(builder, properties);
             commit_metadata(tables, table, change).await
         }
-        Operation::Append(staged) => {
+        TableOperation::Append(staged) => {
             check_staged(before, &staged)?;
             let change =
                 RowChange::new(FilesToRemove::Nothing, staged, CommitKind::Append, summary);
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
-        Operation::Overwrite(staged) => {
+        TableOperation::Overwrite(staged) => {
             check_staged(before, &staged)?;
             let change =
                 RowChange::new(FilesToRemove::Everything, staged, CommitKind::Modify, summary);
             let change = change.with_reach(ChangeScope::All);
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
-        Operation::OverwritePartitions { staged, retained } => {
+        TableOperation::OverwritePartitions { staged, retained } => {
             let change = plan_overwrite(tables, table, staged, retained, summary).await?;
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
-        Operation::Rewrite(rewrite) => {
+        TableOperation::Rewrite(rewrite) => {
             let change = Box::pin(plan_rewrite(tables, table, rewrite, summary)).await?;
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
-        Operation::Compact { removed, staged } => {
+        TableOperation::Compact { removed, staged } => {
             let change = Box::pin(plan_compaction(tables, table, removed, staged, summary)).await?;
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
-        Operation::ArrangeManifests => merge_manifests(tables, table, summary).await,
-        Operation::ExpireSnapshots(ids) => {
+        TableOperation::ArrangeManifests => merge_manifests(tables, table, summary).await,
+        TableOperation::ExpireSnapshots(ids) => {
             let now = tables.options().clock.now().timestamp_millis();
             let left =
                 metadata_log::without_snapshots(before, &ids, table.metadata_location(), now)?;
             store(tables, table, left, table.totals(), PendingFiles::default()).await
         }
-        Operation::Replace { schema, partition, after, staged } => {
+        TableOperation::Replace { schema, partition, after, staged } => {
             let builder = create_and_evolve::replace(
                 before,
                 metadata_builder(table)?,
@@ -156,12 +156,12 @@ async fn plan_compaction(
 }
 
 /// Returns true if the operation upgrades the format version.
-fn upgrades(operation: &Operation) -> bool {
+fn upgrades(operation: &TableOperation) -> bool {
     let version = |one: &Alteration| match one {
         Alteration::SetProperties(properties) => properties.contains_key(FORMAT_VERSION),
         _ => false,
     };
-    matches!(operation, Operation::Alter { alterations, .. } if alterations.iter().any(version))
+    matches!(operation, TableOperation::Alter { alterations, .. } if alterations.iter().any(version))
 }
 
 /// Merges small manifests. Returns the table unchanged if there are only a few manifests.

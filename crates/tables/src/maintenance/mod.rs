@@ -2,8 +2,8 @@
 //! the files reachable from a table's state.
 //!
 //! This module changes no rows and commits nothing. The lake crate commits the changes with the
-//! operations [`crate::Operation::Compact`], [`crate::Operation::ArrangeManifests`] and
-//! [`crate::Operation::ExpireSnapshots`].
+//! operations [`crate::TableOperation::Compact`], [`crate::TableOperation::ArrangeManifests`] and
+//! [`crate::TableOperation::ExpireSnapshots`].
 
 mod bin_pack;
 mod dangling_deletes;

@@ -107,7 +107,7 @@ struct RowGroup {
 }
 
 /// A top-level column to encode, with the writers of its leaf columns.
-struct ColumnEncoding {
+struct ColumnEncodeTask {
     position: usize,
     field: FieldRef,
     column: ArrayRef,
@@ -209,13 +209,13 @@ impl FileWriter {
         let mut writers = std::mem::take(&mut group.writers).into_iter();
         let columns = self.config.schema.fields().iter().zip(batch.columns()).zip(&self.leaves);
         let jobs =
-            columns.enumerate().map(|(position, ((field, column), leaves))| ColumnEncoding {
+            columns.enumerate().map(|(position, ((field, column), leaves))| ColumnEncodeTask {
                 position,
                 field: field.clone(),
                 column: column.clone(),
                 writers: writers.by_ref().take(*leaves).collect(),
             });
-        let jobs: Vec<ColumnEncoding> = jobs.collect();
+        let jobs: Vec<ColumnEncodeTask> = jobs.collect();
         let done = if batch.num_rows() * jobs.len() < PARALLEL_VALUES_MIN {
             run_jobs(jobs)?
         } else {
@@ -302,7 +302,7 @@ fn close_writers(writers: Vec<ArrowColumnWriter>) -> Result<Vec<ArrowColumnChunk
     writers.into_iter().map(ArrowColumnWriter::close).collect()
 }
 
-fn run_jobs(mut jobs: Vec<ColumnEncoding>) -> Result<Vec<ColumnEncoding>> {
+fn run_jobs(mut jobs: Vec<ColumnEncodeTask>) -> Result<Vec<ColumnEncodeTask>> {
     for job in &mut jobs {
         let leaves = compute_leaves(&job.field, &job.column).map_err(internal)?;
         for (writer, leaf) in job.writers.iter_mut().zip(leaves) {
@@ -315,11 +315,11 @@ fn run_jobs(mut jobs: Vec<ColumnEncoding>) -> Result<Vec<ColumnEncoding>> {
 /// Distributes jobs over threads and waits for all jobs. The largest jobs are assigned first, each
 /// to the thread with the least work.
 async fn run_parallel(
-    mut jobs: Vec<ColumnEncoding>,
+    mut jobs: Vec<ColumnEncodeTask>,
     threads: usize,
-) -> Result<Vec<ColumnEncoding>> {
+) -> Result<Vec<ColumnEncodeTask>> {
     jobs.sort_by_cached_key(|job| std::cmp::Reverse(job.column.get_array_memory_size()));
-    let mut queues: Vec<(usize, Vec<ColumnEncoding>)> =
+    let mut queues: Vec<(usize, Vec<ColumnEncodeTask>)> =
         (0..threads.max(1)).map(|_| (0, Vec::new())).collect();
     for job in jobs {
         if let Some((load, queue)) = queues.iter_mut().min_by_key(|(load, _)| *load) {
@@ -330,7 +330,7 @@ async fn run_parallel(
     let threads = queues.into_iter().map(|(_, queue)| async move {
         tokio::task::spawn_blocking(move || run_jobs(queue)).await.map_err(internal)?
     });
-    let mut done: Vec<ColumnEncoding> =
+    let mut done: Vec<ColumnEncodeTask> =
         try_join_all(threads).await?.into_iter().flatten().collect();
     done.sort_by_key(|job| job.position);
     Ok(done)

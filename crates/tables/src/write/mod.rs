@@ -50,7 +50,7 @@ pub(crate) async fn write(
     ordered: bool,
 ) -> Result<StagedFiles> {
     check_columns(table)?;
-    let mut writer = Writer::new(storage, options, table, ordered)?;
+    let mut writer = TableWriter::new(storage, options, table, ordered)?;
     match writer.run(table, rows).await {
         Ok(()) => Ok(writer.finish()),
         Err(error) => {
@@ -91,7 +91,7 @@ struct OpenFile {
     used: u64,
 }
 
-struct Writer<'a> {
+struct TableWriter<'a> {
     storage: &'a Arc<Storage>,
     options: &'a TablesOptions,
     /// Target size of a file, in bytes.
@@ -118,7 +118,7 @@ struct Writer<'a> {
     undo: CleanupGuard,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> TableWriter<'a> {
     fn new(
         storage: &'a Arc<Storage>,
         options: &'a TablesOptions,
@@ -135,7 +135,7 @@ impl<'a> Writer<'a> {
             rows: options.row_group_rows.max(1),
             bytes: options.row_group_bytes.min(target as usize),
         };
-        Ok(Writer {
+        Ok(TableWriter {
             storage,
             options,
             target,

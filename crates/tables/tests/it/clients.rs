@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, FixedSizeBinaryArray, Int32Array, RecordBatch};
 use arrow::datatypes::Schema;
-use headwater_tables::{Alteration, Operation, Table, with_default};
+use headwater_tables::{Alteration, Table, TableOperation, with_default};
 use serde_json::{Value, json};
 
 use crate::fixture::{
@@ -146,7 +146,7 @@ async fn uuids() {
     let columns: Vec<ArrayRef> = vec![Arc::new(Int32Array::from(vec![1])), Arc::new(keys)];
     let batch = RecordBatch::try_new(table.schema(), columns).unwrap();
     let staged = warehouse.tables.write(&table, stream_of(batch)).await.unwrap();
-    let table = warehouse.commit(&table, Operation::Append(staged)).await;
+    let table = warehouse.commit(&table, TableOperation::Append(staged)).await;
     check_rows(
         &read(&table, None),
         &json!([
@@ -223,7 +223,7 @@ async fn delete_files() {
     table = warehouse.append(&table, json!([{"id": 4, "name": "y"}])).await;
     for row in [1, 2] {
         let rewrite = crate::deletes::delete(&warehouse, &table, &[row]).await;
-        table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
+        table = warehouse.commit(&table, TableOperation::Rewrite(rewrite)).await;
     }
     let rows = json!([{"id": 1, "name": "x"}, {"id": 4, "name": "y"}]);
     check_rows(&read(&table, None), &rows);
@@ -235,7 +235,7 @@ async fn delete_files() {
 async fn layouts_and_version_3() {
     let warehouse = Warehouse::new();
     let alter = async |table: &Table, alterations: Vec<Alteration>| {
-        warehouse.commit(table, Operation::Alter { alterations, after: None }).await
+        warehouse.commit(table, TableOperation::Alter { alterations, after: None }).await
     };
     let part = |text: &str| Alteration::AddPart { field: text.parse().unwrap(), name: None };
     let columns = [("id", "int"), ("name", "string"), ("at", "timestamp")];
@@ -244,7 +244,7 @@ async fn layouts_and_version_3() {
     let mut table = warehouse.create(&columns, &[]).await;
     table = warehouse.append(&table, json!([bare(1, "a"), bare(2, "b"), bare(3, "c")])).await;
     let rewrite = crate::deletes::delete(&warehouse, &table, &[1]).await;
-    table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
+    table = warehouse.commit(&table, TableOperation::Rewrite(rewrite)).await;
     let version = [("format-version".to_owned(), Some("3".to_owned()))].into();
     table = alter(&table, vec![Alteration::SetProperties(version), part("bucket(4, id)")]).await;
     table = warehouse.append(&table, json!([bare(4, "d"), bare(5, "e")])).await;
@@ -271,14 +271,14 @@ async fn layouts_and_version_3() {
     check_rows(&read(&table, None), &expected);
     // The deletion vector of the first file includes its position deletes.
     let rewrite = crate::deletes::delete(&warehouse, &table, &[2]).await;
-    table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
+    table = warehouse.commit(&table, TableOperation::Rewrite(rewrite)).await;
     let left: Vec<Value> =
         expected.as_array().unwrap().iter().filter(|row| row["id"] != 3).cloned().collect();
     check_rows(&read(&table, None), &json!(left));
     let removed = warehouse.tables.plan(&table, None).await.unwrap().files().to_vec();
     let rows = warehouse.tables.rewrites().read(&table, &removed).unwrap();
     let staged = warehouse.tables.write(&table, rows).await.unwrap();
-    table = warehouse.commit(&table, Operation::Compact { removed, staged }).await;
+    table = warehouse.commit(&table, TableOperation::Compact { removed, staged }).await;
     check_rows(&read(&table, None), &json!(left));
 }
 
@@ -307,10 +307,11 @@ async fn evolution_and_many_commits() {
     let batch = json_batch(&future.schema(), &json!([{"id": 1, "name": "n"}]));
     let staged = warehouse.tables.write(&future, stream_of(batch)).await.unwrap();
     table = warehouse
-        .commit(&table, Operation::Replace { schema, partition, after: None, staged })
+        .commit(&table, TableOperation::Replace { schema, partition, after: None, staged })
         .await;
-    table =
-        warehouse.commit(&table, Operation::add_columns(vec![field_of("extra", "double")])).await;
+    table = warehouse
+        .commit(&table, TableOperation::add_columns(vec![field_of("extra", "double")]))
+        .await;
     let mut expected = vec![json!({"id": 1, "name": "n", "extra": null})];
     for id in 2..20 {
         table = warehouse.append(&table, json!([{"id": id, "name": "n", "extra": 0.5}])).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{ErrorCode, ErrorDetails, FixedClock};
-use headwater_tables::Operation;
+use headwater_tables::TableOperation;
 use serde_json::json;
 
 use crate::fixture::{Warehouse, field_of, json_batch, now, rows_at, schema_of, stream_of};
@@ -48,10 +48,10 @@ async fn an_empty_append_commits_only_with_a_summary() {
     let table = warehouse.create(&COLUMNS, &[]).await;
     let nothing = warehouse.write(&table, json!([])).await.unwrap();
     assert!(nothing.is_empty());
-    let same = warehouse.commit(&table, Operation::Append(nothing.clone())).await;
+    let same = warehouse.commit(&table, TableOperation::Append(nothing.clone())).await;
     assert_eq!(same.metadata_location(), table.metadata_location());
     let summary = BTreeMap::from([("headwater.note".to_owned(), "x".to_owned())]);
-    let operation = Operation::Append(nothing);
+    let operation = TableOperation::Append(nothing);
     let noted = warehouse.tables.commit(&table, operation, summary).await.unwrap();
     assert_eq!(noted.summary()["headwater.note"], "x");
     assert_eq!(warehouse.rows(&noted).await, json!([]));
@@ -63,7 +63,7 @@ async fn an_overwrite_replaces_all_rows_and_keeps_earlier_snapshots() {
     let table = warehouse.create(&COLUMNS, &[]).await;
     let old = warehouse.append(&table, json!([{"id": 1}, {"id": 2}])).await;
     let staged = warehouse.write(&old, json!([{"id": 9}])).await.unwrap();
-    let new = warehouse.commit(&old, Operation::Overwrite(staged)).await;
+    let new = warehouse.commit(&old, TableOperation::Overwrite(staged)).await;
     assert_eq!(warehouse.rows(&new).await, json!([{"id": 9}]));
     let summary = new.summary();
     assert_eq!(summary["operation"], "overwrite");
@@ -72,7 +72,7 @@ async fn an_overwrite_replaces_all_rows_and_keeps_earlier_snapshots() {
     assert_eq!(past, json!([{"id": 1}, {"id": 2}]));
 
     let nothing = warehouse.write(&new, json!([])).await.unwrap();
-    let empty = warehouse.commit(&new, Operation::Overwrite(nothing)).await;
+    let empty = warehouse.commit(&new, TableOperation::Overwrite(nothing)).await;
     assert_eq!((empty.rows(), empty.files(), empty.bytes()), (0, 0, 0));
     assert_eq!(empty.summary()["operation"], "delete");
     let again = warehouse.append(&empty, json!([{"id": 4}])).await;
@@ -88,8 +88,8 @@ async fn rows_staged_for_an_earlier_state_can_be_appended_to_a_later_one() {
     let staged = warehouse.write(&base, json!([{"id": 1}])).await.unwrap();
     let moved = warehouse.append(&base, json!([{"id": 2}])).await;
     let added = vec![field_of("extra", "int")];
-    let moved = warehouse.commit(&moved, Operation::add_columns(added)).await;
-    let rebased = warehouse.commit(&moved, Operation::Append(staged)).await;
+    let moved = warehouse.commit(&moved, TableOperation::add_columns(added)).await;
+    let rebased = warehouse.commit(&moved, TableOperation::Append(staged)).await;
     assert_eq!(warehouse.rows(&rebased).await, json!([{"id": 2}, {"id": 1}]));
 }
 
@@ -99,7 +99,7 @@ async fn rows_staged_for_another_table_are_rejected() {
     let one = warehouse.create(&COLUMNS, &[]).await;
     let other = warehouse.create(&COLUMNS, &[]).await;
     let staged = warehouse.write(&one, json!([{"id": 1}])).await.unwrap();
-    let operation = Operation::Append(staged);
+    let operation = TableOperation::Append(staged);
     let error = warehouse.tables.commit(&other, operation, BTreeMap::new()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::CommitConflict);
 }
@@ -125,7 +125,7 @@ async fn manifests_of_many_commits_are_merged() {
     assert!(largest.unwrap() < 40_000, "a manifest holds {largest:?} bytes");
 
     let staged = warehouse.write(&table, json!([{"id": 100}])).await.unwrap();
-    let replaced = warehouse.commit(&table, Operation::Overwrite(staged)).await;
+    let replaced = warehouse.commit(&table, TableOperation::Overwrite(staged)).await;
     assert_eq!(warehouse.rows(&replaced).await, json!([{"id": 100}]));
     assert_eq!(replaced.summary()["deleted-data-files"], "70");
 }
@@ -177,7 +177,7 @@ async fn an_unreferenced_state_can_be_deleted() {
     let before = warehouse.append(&table, json!([{"id": 1}])).await;
     let files = warehouse.files(&before, "");
     let staged = warehouse.write(&before, json!([{"id": 2}])).await.unwrap();
-    let made = warehouse.commit(&before, Operation::Overwrite(staged.clone())).await;
+    let made = warehouse.commit(&before, TableOperation::Overwrite(staged.clone())).await;
     warehouse.tables.discard_state(&before, Some(&before)).await.unwrap();
     warehouse.tables.discard_state(&made, Some(&before)).await.unwrap();
     warehouse.tables.discard(staged).await.unwrap();
@@ -194,7 +194,7 @@ async fn properties_can_be_set() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&COLUMNS, &[]).await;
     let set = BTreeMap::from([("owner".to_owned(), "ann".to_owned())]);
-    let table = warehouse.commit(&table, Operation::SetProperties(set)).await;
+    let table = warehouse.commit(&table, TableOperation::SetProperties(set)).await;
     assert_eq!(table.properties()["owner"], "ann");
     let table = warehouse.append(&table, json!([{"id": 1}])).await;
     assert_eq!(table.properties()["owner"], "ann");
@@ -219,7 +219,7 @@ async fn a_clock_set_back_does_not_block_commits() {
     let table = warehouse.create(&COLUMNS, &[]).await;
     let table = warehouse.append(&table, json!([{"id": 1}])).await;
     let added = vec![field_of("extra", "int")];
-    let table = warehouse.commit(&table, Operation::add_columns(added)).await;
+    let table = warehouse.commit(&table, TableOperation::add_columns(added)).await;
     // The clock of another machine is seventy-four years slow.
     let other = warehouse.reopened();
     let table = other.load(table.metadata_location()).await.unwrap();
@@ -227,10 +227,10 @@ async fn a_clock_set_back_does_not_block_commits() {
     let replacement = other.replacement(&table, &schema, &[], None).unwrap();
     let batch = json_batch(&replacement.schema(), &json!([{"id": "x"}]));
     let staged = other.write(&replacement, stream_of(batch)).await.unwrap();
-    let operation = Operation::Replace { schema, partition: Vec::new(), after: None, staged };
+    let operation = TableOperation::Replace { schema, partition: Vec::new(), after: None, staged };
     let table = other.commit(&table, operation, BTreeMap::new()).await.unwrap();
     let set = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
-    let operation = Operation::SetProperties(set);
+    let operation = TableOperation::SetProperties(set);
     let table = other.commit(&table, operation, BTreeMap::new()).await.unwrap();
     assert_eq!(table.updated(), Some(future));
     assert_eq!(rows_at(&other, &table, None).await, json!([{"id": "x"}]));

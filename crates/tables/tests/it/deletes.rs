@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use headwater_model::{ErrorCode, ErrorDetails};
-use headwater_tables::{DataFile, Operation, Positions, RowRewrite, StagedFiles, Table};
+use headwater_tables::{DataFile, Positions, RowRewrite, StagedFiles, Table, TableOperation};
 use iceberg::spec::FormatVersion::{V2, V3};
 use serde_json::{Value, json};
 
@@ -113,7 +113,7 @@ async fn a_deletion_vector_replaces_position_deletes() {
     // The vector that Headwater writes includes the positions of the other engine's vector. The
     // position deletes, which no longer apply to the first file, still apply to the second file.
     let rewrite = delete(&warehouse, &table, &[4]).await;
-    let table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
+    let table = warehouse.commit(&table, TableOperation::Rewrite(rewrite)).await;
     assert_eq!(remaining(&warehouse, &table).await, [1, 5, 7, 9]);
 }
 
@@ -125,7 +125,7 @@ async fn equality_deletes_match_columns_by_id() {
     let added = vec![crate::fixture::field_of("c", "long")];
     let keys = Foreign::equality(&table, &["b"], &json!([{"b": 1}]));
     let table =
-        warehouse.commit(&table, Operation::AddColumns { columns: added, after: None }).await;
+        warehouse.commit(&table, TableOperation::AddColumns { columns: added, after: None }).await;
     let later = Foreign::equality(&table, &["c", "a"], &json!([{"a": 2}, {"a": 3, "c": 1}]));
     let table = commit(&warehouse, &table, vec![keys, later], V2).await;
     assert_eq!(remaining(&warehouse, &table).await, [0, 3]);
@@ -137,7 +137,7 @@ async fn equality_deletes_use_the_name_mapping_for_files_without_ids() {
     let table = warehouse.create(&[("a", "long"), ("b", "long")], &[]).await;
     let names = json!([{"field-id": 1, "names": ["old"]}, {"field-id": 2, "names": ["b"]}]);
     let names = [("schema.name-mapping.default".to_owned(), names.to_string())];
-    let table = warehouse.commit(&table, Operation::SetProperties(names.into())).await;
+    let table = warehouse.commit(&table, TableOperation::SetProperties(names.into())).await;
     let data = Foreign::data(&table, &[("old", &[1, 2, 3]), ("b", &[10, 20, 30])]);
     let table = commit(&warehouse, &table, vec![data], V2).await;
     assert_eq!(remaining(&warehouse, &table).await, [1, 2, 3]);
@@ -204,14 +204,17 @@ async fn restored_rows_conflict_like_added_rows() {
         };
         let thin = commit(&warehouse, &whole, vec![gone], version).await;
         let change = strict_change(&warehouse, &thin).await;
-        let undone =
-            warehouse.tables.commit(&whole, Operation::Rewrite(change.clone()), BTreeMap::new());
+        let undone = warehouse.tables.commit(
+            &whole,
+            TableOperation::Rewrite(change.clone()),
+            BTreeMap::new(),
+        );
         let error = undone.await.expect_err("rows came back");
         assert_eq!(error.code(), ErrorCode::CommitConflict);
         // If another commit deletes further rows, there is no conflict.
         let more = delete(&warehouse, &thin, &[4]).await;
-        let thinner = warehouse.commit(&thin, Operation::Rewrite(more)).await;
-        let both = warehouse.commit(&thinner, Operation::Rewrite(change)).await;
+        let thinner = warehouse.commit(&thin, TableOperation::Rewrite(more)).await;
+        let both = warehouse.commit(&thinner, TableOperation::Rewrite(change)).await;
         assert_eq!(remaining(&warehouse, &both).await, [0, 3, 5, 77]);
     }
 }
@@ -224,14 +227,14 @@ async fn a_data_file_has_one_delete_file_which_is_removed_with_it() {
     let table = warehouse.append(&table, rows_of(6..8)).await;
     let first = delete(&warehouse, &table, &[1, 2]).await;
     let overtaken = delete(&warehouse, &table, &[5]).await;
-    let table = warehouse.commit(&table, Operation::Rewrite(first)).await;
+    let table = warehouse.commit(&table, TableOperation::Rewrite(first)).await;
     assert_eq!((remaining(&warehouse, &table).await, table.rows()), (vec![0, 3, 4, 5, 6, 7], 6));
     assert_eq!(table.summary()["operation"], "delete");
     let conflict =
-        warehouse.tables.commit(&table, Operation::Rewrite(overtaken), BTreeMap::new()).await;
+        warehouse.tables.commit(&table, TableOperation::Rewrite(overtaken), BTreeMap::new()).await;
     assert_eq!(conflict.unwrap_err().code(), ErrorCode::CommitConflict);
     let second = delete(&warehouse, &table, &[4]).await;
-    let table = warehouse.commit(&table, Operation::Rewrite(second)).await;
+    let table = warehouse.commit(&table, TableOperation::Rewrite(second)).await;
     assert_eq!((remaining(&warehouse, &table).await, table.rows()), (vec![0, 3, 5, 6, 7], 5));
     let summary = table.summary();
     assert_eq!((&*summary["total-delete-files"], &*summary["total-position-deletes"]), ("1", "3"));
@@ -242,7 +245,7 @@ async fn a_data_file_has_one_delete_file_which_is_removed_with_it() {
     let rest = warehouse.tables.rewrites().read_live(&table, vec![(removed[0].clone(), gone)]);
     let staged = warehouse.tables.write(&table, rest).await.unwrap();
     let rewrite = RowRewrite { seen, removed, staged, unseen: None };
-    let table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
+    let table = warehouse.commit(&table, TableOperation::Rewrite(rewrite)).await;
     assert_eq!((remaining(&warehouse, &table).await, table.rows()), (vec![6, 7, 3, 5], 4));
     assert_eq!(table.summary()["total-delete-files"], "0");
     assert!(!table.has_deletes());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{ErrorCode, ErrorDetails, Table as Described};
-use headwater_tables::{Operation, Table};
+use headwater_tables::{Table, TableOperation};
 use serde_json::json;
 
 use crate::fixture::{
@@ -25,7 +25,7 @@ async fn new_columns_are_null_in_old_rows() {
     let table = warehouse.create(&[("a", "int"), ("s", "struct<x: int>")], &[]).await;
     let old = warehouse.append(&table, json!([{"a": 1, "s": {"x": 1}}])).await;
     let added = vec![field_of("b", "string"), field_of("c", "list<int>")];
-    let table = warehouse.commit(&old, Operation::add_columns(added)).await;
+    let table = warehouse.commit(&old, TableOperation::add_columns(added)).await;
     assert_eq!(ids(&table), [id("a", 1), id("s", 2), id("b", 4), id("c", 5)]);
     assert_eq!(table.snapshot_id(), old.snapshot_id(), "no row changed");
     let table = warehouse.append(&table, json!([{"a": 2, "b": "x", "c": [1]}])).await;
@@ -43,7 +43,7 @@ async fn invalid_new_columns_are_rejected() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "int"), ("at", "date")], &["day(at)"]).await;
     let check = async |name: &str, text: &str, message: &str, code: ErrorCode| {
-        let operation = Operation::add_columns(vec![field_of(name, text)]);
+        let operation = TableOperation::add_columns(vec![field_of(name, text)]);
         let error = warehouse.tables.commit(&table, operation, BTreeMap::new()).await.unwrap_err();
         assert_eq!((error.to_string().as_str(), error.code()), (message, code));
     };
@@ -69,7 +69,7 @@ async fn a_replacement_changes_columns_partitions_and_rows() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "int"), ("b", "int"), ("c", "string")], &["c"]).await;
     let set = BTreeMap::from([("owner".to_owned(), "ann".to_owned())]);
-    let table = warehouse.commit(&table, Operation::SetProperties(set)).await;
+    let table = warehouse.commit(&table, TableOperation::SetProperties(set)).await;
     let old = warehouse.append(&table, json!([{"a": 1, "b": 2, "c": "x"}])).await;
 
     let schema = schema_of(&[("b", "string"), ("a", "int"), ("d", "date")]);
@@ -79,7 +79,7 @@ async fn a_replacement_changes_columns_partitions_and_rows() {
     let batch = json_batch(&future.schema(), &rows);
     let staged = warehouse.tables.write(&future, stream_of(batch)).await.unwrap();
     let operation =
-        Operation::Replace { schema, partition: partition.clone(), after: None, staged };
+        TableOperation::Replace { schema, partition: partition.clone(), after: None, staged };
     let new = warehouse.commit(&old, operation).await;
 
     assert_eq!(ids(&new), [id("b", 4), id("a", 1), id("d", 5)], "`a` is the same column still");
@@ -99,7 +99,8 @@ async fn a_replacement_changes_columns_partitions_and_rows() {
     let future = warehouse.tables.replacement(&next, &back, &[], None).unwrap();
     let batch = json_batch(&future.schema(), &json!([{"c": "z"}]));
     let staged = warehouse.tables.write(&future, stream_of(batch)).await.unwrap();
-    let operation = Operation::Replace { schema: back, partition: Vec::new(), after: None, staged };
+    let operation =
+        TableOperation::Replace { schema: back, partition: Vec::new(), after: None, staged };
     let back = warehouse.commit(&next, operation).await;
     let reopened = warehouse.reopened();
     let back = reopened.load(back.metadata_location()).await.unwrap();
@@ -115,9 +116,9 @@ async fn rows_written_before_a_replacement_conflict_with_it() {
     let future = warehouse.tables.replacement(&old, &schema, &[], None).unwrap();
     let batch = json_batch(&future.schema(), &json!([{"a": "x"}]));
     let staged = warehouse.tables.write(&future, stream_of(batch)).await.unwrap();
-    let operation = Operation::Replace { schema, partition: Vec::new(), after: None, staged };
+    let operation = TableOperation::Replace { schema, partition: Vec::new(), after: None, staged };
     let new = warehouse.commit(&old, operation).await;
-    let operation = Operation::Append(late);
+    let operation = TableOperation::Append(late);
     let error = warehouse.tables.commit(&new, operation, BTreeMap::new()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::CommitConflict);
     assert_eq!(error.to_string(), "the table's schema changed while its new rows were written");

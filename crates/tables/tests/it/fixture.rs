@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{FixedClock, PartitionField, TableName};
 use headwater_table_rest::{RestTables, TableCommit};
 use headwater_tables::{
-    BatchStream, CreateTable, Operation, Result, StagedFiles, Table, Tables, TablesOptions,
+    BatchStream, CreateTable, Result, StagedFiles, Table, TableOperation, Tables, TablesOptions,
     parse_type,
 };
 use object_store::local::LocalFileSystem;
@@ -59,10 +59,10 @@ impl Warehouse {
 
     pub async fn append(&self, table: &Table, rows: Value) -> Table {
         let staged = self.write(table, rows).await.unwrap();
-        self.commit(table, Operation::Append(staged)).await
+        self.commit(table, TableOperation::Append(staged)).await
     }
 
-    pub async fn commit(&self, table: &Table, operation: Operation) -> Table {
+    pub async fn commit(&self, table: &Table, operation: TableOperation) -> Table {
         self.tables.commit(table, operation, BTreeMap::new()).await.unwrap()
     }
 
@@ -157,6 +157,6 @@ pub fn to_json(batches: &[RecordBatch]) -> Value {
 
 /// Returns the operation that overwrites the partitions of the new rows, for a table with only one
 /// partition spec.
-pub fn overwrite_partitions(staged: StagedFiles) -> Operation {
-    Operation::OverwritePartitions { staged, retained: None }
+pub fn overwrite_partitions(staged: StagedFiles) -> TableOperation {
+    TableOperation::OverwritePartitions { staged, retained: None }
 }

@@ -9,7 +9,7 @@ use arrow::array::{
 };
 use headwater_model::ErrorCode;
 use headwater_model::ErrorDetails;
-use headwater_tables::{Operation, Table};
+use headwater_tables::{Table, TableOperation};
 use iceberg::spec::{FormatVersion, Literal};
 use serde_json::{Value, json};
 
@@ -167,7 +167,7 @@ async fn a_column_may_have_the_name_of_a_derived_partition() {
     let plan = warehouse.tables.plan(&table, None).await.unwrap();
     assert_eq!(plan.files()[0].partition, "at_day_2=2020-01-01/at_day=x");
     let set = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
-    let table = warehouse.commit(&table, Operation::SetProperties(set)).await;
+    let table = warehouse.commit(&table, TableOperation::SetProperties(set)).await;
     assert_eq!(table.partition(), partition_of(&["day(at)", "at_day"]));
 }
 
@@ -221,7 +221,7 @@ async fn partitions_are_equal_across_type_promotion() {
     table = foreign::commit(&warehouse, &table, vec![deletes], FormatVersion::V2).await;
     assert_eq!(values(&warehouse, &table).await, [0, 2, 3, 4, 5, 6, 7, 8, 9]);
     let rewrite = crate::deletes::delete(&warehouse, &table, &[0]).await;
-    table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
+    table = warehouse.commit(&table, TableOperation::Rewrite(rewrite)).await;
     assert_eq!(values(&warehouse, &table).await, [2, 3, 4, 5, 6, 7, 8, 9]);
     let staged = warehouse.write(&table, json!([{"p": 1, "v": 11}])).await.unwrap();
     table = warehouse.commit(&table, overwrite_partitions(staged)).await;
@@ -231,7 +231,7 @@ async fn partitions_are_equal_across_type_promotion() {
         table = warehouse.append(&table, json!([{"p": v % 2, "v": v}])).await;
     }
     assert_eq!(values(&warehouse, &table).await.len(), 25);
-    table = warehouse.commit(&table, Operation::ArrangeManifests).await;
+    table = warehouse.commit(&table, TableOperation::ArrangeManifests).await;
     assert_eq!(values(&warehouse, &table).await.len(), 25);
     assert_eq!(candidates(&warehouse, &table, 1).await, 11);
 }
@@ -274,7 +274,7 @@ async fn every_partition_value_has_a_name() {
             let batch = RecordBatch::try_new(table.schema(), vec![column.unwrap()]).unwrap();
             let rows = batch.num_rows();
             let staged = warehouse.tables.write(&table, stream_of(batch)).await.unwrap();
-            let table = warehouse.commit(&table, Operation::Append(staged)).await;
+            let table = warehouse.commit(&table, TableOperation::Append(staged)).await;
             let reopened = warehouse.reopened();
             let table = reopened.load(table.metadata_location()).await.unwrap();
             let plan = reopened.plan(&table, None).await.unwrap();

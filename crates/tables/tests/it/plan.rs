@@ -6,7 +6,7 @@ use arrow::array::{
     Array, ArrayRef, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch,
     StringArray, TimestampMicrosecondArray, UInt64Array,
 };
-use headwater_tables::{Operation, ScanPlan, Table};
+use headwater_tables::{ScanPlan, Table, TableOperation};
 use iceberg::spec::FormatVersion;
 use serde_json::json;
 
@@ -93,7 +93,7 @@ async fn a_column_with_nans_has_no_bounds_to_prune_by() {
         let column = Arc::new(Float64Array::from(values));
         let batch = RecordBatch::try_new(table.schema(), vec![column]).unwrap();
         let staged = warehouse.tables.write(&table, stream_of(batch)).await.unwrap();
-        table = warehouse.commit(&table, Operation::Append(staged)).await;
+        table = warehouse.commit(&table, TableOperation::Append(staged)).await;
     }
     let plan = plan_of(&warehouse, &table).await;
     same(plan.min("x"), Float64Array::from(vec![Some(1.0), None, None]));
@@ -106,7 +106,7 @@ async fn a_column_added_later_is_unknown_in_older_files() {
     let table = warehouse.create(&[("a", "int")], &[]).await;
     let table = warehouse.append(&table, json!([{"a": 1}])).await;
     let added = vec![crate::fixture::field_of("b", "long")];
-    let table = warehouse.commit(&table, Operation::add_columns(added)).await;
+    let table = warehouse.commit(&table, TableOperation::add_columns(added)).await;
     let table = warehouse.append(&table, json!([{"a": 2, "b": 8}])).await;
     let plan = plan_of(&warehouse, &table).await;
     same(plan.min("b"), Int64Array::from(vec![None, Some(8)]));

@@ -8,22 +8,22 @@ use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use futures::TryStreamExt;
 use headwater_table_merge::{MergeInputs, RowBudget, TableMergeResult};
-use headwater_tables::{Alteration, FIELD_ID, Operation, RowIds, Table};
+use headwater_tables::{Alteration, FIELD_ID, RowIds, Table, TableOperation};
 use iceberg::spec::FormatVersion;
 use serde_json::json;
 
 use crate::fixture::{Warehouse, field_of, json_batch};
 use crate::foreign::{self, Foreign};
 
-fn upgrade() -> Operation {
+fn upgrade() -> TableOperation {
     let version = BTreeMap::from([("format-version".to_owned(), Some("3".to_owned()))]);
     let alterations = vec![Alteration::SetProperties(version)];
-    Operation::Alter { alterations, after: None }
+    TableOperation::Alter { alterations, after: None }
 }
 
 /// Returns the operation that adds a column with the field id `after` + 1.
-fn add(column: &str, after: i32) -> Operation {
-    Operation::AddColumns { columns: vec![field_of(column, "string")], after: Some(after) }
+fn add(column: &str, after: i32) -> TableOperation {
+    TableOperation::AddColumns { columns: vec![field_of(column, "string")], after: Some(after) }
 }
 
 async fn merge(warehouse: &Warehouse, base: &Table, ours: &Table, theirs: &Table) -> Table {

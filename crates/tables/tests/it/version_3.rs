@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use headwater_model::{ErrorCode, ErrorDetails};
 use headwater_table_merge::{Cause, MergeInputs, RowBudget, TableMergeResult, merge};
 use headwater_table_rest::{NewTable, RestTables, TableCommit};
-use headwater_tables::{Alteration, DataFile, Operation, RowIds, Table, Tables};
+use headwater_tables::{Alteration, DataFile, RowIds, Table, TableOperation, Tables};
 use serde_json::{Value, json};
 
 use crate::fixture::{Warehouse, field_of};
@@ -54,10 +54,10 @@ fn rows(ids: impl IntoIterator<Item = i64>) -> Value {
     Value::Array(ids.into_iter().map(|id| json!({"id": id, "p": id % 2})).collect())
 }
 
-fn upgrade() -> Operation {
+fn upgrade() -> TableOperation {
     let version = BTreeMap::from([("format-version".to_owned(), Some("3".to_owned()))]);
     let alterations = vec![Alteration::SetProperties(version)];
-    Operation::Alter { alterations, after: None }
+    TableOperation::Alter { alterations, after: None }
 }
 
 async fn new(warehouse: &Warehouse) -> Table {
@@ -67,7 +67,7 @@ async fn new(warehouse: &Warehouse) -> Table {
 
 async fn delete(warehouse: &Warehouse, table: &Table, rows: &[u64]) -> Table {
     let rewrite = crate::deletes::delete(warehouse, table, rows).await;
-    warehouse.commit(table, Operation::Rewrite(rewrite)).await
+    warehouse.commit(table, TableOperation::Rewrite(rewrite)).await
 }
 
 /// Compacts all files of a table into one.
@@ -75,7 +75,7 @@ async fn compact(warehouse: &Warehouse, table: &Table) -> Table {
     let removed = files(&warehouse.tables, table).await;
     let rows = warehouse.tables.rewrites().read(table, &removed).unwrap();
     let staged = warehouse.tables.write(table, rows).await.unwrap();
-    warehouse.commit(table, Operation::Compact { removed, staged }).await
+    warehouse.commit(table, TableOperation::Compact { removed, staged }).await
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn files_staged_before_an_upgrade_conflict() {
     let table = warehouse.append(&table, rows(0..4)).await;
     let rewrite = crate::deletes::delete(&warehouse, &table, &[0]).await;
     let table = warehouse.commit(&table, upgrade()).await;
-    let rewrite = Operation::Rewrite(rewrite);
+    let rewrite = TableOperation::Rewrite(rewrite);
     let refused = warehouse.tables.commit(&table, rewrite, BTreeMap::new()).await;
     assert_eq!(refused.unwrap_err().code(), ErrorCode::CommitConflict);
     let table = delete(&warehouse, &table, &[0]).await;
@@ -175,7 +175,7 @@ async fn a_merge_with_an_invalid_result_is_a_conflict() {
     let warehouse = Warehouse::new();
     let base = warehouse.create(&[("id", "long")], &[]).await;
     let ours = warehouse.commit(&base, upgrade()).await;
-    let add = Operation::add_columns(vec![field_of("_row_id", "long")]);
+    let add = TableOperation::add_columns(vec![field_of("_row_id", "long")]);
     let theirs = warehouse.commit(&base, add).await;
     let tables = &warehouse.tables;
     let mut budget = RowBudget::new(tables, 0);
@@ -272,14 +272,14 @@ async fn an_identifier_field_is_required_and_can_be_widened() {
     let table =
         RestTables::new(&warehouse.tables).create_new(&"t".parse().unwrap(), new).await.unwrap();
     let alterations = vec![Alteration::AllowNulls(vec!["id".to_owned()])];
-    let alter = Operation::Alter { alterations, after: None };
+    let alter = TableOperation::Alter { alterations, after: None };
     let refused = warehouse.tables.commit(&table, alter, BTreeMap::new()).await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::InvalidArgument);
     assert!(refused.to_string().contains("it identifies rows"), "{refused}");
     let wide = Field::new("id", DataType::Int64, false);
     let alterations =
         vec![Alteration::WidenColumn { column: vec!["id".to_owned()], data_type: wide }];
-    let alter = Operation::Alter { alterations, after: None };
+    let alter = TableOperation::Alter { alterations, after: None };
     let table = warehouse.commit(&table, alter).await;
     assert_eq!(table.schema().field(0).data_type(), &DataType::Int64);
 }

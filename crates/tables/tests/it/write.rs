@@ -9,7 +9,9 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{ErrorCode, ErrorDetails, Problem};
-use headwater_tables::{Operation, Tables, TablesOptions, check_types, check_values, parse_type};
+use headwater_tables::{
+    TableOperation, Tables, TablesOptions, check_types, check_values, parse_type,
+};
 use object_store::memory::InMemory;
 use serde_json::json;
 
@@ -78,7 +80,7 @@ async fn columns_match_by_name_and_missing_ones_are_null() {
     let numbers = Arc::new(Int64Array::from(vec![1]));
     let batch = RecordBatch::try_new(Arc::new(schema), vec![text, numbers]).unwrap();
     let staged = warehouse.tables.write(&table, stream_of(batch)).await.unwrap();
-    let table = warehouse.commit(&table, Operation::Append(staged)).await;
+    let table = warehouse.commit(&table, TableOperation::Append(staged)).await;
     assert_eq!(warehouse.rows(&table).await, json!([{"a": 1, "b": "x"}]));
 }
 
@@ -156,7 +158,7 @@ async fn a_large_write_creates_several_files_in_row_order() {
     });
     let staged = warehouse.tables.write(&table, stream::iter(batches).boxed()).await.unwrap();
     assert!(staged.files() > 2, "{} files", staged.files());
-    let table = warehouse.commit(&table, Operation::Append(staged)).await;
+    let table = warehouse.commit(&table, TableOperation::Append(staged)).await;
     assert_eq!(table.rows(), 100_000);
     let plan = warehouse.tables.plan(&table, None).await.unwrap();
     assert!(plan.files().iter().all(|file| file.bytes < 400_000));
@@ -201,7 +203,7 @@ async fn tables_work_on_any_object_store() {
     let table = tables.create(request(&[("id", "long")], &[])).await.unwrap();
     let batch = json_batch(&table.schema(), &json!([{"id": 5}]));
     let staged = tables.write(&table, stream_of(batch)).await.unwrap();
-    let operation = Operation::Append(staged);
+    let operation = TableOperation::Append(staged);
     let table = tables.commit(&table, operation, BTreeMap::new()).await.unwrap();
     assert_eq!(rows_at(&tables, &table, None).await, json!([{"id": 5}]));
 }

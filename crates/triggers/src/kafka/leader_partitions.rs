@@ -11,7 +11,7 @@ use headwater_kafka_client::{
     problem_at,
 };
 use headwater_model::{KafkaStart, Problem};
-use headwater_sandbox::ServerName;
+use headwater_sandbox::ServerAddress;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::receiver::{MEMORY_KIB, ReadRound};
@@ -29,7 +29,7 @@ const THROTTLE_MAX: Duration = Duration::from_secs(30);
 pub(super) struct LeaderPartitions<'a> {
     pub round: &'a ReadRound<'a>,
     pub participant: RoundParticipant<'a>,
-    pub server: ServerName,
+    pub server: ServerAddress,
     pub partitions: Vec<i32>,
 }
 

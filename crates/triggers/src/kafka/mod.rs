@@ -10,4 +10,4 @@ mod leader_partitions;
 mod receiver;
 mod source;
 
-pub(crate) use source::{KafkaEvents, KafkaSource, POSITIONS};
+pub(crate) use source::{KafkaSource, POSITIONS, WatchedTopic};

@@ -18,7 +18,7 @@ use headwater_kafka_client::{
     REQUEST_MAX, ReceivedItem, RoundDeadline, UNKNOWN_TOPIC, error_text, problem_at, server_name,
 };
 use headwater_model::{KafkaStart, Problem};
-use headwater_sandbox::{ConnectionPolicy, ServerName};
+use headwater_sandbox::{ConnectionPolicy, ServerAddress};
 use headwater_secrets::SecretStore;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use super::leader_partitions::LeaderPartitions;
 use crate::back_off::BackOff;
-use crate::message_inbox::{Receiver, Sender};
+use crate::message_inbox::{InboxSender, MessageReceiver};
 use crate::postgres_server::secret;
 
 /// Maximum memory of records that wait to be recorded, in KiB.
@@ -45,7 +45,7 @@ pub(super) struct KafkaReceiver {
     pub position: Mutex<Position>,
     pub memory: Arc<Semaphore>,
     /// The cluster's servers, from the latest metadata.
-    pub servers: Vec<ServerName>,
+    pub servers: Vec<ServerAddress>,
     pub back_off: Mutex<BackOff>,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct KafkaReceiver {
 pub(super) struct ReadRound<'a> {
     pub receiver: &'a KafkaReceiver,
     pub client: &'a ClusterClient,
-    pub sender: &'a Sender<ReceivedItem>,
+    pub sender: &'a InboxSender<ReceivedItem>,
     end: RoundDeadline,
     /// The number of servers whose tasks have not begun to read yet.
     starting: AtomicUsize,
@@ -87,10 +87,10 @@ impl ReadRound<'_> {
 }
 
 #[async_trait]
-impl Receiver for KafkaReceiver {
+impl MessageReceiver for KafkaReceiver {
     type Message = ReceivedItem;
 
-    async fn receive(&mut self, sender: &Sender<ReceivedItem>) -> Option<Problem> {
+    async fn receive(&mut self, sender: &InboxSender<ReceivedItem>) -> Option<Problem> {
         self.follow(sender).await.err()
     }
 }
@@ -112,7 +112,7 @@ impl KafkaReceiver {
     }
 
     /// Forwards records until the source has stopped.
-    async fn follow(&mut self, sender: &Sender<ReceivedItem>) -> Result<(), Problem> {
+    async fn follow(&mut self, sender: &InboxSender<ReceivedItem>) -> Result<(), Problem> {
         let client = self.client().await?;
         let mut control = client.connect_any(&self.servers).await?;
         let mut connections = BTreeMap::new();

@@ -37,12 +37,12 @@ const TOPIC_BYTES_MAX: usize = 249;
 
 /// The records of a topic.
 #[derive(Debug, Clone)]
-pub(crate) struct KafkaEvents {
+pub(crate) struct WatchedTopic {
     kafka: KafkaTrigger,
     cluster: Cluster,
 }
 
-impl KafkaEvents {
+impl WatchedTopic {
     /// Parses a trigger. Error: `invalid_project`.
     pub(crate) fn new(trigger: &Trigger, kafka: &KafkaTrigger) -> Result<Self> {
         let cluster = Cluster::new(kafka)
@@ -60,7 +60,7 @@ impl KafkaEvents {
             return Err(invalid(trigger, "`window` must be at most 5 minutes", hint));
         }
         check_batch(trigger, kafka.batch)?;
-        Ok(KafkaEvents { kafka: kafka.clone(), cluster })
+        Ok(WatchedTopic { kafka: kafka.clone(), cluster })
     }
 
     /// Returns the URI of the events' source.
@@ -104,7 +104,7 @@ impl KafkaEvents {
 
 /// The event source for a topic.
 pub(crate) struct KafkaSource {
-    events: KafkaEvents,
+    events: WatchedTopic,
     inbox: Option<MessageInbox<ReceivedItem>>,
     position: Position,
     /// The time at which the first of the received records arrived.
@@ -155,7 +155,7 @@ impl EventSource for KafkaSource {
 }
 
 impl KafkaSource {
-    pub(crate) fn new(events: KafkaEvents) -> Self {
+    pub(crate) fn new(events: WatchedTopic) -> Self {
         KafkaSource { events, inbox: None, position: Position::default(), since: None }
     }
 
@@ -203,10 +203,10 @@ mod tests {
 
     use super::*;
 
-    fn events(kafka: Value) -> Result<KafkaEvents> {
+    fn events(kafka: Value) -> Result<WatchedTopic> {
         let trigger = json!({"name": "t", "function": "f", "kafka": kafka});
         let trigger: Trigger = serde_json::from_value(trigger).expect("a trigger");
-        KafkaEvents::new(&trigger, trigger.kafka.as_ref().expect("a source"))
+        WatchedTopic::new(&trigger, trigger.kafka.as_ref().expect("a source"))
     }
 
     #[test]

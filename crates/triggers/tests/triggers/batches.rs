@@ -12,7 +12,7 @@ use headwater_model::{
     FixedClock, Limits, TriggerEventStatus,
 };
 use headwater_store::Store;
-use headwater_triggers::{EventCall, NewCall, NewEvents, TriggerEventFilter, Triggers};
+use headwater_triggers::{EventBatch, EventCall, NewCall, TriggerEventFilter, Triggers};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ fn event(id: &str) -> Value {
     json!({"specversion": "1.0", "id": id, "source": "/shop", "type": "order"})
 }
 
-fn batch_of(user: Option<&str>, events: &[Value]) -> NewEvents {
+fn batch_of(user: Option<&str>, events: &[Value]) -> EventBatch {
     let body = json!(events).to_string();
     let call = EventCall {
         function: "store".into(),
@@ -33,10 +33,10 @@ fn batch_of(user: Option<&str>, events: &[Value]) -> NewEvents {
         actor: Actor::Owner,
     };
     let events = CloudEvent::parse(body.as_bytes(), CloudEventFormat::Batch).expect("events");
-    NewEvents { call, events }
+    EventBatch { call, events }
 }
 
-fn batch(ids: &[&str]) -> NewEvents {
+fn batch(ids: &[&str]) -> EventBatch {
     let events: Vec<Value> = ids.iter().map(|id| event(id)).collect();
     batch_of(None, &events)
 }

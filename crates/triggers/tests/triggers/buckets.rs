@@ -10,8 +10,8 @@ use futures::{StreamExt, stream};
 use headwater_jobs::{Jobs, JobsOptions};
 use headwater_model::{Clock, Event, FixedClock, Trigger, TriggerEventStatus};
 use headwater_objects::{
-    CompletedPart, Condition, ContentStream, CopyRequest, NewObject, NewUpload, ObjectHeaders,
-    ObjectPath, Objects, UploadTarget,
+    CompletedPart, ContentStream, CopyRequest, NewObject, NewUpload, ObjectHeaders, ObjectPath,
+    ObjectPrecondition, Objects, UploadTarget,
 };
 use headwater_store::Store;
 use headwater_triggers::{TriggerEventFilter, Triggers, TriggersOptions};
@@ -37,7 +37,7 @@ fn content(text: &str) -> ContentStream {
 }
 
 async fn put(objects: &Objects, key: &str, text: &str) -> headwater_objects::Result<()> {
-    let (headers, condition) = (ObjectHeaders::default(), Condition::Always);
+    let (headers, condition) = (ObjectHeaders::default(), ObjectPrecondition::Always);
     let new = NewObject { path: path(key), headers, condition, content: content(text) };
     objects.put(new).await.map(drop)
 }
@@ -119,7 +119,7 @@ async fn every_operation_is_one_event_and_reading_is_none() {
         from: path("a b.csv"),
         to: path("copy"),
         headers: None,
-        condition: Condition::Always,
+        condition: ObjectPrecondition::Always,
     };
     objects.copy(copy).await.expect("a copy");
     let headers = ObjectHeaders::default();
@@ -128,12 +128,12 @@ async fn every_operation_is_one_event_and_reading_is_none() {
     let target = UploadTarget { path: path("parts"), id };
     let part = objects.put_part(&target, 1, content("part")).await.expect("a part");
     let parts = [CompletedPart { number: 1, etag: part.etag }];
-    objects.complete(&target, &parts, &Condition::Always).await.expect("an object");
-    objects.complete(&target, &parts, &Condition::Always).await.expect("the same object");
+    objects.complete(&target, &parts, &ObjectPrecondition::Always).await.expect("an object");
+    objects.complete(&target, &parts, &ObjectPrecondition::Always).await.expect("the same object");
     objects.head(&path("parts")).await.expect("an object");
-    objects.delete(&path("copy"), &Condition::Always).await.expect("a deletion");
-    objects.delete(&path("copy"), &Condition::Always).await.expect("no deletion");
-    let refused = Condition::Matches("none".to_owned());
+    objects.delete(&path("copy"), &ObjectPrecondition::Always).await.expect("a deletion");
+    objects.delete(&path("copy"), &ObjectPrecondition::Always).await.expect("no deletion");
+    let refused = ObjectPrecondition::Matches("none".to_owned());
     objects.delete(&path("parts"), &refused).await.expect_err("a refusal");
 
     let events = process.events().await;
@@ -166,7 +166,7 @@ async fn a_trigger_selects_by_bucket_prefix_suffix_and_event() {
     for key in ["in/a.csv", "in/a.txt", "out/a.csv", "in/.csv"] {
         put(objects, key, "x").await.expect("a put");
     }
-    objects.delete(&path("in/a.csv"), &Condition::Always).await.expect("a deletion");
+    objects.delete(&path("in/a.csv"), &ObjectPrecondition::Always).await.expect("a deletion");
     let events = process.events().await;
     assert_eq!(named(&events), ["ObjectCreated:Put in/a.csv", "ObjectCreated:Put in/.csv"]);
 }
@@ -212,7 +212,7 @@ async fn a_trigger_does_not_fire_for_objects_that_it_caused() {
     let all = json!({"name": "landing"});
     let second = Trigger { name: "second".to_owned(), ..trigger(&all) };
     let process = Process::new(folder.path(), vec![trigger(&all), second]).await;
-    let (headers, condition) = (ObjectHeaders::default(), Condition::Always);
+    let (headers, condition) = (ObjectHeaders::default(), ObjectPrecondition::Always);
     let new = NewObject { path: path("out/a.csv"), headers, condition, content: content("x") };
     let caused_by = ["landing".to_owned()];
     process.objects.put_caused(new, &caused_by).await.expect("a put");
@@ -248,7 +248,7 @@ async fn live(store: &Arc<dyn Store>, outside: &Outside, folder: &Path) -> Resul
         let put = put(&process.objects, &key, "x").await;
         put.map_err(|error| error.to_string())?;
         if number % 3 == 2 {
-            let deleted = process.objects.delete(&path(&key), &Condition::Always).await;
+            let deleted = process.objects.delete(&path(&key), &ObjectPrecondition::Always).await;
             deleted.map_err(|error| error.to_string())?;
         }
         if number % 2 == 1 {

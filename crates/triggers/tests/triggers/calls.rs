@@ -11,7 +11,7 @@ use headwater_model::{
     Actor, DailyBudget, ErrorCode, ErrorDetails, Event, EventData, FixedClock, JobKind, Limits,
     Problem, Trigger, TriggerEvent, TriggerEventStatus, Usage,
 };
-use headwater_store::{Append, Batch, SqliteStore, Store};
+use headwater_store::{Append, SqliteStore, Store, WriteBatch};
 use headwater_triggers::{
     CallDestination, CallPolicy, NewCall, TriggerEventFilter, Triggers, with_retryable,
 };
@@ -107,7 +107,7 @@ async fn a_stored_call_is_delivered_although_its_client_left() {
         let has_ended = is_ended(number, stage.triggers.accept(call(number as u64))).await;
         // The store applies batches in order, so it has applied the earlier batches after this one.
         let entries = vec![Append::put("other", "key", "value".into())];
-        stage.store.apply(Batch { entries, ..Batch::default() }).await.expect("applied");
+        stage.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await.expect("applied");
         until("all stored calls are delivered", async || {
             stage.tick().await;
             stage.statuses().await.iter().all(|status| *status == TriggerEventStatus::Done)

@@ -16,7 +16,7 @@ use headwater_model::{
     Actor, ArrivedFile, Clock, ErrorCode, Event, EventData, JobKind, JobStatus, Problem,
     SystemClock, Trigger, TriggerEventStatus,
 };
-use headwater_store::{Append, Batch, KeyRange, SqliteStore, Store, UniqueKey};
+use headwater_store::{Append, KeyRange, SqliteStore, Store, UniqueKey, WriteBatch};
 use headwater_triggers::{
     TargetExecutor, TriggerEventFilter, Triggers, TriggersOptions, mark_divisible,
 };
@@ -61,10 +61,10 @@ impl TargetExecutor for Commits {
             key: format!("{name} {}", event.id),
             value: Some(Bytes::from_static(b"1")),
         };
-        let batch = Batch {
+        let batch = WriteBatch {
             entries: names(event).into_iter().map(entry).collect(),
             unique: vec![UniqueKey { scope: "event".into(), key: event.id.clone() }],
-            ..Batch::default()
+            ..WriteBatch::default()
         };
         match self.0.apply(batch).await {
             Ok(_) => Ok(Value::Null),

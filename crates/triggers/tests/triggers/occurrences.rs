@@ -10,7 +10,7 @@ use headwater_model::{
     BranchMerge, Clock, ErrorCode, EventData, FixedClock, JOB_END_JOURNAL, JobKind, MERGE_JOURNAL,
     PROPERTY_EVENT, Problem, Trigger, TriggerEvent, TriggerEventStatus,
 };
-use headwater_store::{Append, Batch, OccurrenceJournal, Store};
+use headwater_store::{Append, OccurrenceJournal, Store, WriteBatch};
 use headwater_triggers::{TriggerEventFilter, Triggers};
 use serde_json::{Value, json};
 
@@ -78,7 +78,7 @@ impl Process {
         let value = serde_json::to_vec(&merge).expect("JSON");
         let key = self.jobs.new_id().to_string();
         let entries = vec![Append::put(MERGE_JOURNAL, key, value.into())];
-        self.store.apply(Batch { entries, ..Batch::default() }).await.expect("applied");
+        self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await.expect("applied");
     }
 
     /// Delivers all events and returns the events of a trigger, oldest first.

@@ -14,7 +14,7 @@ use headwater_model::{
 };
 use headwater_store::Store;
 use headwater_triggers::{
-    CommitSource, TableCommit, TriggerEventFilter, Triggers, TriggersOptions, event_part,
+    BranchCommit, CommitSource, TriggerEventFilter, Triggers, TriggersOptions, event_part,
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -25,7 +25,7 @@ use crate::targets::{Tables, trigger};
 /// A branch that starts with one commit.
 #[derive(Default)]
 pub struct Branch {
-    commits: Mutex<Vec<TableCommit>>,
+    commits: Mutex<Vec<BranchCommit>>,
     missing: Mutex<bool>,
     made: watch::Sender<u64>,
     /// Number of requests for the changes of a commit.
@@ -46,7 +46,7 @@ impl Branch {
         let mut commits = self.commits.lock().expect("commits");
         let id = id(commits.len() + 1);
         let properties = properties.into_iter().map(|(name, value)| (name.to_owned(), value));
-        commits.push(TableCommit {
+        commits.push(BranchCommit {
             id,
             properties: properties.collect(),
             tables: tables.iter().map(|name| name.parse().expect("a name")).collect(),
@@ -86,7 +86,7 @@ impl CommitSource for Branch {
         Ok(Some(ids.skip(at + 1).take(limit).collect()))
     }
 
-    async fn change(&self, from: CommitId, to: CommitId) -> Result<TableCommit, Problem> {
+    async fn change(&self, from: CommitId, to: CommitId) -> Result<BranchCommit, Problem> {
         self.looks.fetch_add(1, Ordering::Relaxed);
         let commits = self.commits.lock().expect("commits");
         let at = commits.iter().position(|commit| commit.id == to).expect("a commit");
@@ -94,7 +94,7 @@ impl CommitSource for Branch {
             return Ok(commits[at].clone());
         }
         let all = commits[..=at].iter().flat_map(|commit| commit.tables.clone()).collect();
-        Ok(TableCommit { id: to, properties: [].into(), tables: all })
+        Ok(BranchCommit { id: to, properties: [].into(), tables: all })
     }
 
     fn counter(&self) -> watch::Receiver<u64> {

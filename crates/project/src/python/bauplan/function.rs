@@ -6,7 +6,7 @@ use ruff_python_ast::{Decorator, Expr, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use super::input::FunctionInputs;
-use super::schema::{Schema, Schemas, TypedSchema, annotated};
+use super::schema::{Schema, SchemaWithLineage, Schemas, annotated};
 use crate::bauplan::materialization;
 use crate::python::arguments::LiteralArguments;
 use crate::python::decorator_checks::without_parentheses;
@@ -53,7 +53,7 @@ pub(in crate::python) struct BauplanReader<'a> {
 
 /// The decorators of one function.
 #[derive(Default)]
-struct DecoratedFunction<'a> {
+struct BauplanDecorators<'a> {
     step: Option<(StepKind, LiteralArguments<'a>)>,
     python: Option<LiteralArguments<'a>>,
     resources: Option<LiteralArguments<'a>>,
@@ -126,7 +126,7 @@ impl<'a> BauplanReader<'a> {
         &self,
         function: &StmtFunctionDef,
         values: &LiteralArguments,
-        decorated: &DecoratedFunction,
+        decorated: &BauplanDecorators,
         at: &Location,
     ) -> Result<PythonFunction> {
         let asked = decorated.python.as_ref();
@@ -161,8 +161,8 @@ impl<'a> BauplanReader<'a> {
         &self,
         function: &StmtFunctionDef,
         at: &Location,
-    ) -> Result<DecoratedFunction<'a>> {
-        let mut decorated = DecoratedFunction::default();
+    ) -> Result<BauplanDecorators<'a>> {
+        let mut decorated = BauplanDecorators::default();
         for decorator in &function.decorator_list {
             let Some((member, arguments)) = self.names.resolve_decorator(decorator) else {
                 continue;
@@ -207,14 +207,18 @@ impl<'a> BauplanReader<'a> {
     }
 
     /// Returns the schema of the return type `Annotated[pyarrow.Table, Schema]`.
-    fn contract(&self, function: &StmtFunctionDef, kind: StepKind) -> Result<Option<&TypedSchema>> {
+    fn contract(
+        &self,
+        function: &StmtFunctionDef,
+        kind: StepKind,
+    ) -> Result<Option<&SchemaWithLineage>> {
         let returned = function.returns.as_deref().filter(|_| kind == StepKind::Python);
         let metadata = returned.and_then(annotated).map_or(&[][..], |(_, metadata)| metadata);
         metadata.first().map(|name| self.schema(name)).transpose()
     }
 
     /// Returns the schema that an expression names.
-    pub(super) fn schema(&self, expression: &Expr) -> Result<&TypedSchema> {
+    pub(super) fn schema(&self, expression: &Expr) -> Result<&SchemaWithLineage> {
         let name = expression.as_name_expr().map(|name| name.id.as_str());
         name.and_then(|name| self.schemas.typed(name)).ok_or_else(|| {
             let written = &self.source.text[expression.range()];

@@ -15,7 +15,7 @@ pub(crate) type Schema = Vec<DeclaredColumn>;
 
 /// A schema with the declared sources of its columns.
 #[derive(Clone)]
-pub(crate) struct TypedSchema {
+pub(crate) struct SchemaWithLineage {
     /// Identity of the class: the file that defines the class, and the name of the class.
     pub origin: String,
     /// The columns.
@@ -31,12 +31,12 @@ struct SchemaField {
     attribute: String,
     /// The columns of other schemas that `lineage` names. Empty if the class declares none, or if
     /// the schema of one of them is not known.
-    sources: Vec<SchemaColumn>,
+    sources: Vec<LineageColumn>,
 }
 
 /// A column of a schema, as in `lineage=Trips["zone"]`.
 #[derive(Clone)]
-struct SchemaColumn {
+struct LineageColumn {
     /// Name of the class in its file or, once resolved, the identity of the class.
     schema: String,
     column: String,
@@ -50,7 +50,7 @@ const FIELD: [&str; 3] = ["name", "doc", "lineage"];
 /// class in the file.
 #[derive(Default)]
 pub(crate) struct Schemas {
-    by_name: BTreeMap<String, TypedSchema>,
+    by_name: BTreeMap<String, SchemaWithLineage>,
 }
 
 impl Schemas {
@@ -109,7 +109,7 @@ impl Schemas {
     }
 
     /// Returns the schema named `name`, with the declared sources of its columns.
-    pub fn typed(&self, name: &str) -> Option<&TypedSchema> {
+    pub fn typed(&self, name: &str) -> Option<&SchemaWithLineage> {
         self.by_name.get(name)
     }
 
@@ -136,7 +136,7 @@ impl Schemas {
     /// schema.
     ///
     /// Fails if a known schema does not have the column of a source.
-    fn resolve_sources(&mut self, imported: &Schemas) -> Result<Option<SchemaColumn>> {
+    fn resolve_sources(&mut self, imported: &Schemas) -> Result<Option<LineageColumn>> {
         let known = Schemas { by_name: self.by_name.clone() };
         let mut unknown = None;
         let schemas = self.by_name.values_mut();
@@ -157,7 +157,7 @@ impl Schemas {
         Ok(unknown)
     }
 
-    fn unknown_schema(&self, source: &SchemaColumn) -> Error {
+    fn unknown_schema(&self, source: &LineageColumn) -> Error {
         let name = &source.schema;
         let message = format!("`{name}` is not a class with the base `bauplan.TableSchema`");
         let hint = suggest::hint(name, self.names(), "schemas of this file");
@@ -165,10 +165,10 @@ impl Schemas {
     }
 }
 
-impl TypedSchema {
+impl SchemaWithLineage {
     /// Resolves a source that names this schema: returns the identity of the schema and the
     /// column's name, which may differ from the name of the class attribute.
-    fn source(&self, source: &SchemaColumn) -> Result<SchemaColumn> {
+    fn source(&self, source: &LineageColumn) -> Result<LineageColumn> {
         let name = &source.column;
         let mut columns = self.columns.iter().zip(&self.fields);
         let found =
@@ -180,14 +180,14 @@ impl TypedSchema {
             return Err(Error::invalid(source.at.clone(), message, hint));
         };
         let (schema, column) = (self.origin.clone(), column.name.clone());
-        Ok(SchemaColumn { schema, column, at: source.at.clone() })
+        Ok(LineageColumn { schema, column, at: source.at.clone() })
     }
 
     /// Returns the input columns from which each column of this schema is computed. `inputs` are
     /// the identities of the schemas of a model's inputs. Leaves out columns without declared
     /// sources, and columns with a source in a schema that no input has.
     pub fn lineage(&self, inputs: &[Option<String>]) -> BTreeMap<String, Vec<InputColumn>> {
-        let of_source = |source: &SchemaColumn| {
+        let of_source = |source: &LineageColumn| {
             let mut columns: Vec<InputColumn> = Vec::new();
             for (input, origin) in inputs.iter().enumerate() {
                 if origin.as_deref() == Some(source.schema.as_str()) {
@@ -217,7 +217,7 @@ struct SchemaReader<'a> {
 }
 
 impl SchemaReader<'_> {
-    fn read(&self, class: &StmtClassDef) -> Result<TypedSchema> {
+    fn read(&self, class: &StmtClassDef) -> Result<SchemaWithLineage> {
         let (mut columns, mut fields) = (Schema::new(), Vec::new());
         for field in class.body.iter().filter_map(Stmt::as_ann_assign_stmt) {
             let Some(name) = field.target.as_name_expr() else { continue };
@@ -238,11 +238,15 @@ impl SchemaReader<'_> {
             ));
         }
         let origin = format!("{}:{}", self.source.path, class.name);
-        Ok(TypedSchema { origin, columns, fields })
+        Ok(SchemaWithLineage { origin, columns, fields })
     }
 
     /// Reads a column and its declared sources.
-    fn column(&self, name: &str, annotation: &Expr) -> Result<(DeclaredColumn, Vec<SchemaColumn>)> {
+    fn column(
+        &self,
+        name: &str,
+        annotation: &Expr,
+    ) -> Result<(DeclaredColumn, Vec<LineageColumn>)> {
         let (declared, field) = match annotated(annotation) {
             Some((declared, metadata)) => (declared, metadata),
             None => (annotation, &[][..]),
@@ -260,7 +264,7 @@ impl SchemaReader<'_> {
     }
 
     /// Reads `Trips["zone"]`, or a list of such columns. Returns no columns for other expressions.
-    fn sources(&self, written: &Expr) -> Vec<SchemaColumn> {
+    fn sources(&self, written: &Expr) -> Vec<LineageColumn> {
         let written = match written {
             Expr::List(list) => &list.elts[..],
             Expr::Tuple(tuple) => &tuple.elts[..],
@@ -271,7 +275,7 @@ impl SchemaReader<'_> {
             let schema = subscript.value.as_name_expr()?.id.as_str().to_owned();
             let column = subscript.slice.as_string_literal_expr()?.value.to_str().to_owned();
             let at = self.source.at(written.range().start().to_usize());
-            Some(SchemaColumn { schema, column, at })
+            Some(LineageColumn { schema, column, at })
         };
         written.iter().map(source).collect::<Option<Vec<_>>>().unwrap_or_default()
     }

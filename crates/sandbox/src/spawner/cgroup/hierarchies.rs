@@ -29,7 +29,7 @@ pub(super) enum HierarchyKind {
 
 /// The hierarchies in which this spawner creates groups, as reported to the server.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Cgroups {
+pub(crate) struct CgroupHierarchies {
     hierarchies: Vec<(HierarchyKind, PathBuf)>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Cgroups {
 /// that a later spawner can find and remove the folders of ended spawners.
 pub(crate) const PREFIX: &str = "headwater-";
 
-impl Cgroups {
+impl CgroupHierarchies {
     /// Detects the hierarchies of this host, creates this spawner's folders in them, and removes
     /// the folders of ended spawners.
     pub(crate) fn open() -> Self {
@@ -75,7 +75,7 @@ impl Cgroups {
         if let Some(base) = folder_of(&own, &mounts, None) {
             hierarchies.extend(unified(&base, &name, !limited));
         }
-        Cgroups { hierarchies }
+        CgroupHierarchies { hierarchies }
     }
 
     /// Returns the folders that contain this spawner's groups.
@@ -127,7 +127,7 @@ impl Cgroups {
     #[cfg(test)]
     pub(crate) fn killing(folders: Vec<PathBuf>) -> Self {
         let of = |folder| (HierarchyKind::Unified { limits: false }, folder);
-        Cgroups { hierarchies: folders.into_iter().map(of).collect() }
+        CgroupHierarchies { hierarchies: folders.into_iter().map(of).collect() }
     }
 
     /// Creates the groups of one process.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use headwater_model::RefSpec;
-use headwater_service::iceberg::{ChangeRequest, PropertyUpdate, RegisteredMetadata, TableUpdate};
+use headwater_service::iceberg::{
+    ChangeRequest, NamedTableCommit, PropertyUpdate, RegisterTableRequest,
+};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -44,14 +46,14 @@ pub const ROWS: &[Row] = &[
         })
     }),
     ("Iceberg::register_table", administers(MISSING), |c| {
-        let source = RegisteredMetadata { location: "file:///none".to_owned(), overwrite: false };
+        let source = RegisterTableRequest { location: "file:///none".to_owned(), overwrite: false };
         changed(async move {
             c.iceberg().register_table(&c.by, &change(), &name("shop.made"), source).await
         })
     }),
     ("Iceberg::commit", writes(MISSING), |c| {
         let commit = request(json!({"requirements": [], "updates": []}));
-        let updates = vec![TableUpdate { table: name("shop.items"), commit }];
+        let updates = vec![NamedTableCommit { table: name("shop.items"), commit }];
         changed(async move { c.iceberg().commit(&c.by, &change(), updates).await })
     }),
     ("Iceberg::drop_table", writes(MISSING), |c| {

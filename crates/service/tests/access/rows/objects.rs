@@ -1,14 +1,14 @@
 //! Operations on buckets and objects.
 
 use headwater_service::objects::{
-    CompletedPart, Condition, CopyRequest, ListRequest, NewObject, NewUpload, ObjectHeaders,
-    UploadTarget,
+    CompletedPart, CopyRequest, ListRequest, NewObject, NewUpload, ObjectHeaders,
+    ObjectPrecondition, UploadTarget,
 };
 
 use crate::lake::{content, shared};
 use crate::matrix::{Call, LISTS, Row, done, every, listed, reads, writes};
 
-const ALWAYS: Condition = Condition::Always;
+const ALWAYS: ObjectPrecondition = ObjectPrecondition::Always;
 
 pub const ROWS: &[Row] = &[
     ("Buckets::list", LISTS, |c| listed(async move { c.s3().buckets().list(&c.by).await })),

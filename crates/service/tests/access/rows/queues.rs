@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_service::{MappingSettings, NewMessage, QueueMappings, Queues, ReceiveOptions};
+use headwater_service::{EventSourceMappings, MappingSettings, NewMessage, Queues, ReceiveOptions};
 
 use crate::matrix::{Answers, Call, EMPTY, LISTS_USABLE, OK, Row, done, every, listed, writes};
 
@@ -81,8 +81,8 @@ fn queues(call: &Call) -> Queues {
     Queues::of(&call.service)
 }
 
-fn mappings(call: &Call) -> QueueMappings {
-    QueueMappings::of(&call.service)
+fn mappings(call: &Call) -> EventSourceMappings {
+    EventSourceMappings::of(&call.service)
 }
 
 /// Returns no attributes or tags.

@@ -15,9 +15,9 @@ use super::outer_rows::{DecorrelatedPlan, OuterRows, is_row_wise, is_single_row}
 
 /// Optimizer rule that rewrites the correlated subqueries that DataFusion's rules did not rewrite.
 #[derive(Debug)]
-pub(in crate::rules) struct DependentJoin;
+pub(in crate::rules) struct DecorrelationRule;
 
-impl OptimizerRule for DependentJoin {
+impl OptimizerRule for DecorrelationRule {
     fn name(&self) -> &'static str {
         "dependent_join"
     }

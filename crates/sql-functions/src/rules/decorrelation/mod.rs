@@ -11,4 +11,4 @@
 mod dependent_join;
 mod outer_rows;
 
-pub(super) use self::dependent_join::DependentJoin;
+pub(super) use self::dependent_join::DecorrelationRule;

@@ -13,7 +13,7 @@ const BURST: u32 = 60;
 
 /// A token bucket. It exists only in memory, so each process starts with a full burst.
 #[derive(Debug, Default)]
-pub(crate) struct RateLimit {
+pub struct RateLimit {
     /// Number of recent events, which decreases over time.
     recent: f64,
     /// Time at which `recent` was last updated.
@@ -25,7 +25,7 @@ pub(crate) struct RateLimit {
 
 impl RateLimit {
     /// Returns the pause before the next event; `None` if the next event may fire now.
-    pub(crate) fn pause(&mut self, per_minute: u32, now: Timestamp) -> Option<Duration> {
+    pub fn pause(&mut self, per_minute: u32, now: Timestamp) -> Option<Duration> {
         self.recover(per_minute, now);
         let over = self.recent + 1.0 - most(per_minute);
         // Ignore differences below the clock's resolution.
@@ -37,12 +37,12 @@ impl RateLimit {
     }
 
     /// Counts an event that fires now.
-    pub(crate) fn fired(&mut self) {
+    pub fn fired(&mut self) {
         self.recent += 1.0;
     }
 
     /// Returns a problem if events were delayed recently.
-    pub(crate) fn fault(&mut self, per_minute: u32, now: Timestamp) -> Option<Problem> {
+    pub fn fault(&mut self, per_minute: u32, now: Timestamp) -> Option<Problem> {
         self.recover(per_minute, now);
         let message = format!(
             "rate limit reached: at most {per_minute} events per minute; further changes are \

@@ -15,14 +15,14 @@ use super::partition_and_sort_order::{AlteredColumns, PartitionAndSortOrder};
 use crate::column_defaults::{default, has_write_default};
 use crate::type_promotion::promote_defaults;
 use crate::types::join;
-use crate::types::schema::FieldIds;
+use crate::types::schema::FieldIdAllocator;
 use crate::{Error, Result, normalise_schema};
 
 /// The columns of a table while alterations are applied to them.
-pub(super) struct Columns<'a> {
+pub(super) struct ColumnEditor<'a> {
     pub(super) metadata: &'a TableMetadata,
     pub(super) fields: Vec<NestedFieldRef>,
-    pub(super) ids: FieldIds,
+    pub(super) ids: FieldIdAllocator,
     /// The columns that were added so far. Their ids are checked at the end.
     pub(super) added: Vec<NestedFieldRef>,
     pub(super) layout: PartitionAndSortOrder,
@@ -31,7 +31,7 @@ pub(super) struct Columns<'a> {
 /// A change of the columns at one level: the top-level columns, or the fields of one struct.
 type Change<'c> = &'c mut dyn FnMut(&mut Vec<NestedFieldRef>) -> Result<()>;
 
-impl Columns<'_> {
+impl ColumnEditor<'_> {
     /// Applies an alteration.
     pub(super) fn alter(&mut self, alteration: Alteration) -> Result<()> {
         match alteration {
@@ -161,7 +161,7 @@ impl Columns<'_> {
     fn remove(&mut self, column: &[String], if_exists: bool) -> Result<()> {
         let metadata = self.metadata;
         let (within, name) = split(column)?;
-        let Columns { fields, layout, .. } = self;
+        let ColumnEditor { fields, layout, .. } = self;
         descend(fields, within, within, &mut |fields| {
             let found = match find(fields, name, within) {
                 Err(Error::ColumnNotFound { .. }) if if_exists => return Ok(()),
@@ -198,10 +198,10 @@ impl Columns<'_> {
 
     fn widen(&mut self, column: &[String], data_type: &Field) -> Result<()> {
         let normal = normalise_schema(&Schema::new(vec![data_type.clone()]))?;
-        let new = FieldIds::after(0).assign(normal.fields(), None)?;
+        let new = FieldIdAllocator::after(0).assign(normal.fields(), None)?;
         let Some(new) = new.first() else { return Err(Error::NoColumns) };
         let (within, name) = split(column)?;
-        let (metadata, Columns { fields, layout, .. }) = (self.metadata, self);
+        let (metadata, ColumnEditor { fields, layout, .. }) = (self.metadata, self);
         edit(fields, within, name, |field| {
             if field.field_type == new.field_type {
                 return Ok(());

@@ -31,11 +31,11 @@ const NESTED: u16 = 0x8000;
 /// Sockets that were created in a sandbox's network namespace, for the server: the DNS socket, then
 /// the TCP listeners.
 #[derive(Debug)]
-pub(super) struct SandboxNetwork(Vec<OwnedFd>);
+pub(super) struct SandboxSockets(Vec<OwnedFd>);
 
-impl SandboxNetwork {
+impl SandboxSockets {
     /// Sets up the network in this process's network namespace. The loopback interface must be up.
-    pub(super) fn create() -> StepResult<SandboxNetwork> {
+    pub(super) fn create() -> StepResult<SandboxSockets> {
         step("route every address to the loopback interface", route(libc::AF_INET))?;
         // Set up IPv6 only if the host has IPv6. Otherwise, the server could not forward the
         // connections.
@@ -49,7 +49,7 @@ impl SandboxNetwork {
             let six = TcpListener::bind((Ipv6Addr::LOCALHOST, PORT));
             sockets.push(step("listen for connections", six)?.into());
         }
-        Ok(SandboxNetwork(sockets))
+        Ok(SandboxSockets(sockets))
     }
 
     /// Sends the sockets to the server. Must be called before user code can send messages.

@@ -15,7 +15,7 @@ use crate::extents::Extent;
 
 /// A read-only mapping. It is unmapped when its last buffer is dropped.
 #[derive(Debug)]
-pub(crate) struct Mapping {
+pub(crate) struct ReadOnlyMapping {
     start: NonNull<u8>,
     bytes: usize,
     /// Number of kernel mappings that this mapping consists of.
@@ -26,11 +26,11 @@ pub(crate) struct Mapping {
 static PARTS: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: the memory is read-only and never moves; any thread may read and drop it.
-unsafe impl Send for Mapping {}
+unsafe impl Send for ReadOnlyMapping {}
 // SAFETY: the memory is read-only, and the type has no interior mutability.
-unsafe impl Sync for Mapping {}
+unsafe impl Sync for ReadOnlyMapping {}
 
-impl Mapping {
+impl ReadOnlyMapping {
     /// Maps the pieces of a table into an address range of `bytes` bytes. The caller guarantees
     /// that their files are immutable and cannot be truncated. Bytes outside the pieces read as
     /// zero.
@@ -39,7 +39,7 @@ impl Mapping {
         extents: impl ExactSizeIterator<Item = (BorrowedFd<'a>, Extent)>,
     ) -> std::io::Result<Self> {
         if bytes == 0 {
-            return Ok(Mapping { start: NonNull::dangling(), bytes, parts: 0 });
+            return Ok(ReadOnlyMapping { start: NonNull::dangling(), bytes, parts: 0 });
         }
         let mut extents = extents.peekable();
         if extents.len() == 1
@@ -48,7 +48,7 @@ impl Mapping {
         {
             let start = map(std::ptr::null_mut(), file, extent, MapFlags::PRIVATE)?;
             PARTS.fetch_add(1, Ordering::Relaxed);
-            return Ok(Mapping { start, bytes, parts: 1 });
+            return Ok(ReadOnlyMapping { start, bytes, parts: 1 });
         }
         // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
         let start = unsafe {
@@ -59,7 +59,7 @@ impl Mapping {
         // Each piece splits the anonymous mapping, whose gaps also count as kernel mappings.
         let parts = 2 * extents.len() + 1;
         PARTS.fetch_add(parts, Ordering::Relaxed);
-        let mapping = Mapping { start, bytes, parts };
+        let mapping = ReadOnlyMapping { start, bytes, parts };
         for (file, extent) in extents {
             if extent.at.checked_add(extent.bytes).is_none_or(|end| end > bytes as u64) {
                 return Err(std::io::ErrorKind::InvalidInput.into());
@@ -84,7 +84,7 @@ impl Mapping {
     }
 }
 
-impl Drop for Mapping {
+impl Drop for ReadOnlyMapping {
     fn drop(&mut self) {
         if self.bytes == 0 {
             return;

@@ -11,7 +11,7 @@ use headwater_model::{
 /// branch, on which users have no grants. On this branch, these checks allow what the user may do
 /// on the target branch, or they allow everything.
 #[derive(Debug)]
-pub struct BranchAccess {
+pub struct HiddenBranchAccess {
     access: Arc<dyn SessionRights>,
     branch: Object,
     /// Branch whose grants apply on the hidden branch; `None` allows everything on the hidden
@@ -19,16 +19,16 @@ pub struct BranchAccess {
     target: Option<Object>,
 }
 
-impl BranchAccess {
+impl HiddenBranchAccess {
     /// Creates checks that allow everything on the hidden branch `branch`.
     pub fn unlimited(access: Arc<dyn SessionRights>, branch: &str) -> Self {
-        BranchAccess { access, branch: Object::branch(branch), target: None }
+        HiddenBranchAccess { access, branch: Object::branch(branch), target: None }
     }
 
     /// Creates checks that apply the rights on the branch `target` to the hidden branch `branch`.
     pub fn as_on(access: Arc<dyn SessionRights>, branch: &str, target: &str) -> Self {
         let target = Some(Object::branch(target));
-        BranchAccess { access, branch: Object::branch(branch), target }
+        HiddenBranchAccess { access, branch: Object::branch(branch), target }
     }
 
     /// Returns the object on which to check the permission instead of `object`; `None` if
@@ -38,7 +38,7 @@ impl BranchAccess {
     }
 }
 
-impl SessionRights for BranchAccess {
+impl SessionRights for HiddenBranchAccess {
     fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
         self.checked(object).map_or(Ok(()), |object| self.access.check(action, object))
     }

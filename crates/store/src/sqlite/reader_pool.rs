@@ -22,38 +22,38 @@ const READERS_MAX: usize = 4;
 const QUERY_SIZES: [usize; 3] = [4, 16, 64];
 
 #[derive(Debug)]
-pub(super) struct Readers {
+pub(super) struct ReaderPool {
     connector: Connector,
     idle: Mutex<Vec<SqliteConnection>>,
     permits: Semaphore,
 }
 
 /// A connection from the pool, returned on drop.
-struct Reader<'a> {
-    readers: &'a Readers,
+struct PooledReader<'a> {
+    readers: &'a ReaderPool,
     connection: Option<SqliteConnection>,
     _permit: SemaphorePermit<'a>,
 }
 
-impl Drop for Reader<'_> {
+impl Drop for PooledReader<'_> {
     fn drop(&mut self) {
         self.readers.idle.lock().extend(self.connection.take());
     }
 }
 
-impl Readers {
+impl ReaderPool {
     pub(super) fn new(connector: Connector) -> Self {
-        Readers { connector, idle: Mutex::default(), permits: Semaphore::new(READERS_MAX) }
+        ReaderPool { connector, idle: Mutex::default(), permits: Semaphore::new(READERS_MAX) }
     }
 
-    async fn reader(&self) -> Result<Reader<'_>> {
+    async fn reader(&self) -> Result<PooledReader<'_>> {
         let permit = self.permits.acquire().await.map_err(|_| Error::Closed)?;
         let idle = self.idle.lock().pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => self.connector.connect(ConnectionRole::Reader).await?,
+            None => self.connector.connect(ConnectionRole::PooledReader).await?,
         };
-        Ok(Reader { readers: self, connection: Some(connection), _permit: permit })
+        Ok(PooledReader { readers: self, connection: Some(connection), _permit: permit })
     }
 
     async fn rows(&self, query: Query) -> Result<Vec<SqliteRow>> {
@@ -62,9 +62,9 @@ impl Readers {
         let mut prepared = sqlx::query(AssertSqlSafe(query.sql));
         for value in query.values {
             prepared = match value {
-                Value::Text(text) => prepared.bind(text),
-                Value::Blob(blob) => prepared.bind(blob),
-                Value::Number(number) => prepared.bind(number),
+                ParameterValue::Text(text) => prepared.bind(text),
+                ParameterValue::Blob(blob) => prepared.bind(blob),
+                ParameterValue::Number(number) => prepared.bind(number),
             };
         }
         prepared.fetch_all(connection).await.map_err(read_error)
@@ -195,10 +195,10 @@ impl Readers {
 /// A query with its parameter values.
 struct Query {
     sql: String,
-    values: Vec<Value>,
+    values: Vec<ParameterValue>,
 }
 
-enum Value {
+enum ParameterValue {
     Text(String),
     Blob(Vec<u8>),
     Number(i64),
@@ -209,32 +209,32 @@ impl Query {
         Query { sql: sql.into(), values: Vec::new() }
     }
 
-    fn value(mut self, value: Value) -> Self {
+    fn value(mut self, value: ParameterValue) -> Self {
         self.values.push(value);
         self
     }
 
     fn text(self, text: &str) -> Self {
-        self.value(Value::Text(text.to_owned()))
+        self.value(ParameterValue::Text(text.to_owned()))
     }
 
     fn text_if(self, text: Option<String>) -> Self {
         match text {
-            Some(text) => self.value(Value::Text(text)),
+            Some(text) => self.value(ParameterValue::Text(text)),
             None => self,
         }
     }
 
     fn blob(self, blob: &[u8]) -> Self {
-        self.value(Value::Blob(blob.to_vec()))
+        self.value(ParameterValue::Blob(blob.to_vec()))
     }
 
     fn position(self, position: u64) -> Self {
-        self.value(Value::Number(i64::try_from(position).unwrap_or(i64::MAX)))
+        self.value(ParameterValue::Number(i64::try_from(position).unwrap_or(i64::MAX)))
     }
 
     fn limit(self, limit: usize) -> Self {
-        self.value(Value::Number(i64::try_from(limit).unwrap_or(i64::MAX)))
+        self.value(ParameterValue::Number(i64::try_from(limit).unwrap_or(i64::MAX)))
     }
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 use headwater_executors::split_name;
 use headwater_lake::Lake;
 use headwater_model::{Action, Actor, ErrorCode, Object, Principal, Problem, ResultExt};
-use headwater_queues::{MappingSettings, QueueMapping, QueueMappings as Stored, parse_filters};
+use headwater_queues::{
+    EventSourceMapping, EventSourceMappings as Stored, MappingSettings, parse_filters,
+};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -25,7 +27,7 @@ const FILTERS_MAX: usize = 5;
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// The event source mappings of a lake, and their workers.
-pub(crate) struct MappingState {
+pub(crate) struct MappingWorkers {
     stored: Stored,
     workers: Mutex<BTreeMap<String, RunningMapping>>,
     /// Lock that is held while mappings are changed.
@@ -39,11 +41,11 @@ struct RunningMapping {
     _stop: DropGuard,
 }
 
-impl MappingState {
+impl MappingWorkers {
     pub(crate) fn open(lake: &Lake) -> Self {
         let stored = Stored::new(lake.store().clone(), lake.clock().clone());
         let (workers, batches) = (Mutex::default(), Arc::default());
-        MappingState { stored, workers, changes: tokio::sync::Mutex::default(), batches }
+        MappingWorkers { stored, workers, changes: tokio::sync::Mutex::default(), batches }
     }
 
     /// Returns true if any mapping can start a call.
@@ -71,24 +73,24 @@ impl MappingState {
 #[derive(Debug, Clone)]
 pub struct MappingStatus {
     /// The mapping.
-    pub mapping: QueueMapping,
+    pub mapping: EventSourceMapping,
     /// The result of the last batch: `OK`, or a problem; `None` before the first batch.
     pub last_result: Option<String>,
 }
 
 /// Operations on event source mappings.
 #[derive(Clone)]
-pub struct QueueMappings(pub(crate) Arc<Components>);
+pub struct EventSourceMappings(pub(crate) Arc<Components>);
 
-impl QueueMappings {
+impl EventSourceMappings {
     /// Returns the operations of a service.
     pub fn of(service: &Service) -> Self {
-        QueueMappings(service.shared().clone())
+        EventSourceMappings(service.shared().clone())
     }
 
     /// Starts the workers of all mappings.
     pub(crate) async fn start(components: &Arc<Components>) -> headwater_queues::Result<()> {
-        let mappings = QueueMappings(components.clone());
+        let mappings = EventSourceMappings(components.clone());
         for mapping in components.mappings.stored.list().await? {
             mappings.restart(&mapping);
         }
@@ -147,7 +149,7 @@ impl QueueMappings {
         change: impl FnOnce(&mut MappingSettings),
     ) -> Result<MappingStatus, Problem> {
         let _guard = self.0.mappings.changes.lock().await;
-        let QueueMapping { queue, mut settings, .. } = self.get(principal, id).await?.mapping;
+        let EventSourceMapping { queue, mut settings, .. } = self.get(principal, id).await?.mapping;
         change(&mut settings);
         self.check(principal, &queue, &settings).await?;
         let actor = Actor::of(principal).without_token();
@@ -165,7 +167,7 @@ impl QueueMappings {
         Ok(deleted)
     }
 
-    fn allows(&self, principal: &Principal, mapping: &QueueMapping) -> bool {
+    fn allows(&self, principal: &Principal, mapping: &EventSourceMapping) -> bool {
         let object = Object::function(split_name(&mapping.settings.function).0);
         self.0.allows(principal, Action::Deploy, &object)
     }
@@ -215,7 +217,7 @@ impl QueueMappings {
     }
 
     /// Replaces the worker of a mapping.
-    fn restart(&self, mapping: &QueueMapping) {
+    fn restart(&self, mapping: &EventSourceMapping) {
         let mut workers = self.0.mappings.workers.lock();
         workers.remove(&mapping.id);
         if !mapping.settings.is_enabled || !self.0.config.triggers {
@@ -227,7 +229,7 @@ impl QueueMappings {
         workers.insert(mapping.id.clone(), RunningMapping { state, _stop: stop.drop_guard() });
     }
 
-    fn status(&self, mapping: QueueMapping) -> MappingStatus {
+    fn status(&self, mapping: EventSourceMapping) -> MappingStatus {
         let workers = self.0.mappings.workers.lock();
         let state = workers.get(&mapping.id).map(|running| running.state.clone());
         let last_result = state.and_then(|state| state.last_result());

@@ -35,20 +35,20 @@ impl Plan {
     /// Returns the owner of a table: the project whose model last wrote the table, or else the
     /// project that created the table; `None` if no model wrote the table. Tables written by old
     /// versions have a fingerprint but no project name.
-    async fn owner(&self, table: &Table) -> Option<TableOwner> {
+    async fn owner(&self, table: &Table) -> Option<OwningProject> {
         let tables = self.view.lake().tables();
         if let Some(project) = self.view.lake().project_of(table).await {
-            return Some(TableOwner(Some(project)));
+            return Some(OwningProject(Some(project)));
         }
         let written = tables.history().find(table, FINGERPRINT, |_| true).await;
-        written.map(|_| TableOwner(None))
+        written.map(|_| OwningProject(None))
     }
 }
 
 /// The project that owns a table; `None` if the project's name was not recorded.
-struct TableOwner(Option<String>);
+struct OwningProject(Option<String>);
 
-impl TableOwner {
+impl OwningProject {
     fn is(&self, project: &str) -> bool {
         self.0.as_ref().is_none_or(|owner| owner == project)
     }

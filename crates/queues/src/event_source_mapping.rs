@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use headwater_model::{Actor, Clock, Timestamp};
-use headwater_store::{Append, Batch, Store};
+use headwater_store::{Append, Store, WriteBatch};
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{decode, encode, scan};
@@ -14,7 +14,7 @@ const MAPPINGS: &str = "queue_mappings";
 
 /// An event source mapping as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueMapping {
+pub struct EventSourceMapping {
     /// The mapping's id.
     pub id: String,
     /// Name of the queue.
@@ -57,25 +57,25 @@ pub struct MappingSettings {
 
 /// The event source mappings of a lake. Cheap to clone.
 #[derive(Clone)]
-pub struct QueueMappings {
+pub struct EventSourceMappings {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
 }
 
-impl QueueMappings {
+impl EventSourceMappings {
     /// Opens the mappings in a store.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        QueueMappings { store, clock }
+        EventSourceMappings { store, clock }
     }
 
     /// Returns all mappings, oldest first.
-    pub async fn list(&self) -> Result<Vec<QueueMapping>> {
+    pub async fn list(&self) -> Result<Vec<EventSourceMapping>> {
         let entries = scan(&self.store, MAPPINGS).await?;
         entries.iter().map(|entry| decode(MAPPINGS, entry)).collect()
     }
 
     /// Returns the mapping with an id.
-    pub async fn get(&self, id: &str) -> Result<QueueMapping> {
+    pub async fn get(&self, id: &str) -> Result<EventSourceMapping> {
         let entry = self.store.latest(MAPPINGS, id).await?;
         let entry = entry.ok_or_else(|| Error::MappingNotFound { id: id.to_owned() })?;
         decode(MAPPINGS, &entry)
@@ -87,9 +87,9 @@ impl QueueMappings {
         queue: &str,
         settings: MappingSettings,
         actor: Actor,
-    ) -> Result<QueueMapping> {
+    ) -> Result<EventSourceMapping> {
         let (id, queue) = (uuid::Uuid::now_v7().to_string(), queue.to_owned());
-        let mapping = QueueMapping { id, queue, settings, actor, modified: self.clock.now() };
+        let mapping = EventSourceMapping { id, queue, settings, actor, modified: self.clock.now() };
         self.put(mapping).await
     }
 
@@ -99,21 +99,22 @@ impl QueueMappings {
         id: &str,
         settings: MappingSettings,
         actor: Actor,
-    ) -> Result<QueueMapping> {
+    ) -> Result<EventSourceMapping> {
         let mapping = self.get(id).await?;
-        self.put(QueueMapping { settings, actor, modified: self.clock.now(), ..mapping }).await
+        self.put(EventSourceMapping { settings, actor, modified: self.clock.now(), ..mapping })
+            .await
     }
 
     /// Deletes a mapping.
     pub async fn delete(&self, id: &str) -> Result<()> {
         let entries = vec![Append::tombstone(MAPPINGS, id)];
-        self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         Ok(())
     }
 
-    async fn put(&self, mapping: QueueMapping) -> Result<QueueMapping> {
+    async fn put(&self, mapping: EventSourceMapping) -> Result<EventSourceMapping> {
         let entries = vec![Append::put(MAPPINGS, &mapping.id, encode(&mapping))];
-        self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         Ok(mapping)
     }
 }

@@ -13,7 +13,7 @@ const CAPACITY: u64 = 20_000;
 
 /// The columns of models that passed their check. Clones share the entries.
 #[derive(Clone)]
-pub(crate) struct CheckedQueries(Cache<String, Arc<CheckedQuery>>);
+pub(crate) struct CheckedQueryCache(Cache<String, Arc<CheckedQuery>>);
 
 /// The columns of a checked model and of its inputs.
 pub(crate) struct CheckedQuery {
@@ -25,9 +25,9 @@ pub(crate) struct CheckedQuery {
     pub query: Option<QueryColumns>,
 }
 
-impl CheckedQueries {
+impl CheckedQueryCache {
     pub fn new() -> Self {
-        CheckedQueries(Cache::new(CAPACITY))
+        CheckedQueryCache(Cache::new(CAPACITY))
     }
 
     /// Returns the columns of the model with this fingerprint, if the model was checked with input

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 /// A kind of column statistic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum FileStat {
+pub(crate) enum FileStatKind {
     Lower,
     Upper,
     Nulls,
@@ -21,7 +21,7 @@ type Column = (i32, DataType);
 /// The arrays computed so far. Arrays of variable-width types are not cached, because their size is
 /// not known in advance.
 #[derive(Debug, Default)]
-pub(crate) struct FileStats(Mutex<HashMap<(Column, FileStat), ArrayRef>>);
+pub(crate) struct FileStatCache(Mutex<HashMap<(Column, FileStatKind), ArrayRef>>);
 
 /// Maximum cached bytes per data file. The cache uses this maximum to estimate the size of a
 /// snapshot.
@@ -30,11 +30,11 @@ pub(crate) const BYTES_PER_FILE_MAX: usize = 8 * ARRAYS_MAX;
 /// Maximum number of arrays cached.
 const ARRAYS_MAX: usize = 8;
 
-impl FileStats {
+impl FileStatCache {
     /// Returns the cached array of a statistic; if it is not cached, computes and caches it.
     pub fn get(
         &self,
-        stat: FileStat,
+        stat: FileStatKind,
         id: i32,
         data_type: &DataType,
         compute: impl FnOnce() -> ArrayRef,

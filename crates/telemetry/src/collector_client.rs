@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// The client of a collector.
-pub(crate) struct Collector {
+pub(crate) struct CollectorClient {
     client: reqwest::Client,
     url: Url,
     resource: ResourceAttributesWithSchema,
@@ -47,7 +47,7 @@ struct ExportFailure {
     is_temporary: bool,
 }
 
-impl Collector {
+impl CollectorClient {
     pub(crate) fn new(options: &TelemetryOptions) -> Result<Self> {
         let url = options.url()?;
         let client = reqwest::Client::builder()
@@ -61,7 +61,7 @@ impl Collector {
         // Use an empty builder, because the default builder reads environment variables.
         let resource = Resource::builder_empty();
         let resource = resource.with_attributes(options.resource_attributes()?).build();
-        Ok(Collector { client, url, resource: (&resource).into() })
+        Ok(CollectorClient { client, url, resource: (&resource).into() })
     }
 
     /// Sends spans. Returns the number of spans that the collector rejected, or the reason why it

@@ -15,13 +15,13 @@ use crate::event_source::{EventSource, PollResult, SourceContext};
 
 /// The source of a function's waiting events. It is replaced after an error of the store.
 #[derive(Default)]
-pub(crate) struct BatchSource {
+pub(crate) struct WaitingEventSource {
     /// True if all stored deliveries are in the queue.
     is_caught_up: bool,
 }
 
 #[async_trait]
-impl EventSource for BatchSource {
+impl EventSource for WaitingEventSource {
     async fn poll(&mut self, context: &SourceContext) -> Result<PollResult> {
         let (queue, intake) = (&context.queue, &context.queue.intake);
         if !self.is_caught_up || queue.take_uncertain() {

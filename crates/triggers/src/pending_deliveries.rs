@@ -10,7 +10,7 @@ use headwater_model::Timestamp;
 
 /// The deliveries that are not running. At most one delivery of each order key is ready.
 #[derive(Debug, Default)]
-pub(crate) struct DeliveryOrder {
+pub(crate) struct PendingDeliveries {
     /// Deliveries that need not wait for an earlier delivery of their order key, by due time.
     ready: BTreeSet<(Timestamp, String)>,
     lanes: BTreeMap<String, KeyQueue>,
@@ -24,7 +24,7 @@ struct KeyQueue {
     waiting: BTreeMap<String, Timestamp>,
 }
 
-/// The result of [`DeliveryOrder::take`].
+/// The result of [`PendingDeliveries::take`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NextDelivery<T> {
     /// A delivery that is due now.
@@ -35,7 +35,7 @@ pub(crate) enum NextDelivery<T> {
     Idle,
 }
 
-impl DeliveryOrder {
+impl PendingDeliveries {
     /// Adds the delivery of an event.
     pub(crate) fn add(&mut self, event: &str, key: Option<&str>, due: Timestamp) {
         let Some(key) = key else {
@@ -65,7 +65,7 @@ impl DeliveryOrder {
         }
     }
 
-    /// Puts back a delivery that [`DeliveryOrder::take`] returned, with a new due time.
+    /// Puts back a delivery that [`PendingDeliveries::take`] returned, with a new due time.
     pub(crate) fn requeue(&mut self, event: &str, key: Option<&str>, due: Timestamp) {
         match key.and_then(|key| self.lanes.get(key)) {
             Some(lane) if lane.active.as_deref() != Some(event) => self.add(event, key, due),
@@ -125,7 +125,7 @@ mod tests {
         Timestamp::from_timestamp(seconds, 0).expect("a time")
     }
 
-    fn take(order: &mut DeliveryOrder, seconds: i64) -> String {
+    fn take(order: &mut PendingDeliveries, seconds: i64) -> String {
         match order.take(at(seconds)) {
             NextDelivery::Due(event) => event,
             other => panic!("{other:?}"),
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_delivery_that_waits_for_its_retry_delays_only_its_key() {
-        let mut order = DeliveryOrder::default();
+        let mut order = PendingDeliveries::default();
         for (event, key) in [("1", Some("a")), ("2", Some("a")), ("3", Some("b")), ("4", None)] {
             order.add(event, key, at(0));
         }
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_removed_delivery_frees_its_key_and_a_changed_time_counts() {
-        let mut order = DeliveryOrder::default();
+        let mut order = PendingDeliveries::default();
         order.add("1", Some("a"), at(50));
         order.add("2", Some("a"), at(60));
         order.change_due("2", Some("a"), [at(60), at(5)]);

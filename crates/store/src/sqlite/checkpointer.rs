@@ -16,16 +16,16 @@ const CHECKPOINT_COMMITS: usize = 128;
 pub(super) const AUTOCHECKPOINT_PAGES: &str = "4000";
 
 /// A scheduler of background checkpoints.
-pub(super) struct Checkpoints {
+pub(super) struct Checkpointer {
     connector: Connector,
     commits: AtomicUsize,
     /// The connection for checkpoints. The lock is held while a checkpoint runs.
     connection: Arc<tokio::sync::Mutex<Option<SqliteConnection>>>,
 }
 
-impl Checkpoints {
+impl Checkpointer {
     pub(super) fn new(connector: Connector) -> Self {
-        Checkpoints { connector, commits: AtomicUsize::new(0), connection: Arc::default() }
+        Checkpointer { connector, commits: AtomicUsize::new(0), connection: Arc::default() }
     }
 
     /// Counts a commit, and starts a checkpoint if one is due and none is running.

@@ -5,7 +5,7 @@ use crate::{Error, Result};
 
 /// A condition on the current object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Condition {
+pub enum ObjectPrecondition {
     /// No condition.
     #[default]
     Always,
@@ -17,19 +17,19 @@ pub enum Condition {
     Exists,
 }
 
-impl Condition {
+impl ObjectPrecondition {
     /// Checks the condition.
     ///
     /// Errors: [`Error::Precondition`]; [`Error::NoObject`] if the object must exist.
     pub(crate) fn check(&self, key: &str, current: Option<&ObjectRecord>) -> Result<()> {
         let failed = || Err(Error::Precondition { key: key.to_owned() });
         match (self, current) {
-            (Condition::Always, _) | (Condition::Absent, None) | (Condition::Exists, Some(_)) => {
-                Ok(())
-            }
-            (Condition::Matches(tag), Some(current)) if *tag == current.etag => Ok(()),
-            (Condition::Absent | Condition::Matches(_), Some(_)) => failed(),
-            (Condition::Matches(_) | Condition::Exists, None) => {
+            (ObjectPrecondition::Always, _)
+            | (ObjectPrecondition::Absent, None)
+            | (ObjectPrecondition::Exists, Some(_)) => Ok(()),
+            (ObjectPrecondition::Matches(tag), Some(current)) if *tag == current.etag => Ok(()),
+            (ObjectPrecondition::Absent | ObjectPrecondition::Matches(_), Some(_)) => failed(),
+            (ObjectPrecondition::Matches(_) | ObjectPrecondition::Exists, None) => {
                 Err(Error::NoObject { key: key.to_owned() })
             }
         }

@@ -8,16 +8,16 @@ use headwater_model::StepReport;
 use headwater_project::Graph;
 
 /// Reports of ended steps, each held back until the reports of its parents are complete.
-pub(super) struct ReportOrder<'a> {
+pub(super) struct ReportReorderBuffer<'a> {
     graph: &'a Graph,
     is_noted: Vec<bool>,
     held: BTreeMap<usize, StepReport>,
 }
 
-impl<'a> ReportOrder<'a> {
+impl<'a> ReportReorderBuffer<'a> {
     pub fn new(graph: &'a Graph) -> Self {
         let is_noted = vec![false; graph.parents.len()];
-        ReportOrder { graph, is_noted, held: BTreeMap::new() }
+        ReportReorderBuffer { graph, is_noted, held: BTreeMap::new() }
     }
 
     /// Adds a report, and returns the reports that can be recorded now, in order.
