@@ -74,8 +74,7 @@ impl MergeAncestry {
     pub async fn common(&mut self, tables: &Tables, base: &[File]) -> Result<AdjustedBase, Error> {
         let mut shared = SharedChanges::of(self);
         if !shared.is_empty() || !shared.unproven.is_empty() || !shared.uncertain.is_empty() {
-            // The base may contain these changes in old snapshots that are not known yet, so all of
-            // its snapshots are read.
+            // The base may contain these changes in old snapshots that are not known yet.
             while self.base.read_more(tables).await {}
             self.share();
             shared = SharedChanges::of(self);

@@ -234,7 +234,16 @@ impl Histories {
 
 async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
     let version = if moves.len().is_multiple_of(3) { "3" } else { "2" };
-    let mut all = Histories::new(version, moves.len().is_multiple_of(2)).await;
+    let on_read = moves.len().is_multiple_of(2);
+    replay(moves, version, on_read).await
+}
+
+async fn replay(
+    moves: Vec<Move>,
+    version: &'static str,
+    on_read: bool,
+) -> Result<(), TestCaseError> {
+    let mut all = Histories::new(version, on_read).await;
     for (at, one) in moves.iter().enumerate() {
         let branch = match one {
             Move::Remember(branch, place) => {
@@ -290,11 +299,17 @@ proptest! {
     }
 }
 
+fn append(branch: usize, rows: &[u8]) -> Move {
+    Move::Make(branch, Change::Append(rows.to_vec()))
+}
+
+fn delete(branch: usize, rows: &[u8]) -> Move {
+    Move::Make(branch, Change::Delete(rows.to_vec()))
+}
+
 /// The base of the second cherry-pick is a merge, whose ancestors only one of the states lists.
 #[test]
 fn a_cherry_pick_of_rows_with_a_merged_parent_is_merged_once() {
-    let append = |branch, rows: &[u8]| Move::Make(branch, Change::Append(rows.to_vec()));
-    let delete = |branch, rows: &[u8]| Move::Make(branch, Change::Delete(rows.to_vec()));
     let moves = vec![
         append(1, &[0]),
         append(2, &[0]),
@@ -313,5 +328,26 @@ fn a_cherry_pick_of_rows_with_a_merged_parent_is_merged_once() {
         Move::Remember(2, 2),
         Move::Merge(2, 0),
     ];
-    run(crosswise(moves)).expect("each row is there once");
+    run(replay(moves, "2", true)).expect("each row is there once");
+}
+
+/// The second merge rewrites rows of a file that the first merge added, with other row ids.
+#[test]
+fn rewritten_rows_of_an_earlier_merge_keep_the_row_ids_of_the_target() {
+    let moves = vec![
+        append(2, &[244, 96, 197]),
+        Move::Remember(2, 0),
+        Move::Merge(0, 0),
+        Move::Make(2, Change::Renew(216)),
+        delete(0, &[4]),
+        append(2, &[0]),
+        append(0, &[85, 23, 236]),
+        delete(0, &[252, 25]),
+        Move::Remember(0, 1),
+        Move::Merge(1, 2),
+        delete(0, &[78, 59]),
+        Move::Remember(0, 1),
+        Move::Merge(1, 2),
+    ];
+    run(replay(moves, "3", false)).expect("each row id is there once");
 }
