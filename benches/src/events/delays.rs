@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{ChildStderr, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -126,39 +126,44 @@ fn schedule(report: &mut Report, folder: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Measures the time from a printed line of a running function to the output of the command.
+/// Measures the time from a printed line of a running function to the output of
+/// `headwater function logs --follow`.
 fn lines(report: &mut Report, folder: &Path) -> Outcome<()> {
+    let mut follow = headwater(folder);
+    follow.args(["function", "logs", "prints", "--follow"]);
+    follow.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut follow = follow.spawn()?;
+    let Some(output) = follow.stdout.take() else { return Err("no output".into()) };
+    let mut output = BufReader::new(output).lines();
     // The first call starts the process.
-    printed_line(folder)?;
-    wait_until_quiet()?;
-    let taken = (0..LINES).map(|_| printed_line(folder)).collect::<Outcome<Vec<_>>>()?;
+    let delays = (0..=LINES).map(|_| printed_line(folder, &mut output));
+    let delays = delays.collect::<Outcome<Vec<_>>>();
+    follow.kill()?;
+    follow.wait()?;
     let millis = Duration::from_millis;
-    report.spread("printed line to the client", &taken, "", (millis(50), millis(100)));
+    let bounds = (millis(50), millis(100));
+    report.spread("printed line to the client", &delays?[1..], "", bounds);
     Ok(())
 }
 
 /// Calls the function that prints a line, and returns the delay of the line.
-fn printed_line(folder: &Path) -> Outcome<Duration> {
-    let mut command = headwater(folder);
-    command.args(["function", "invoke", "prints", "--arg", "event=1"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
-    let delay = child.stderr.take().map(delay_of_line);
-    child.wait()?;
-    let delay = delay.transpose()?.flatten();
-    Ok(Duration::from_nanos(delay.ok_or("the line of the function is missing")?))
-}
-
-/// Returns the delay of the function's line in nanoseconds, if the output contains this line.
-fn delay_of_line(errors: ChildStderr) -> Outcome<Option<u64>> {
+fn printed_line(
+    folder: &Path,
+    output: &mut impl Iterator<Item = std::io::Result<String>>,
+) -> Outcome<Duration> {
+    let mut call = headwater(folder);
+    call.args(["function", "invoke", "prints", "--arg", "event=1"]);
+    call.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut call = call.spawn()?;
     let mut delay = None;
-    for line in BufReader::new(errors).lines() {
-        let (line, read) = (line?, now()?);
+    while delay.is_none() {
+        let (line, read) = (output.next().ok_or("the output ended")??, now()?);
         if let Some((_, time)) = line.split_once("printed at ") {
             delay = Some(read.saturating_sub(time.trim().parse()?));
         }
     }
-    Ok(delay)
+    call.wait()?;
+    Ok(Duration::from_nanos(delay.ok_or("the line of the function is missing")?))
 }
 
 fn deploy(folder: &Path, triggers: &str) -> Outcome<()> {

@@ -13,7 +13,7 @@ use headwater_triggers::ServerAddress;
 use mail_send::smtp::AssertReply;
 use mail_send::smtp::message::Parameters;
 use mail_send::{Credentials, Error, SmtpClient};
-use rustls::pki_types::ServerAddress as TlsName;
+use rustls::pki_types::ServerName as TlsName;
 use rustls::{ClientConfig, RootCertStore};
 use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN, EXT_START_TLS, Response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Join, ReadHalf, Take, WriteHalf};

@@ -231,7 +231,7 @@ pub(crate) async fn listen(
                 // The table is complete. Parts that still follow belong to a new table, with the
                 // same quota.
                 let whole = std::mem::replace(&mut parts, TableReceiver::new(quota.clone()));
-                said = FinalMessage::TableReceiver(whole.finish().await.map_err(Error::from));
+                said = FinalMessage::ChunkedTable(whole.finish().await.map_err(Error::from));
             }
             Ok(WorkerMessage::Table) => {
                 said = file.map_or(FinalMessage::Nothing, FinalMessage::Table);
@@ -247,7 +247,7 @@ pub(crate) async fn listen(
         }
     }
     if let (FinalMessage::Nothing, Some(error)) = (&said, parts.failure()) {
-        said = FinalMessage::TableReceiver(Err(error.into()));
+        said = FinalMessage::ChunkedTable(Err(error.into()));
     }
     WorkerMessages { begun, said, given, kept: None, is_last: false }
 }

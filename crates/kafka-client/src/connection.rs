@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_model::Problem;
 use headwater_sandbox::ServerAddress;
-use rustls::pki_types::ServerAddress as TlsName;
+use rustls::pki_types::ServerName as TlsName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;

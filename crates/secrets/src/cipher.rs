@@ -3,7 +3,7 @@
 //! older version.
 
 use aes_gcm::aead::{Aead, OsRng, Payload};
-use aes_gcm::{AeadCore, Aes256Gcm, EncryptionKey as CipherKey, KeyInit, Nonce};
+use aes_gcm::{AeadCore, Aes256Gcm, Key as CipherKey, KeyInit, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};

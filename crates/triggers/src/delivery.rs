@@ -251,7 +251,7 @@ impl Worker {
                 ));
                 None
             }
-            ResolvedDestination::TriggerTarget(destination) => {
+            ResolvedDestination::Target(destination) => {
                 let id = self.context.options.jobs.new_id().to_string();
                 Some(ended.forward(destination, id, self.context.now()))
             }

@@ -41,7 +41,7 @@ pub(crate) trait MessageReceiver: Send + 'static {
 
 /// The receiving end of the channel.
 pub(crate) struct MessageInbox<T> {
-    messages: mpsc::MessageReceiver<T>,
+    messages: mpsc::Receiver<T>,
     /// Messages that were taken from the channel and are not recorded yet.
     held: Vec<T>,
     /// True if the last attempt to record the messages in `held` failed.
@@ -53,7 +53,7 @@ pub(crate) struct MessageInbox<T> {
 
 /// The sending end of the channel.
 pub(crate) struct InboxSender<T> {
-    messages: mpsc::InboxSender<T>,
+    messages: mpsc::Sender<T>,
     state: Arc<InboxState>,
     wake: Arc<Notify>,
     stop: CancellationToken,
@@ -63,7 +63,7 @@ pub(crate) struct InboxSender<T> {
 struct InboxState {
     fault: Mutex<Option<Problem>>,
     /// True after the first attempt to connect.
-    attempted: watch::InboxSender<bool>,
+    attempted: watch::Sender<bool>,
 }
 
 impl<T> InboxSender<T> {

@@ -42,7 +42,7 @@ struct LoadedCertificate {
 impl ReloadableCertificate {
     /// Loads a certificate.
     ///
-    /// Errors: [`Error::ReloadableCertificate`] if a file cannot be read or is invalid.
+    /// Errors: [`Error::Certificate`] if a file cannot be read or is invalid.
     pub fn load(files: CertificateFiles, provider: Arc<CryptoProvider>) -> Result<Self> {
         let versions = files.versions()?;
         let key = Arc::new(files.load(&provider)?);
@@ -105,7 +105,7 @@ impl CertificateFiles {
 }
 
 fn invalid(path: &Path, reason: impl ToString) -> Error {
-    Error::ReloadableCertificate { path: path.to_owned(), reason: reason.to_string() }
+    Error::Certificate { path: path.to_owned(), reason: reason.to_string() }
 }
 
 fn version(metadata: &Metadata) -> FileVersion {
@@ -118,7 +118,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn unusable(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    |error| Error::ReloadableCertificate { path: path.to_owned(), reason: error.to_string() }
+    |error| Error::Certificate { path: path.to_owned(), reason: error.to_string() }
 }
 
 #[cfg(test)]
@@ -158,10 +158,7 @@ mod tests {
         assert!(!certificate.reload().expect("unchanged files"));
         for (text, key) in [(&second.0, &first.1), (&"junk".to_owned(), &first.1)] {
             write(&files, text, key);
-            assert!(
-                matches!(certificate.reload(), Err(Error::ReloadableCertificate { .. })),
-                "{text}"
-            );
+            assert!(matches!(certificate.reload(), Err(Error::Certificate { .. })), "{text}");
             assert!(!certificate.reload().expect("files that were read"));
             assert_eq!(certificate.fingerprint(), before);
         }
@@ -176,11 +173,11 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         let files = CertificateFiles { certificate: path("a.crt"), key: path("a.key") };
         let load = || ReloadableCertificate::load(files.clone(), provider()).map(drop);
-        assert!(matches!(load(), Err(Error::ReloadableCertificate { .. })));
+        assert!(matches!(load(), Err(Error::Certificate { .. })));
         let (certificate, key) = generate();
         for (certificate, key) in [("", key.as_str()), (&certificate, ""), (&key, &certificate)] {
             write(&files, certificate, key);
-            assert!(matches!(load(), Err(Error::ReloadableCertificate { .. })));
+            assert!(matches!(load(), Err(Error::Certificate { .. })));
         }
     }
 }

@@ -51,7 +51,7 @@ impl ReaderPool {
         let idle = self.idle.lock().pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => self.connector.connect(ConnectionRole::PooledReader).await?,
+            None => self.connector.connect(ConnectionRole::Reader).await?,
         };
         Ok(PooledReader { readers: self, connection: Some(connection), _permit: permit })
     }
