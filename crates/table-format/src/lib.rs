@@ -15,6 +15,7 @@ pub mod deletion_vector;
 mod error;
 mod field_metadata;
 pub mod foreign_types;
+pub mod listed_snapshots;
 pub mod manifest;
 pub mod manifest_entry;
 pub mod metadata;

@@ -281,7 +281,7 @@ impl FilePlan {
         {
             return Err(Box::new(conflict));
         }
-        let mut groups = group(files.base, &ours, &theirs);
+        let mut groups = group(files, &ours, &theirs);
         let reach = theirs.history.reach.clone();
         let mut plan = FilePlan { reach, ..FilePlan::default() };
         let here = states(files.ours);
@@ -354,10 +354,11 @@ impl SharedFiles {
 
 /// Groups the files that both sides changed, with the files that replace them, by partition.
 fn group(
-    base: &[File],
+    files: &Files<'_>,
     ours: &Change<'_>,
     theirs: &Change<'_>,
 ) -> BTreeMap<PartitionKey, SharedFiles> {
+    let base = files.base;
     let removed: HashMap<FileState<'_>, &File> =
         ours.removed.iter().map(|file| (file.state(), *file)).collect();
     let changed_by_both: Vec<&File> =
@@ -373,29 +374,25 @@ fn group(
     let (our_new, their_new) = (replacing(ours), replacing(theirs));
     // If the files have different partition specs, all of them form one group, because a row can
     // then be in different partitions.
-    let files = base.iter().chain(&our_new).chain(&their_new);
-    let specs: HashSet<i32> = files.map(|file| file.spec_id).collect();
+    let grouped = base.iter().chain(&our_new).chain(&their_new);
+    let specs: HashSet<i32> = grouped.map(|file| file.spec_id).collect();
     let key = |file: &File| match specs.len() {
         1 => key(file),
         _ => (0, String::new()),
     };
     let mut groups: BTreeMap<PartitionKey, SharedFiles> =
         changed_by_both.iter().map(|file| (key(file), SharedFiles::default())).collect();
-    let (gone_here, gone_there) = (states_of(&ours.removed), states_of(&theirs.removed));
+    // A side that got a file by a merge has assigned other row ids to it than the base.
+    let [on_ours, on_theirs] = [files.ours, files.theirs].map(by_state);
     for file in base {
         let Some(group) = groups.get_mut(&key(file)) else { continue };
-        let here = !gone_here.contains(&file.state());
-        let there = !gone_there.contains(&file.state());
-        if here && there {
+        let (here, there) = (on_ours.get(&file.state()), on_theirs.get(&file.state()));
+        if here.is_some() && there.is_some() {
             continue;
         }
         group.base.push(file.clone());
-        if here {
-            group.ours.push(file.clone());
-        }
-        if there {
-            group.theirs.push(file.clone());
-        }
+        group.ours.extend(here.copied().cloned());
+        group.theirs.extend(there.copied().cloned());
     }
     let all = our_new.len() + their_new.len();
     for file in our_new {
@@ -440,6 +437,10 @@ pub(crate) fn owned_state(file: &File) -> (String, Fingerprint) {
 
 fn states(files: &[File]) -> HashSet<FileState<'_>> {
     files.iter().map(|file| file.state()).collect()
+}
+
+fn by_state(files: &[File]) -> HashMap<FileState<'_>, &File> {
+    files.iter().map(|file| (file.state(), file)).collect()
 }
 
 fn states_of<'a>(files: &[&'a File]) -> HashSet<FileState<'a>> {

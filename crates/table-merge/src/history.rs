@@ -76,13 +76,27 @@ impl MergeAncestry {
                 }
             }
         }
+        past.share();
         past
+    }
+
+    /// Adds the ancestors that one lineage knows to the other lineages that have them. Otherwise a
+    /// common ancestor that only one lineage knows would count as a difference.
+    pub fn share(&mut self) {
+        let [ours, theirs] = &mut self.sides;
+        ours.learn_from(&self.base);
+        theirs.learn_from(&self.base);
+        ours.learn_from(theirs);
+        theirs.learn_from(ours);
+        self.base.learn_from(ours);
+        self.base.learn_from(theirs);
     }
 
     /// Reads the metadata of states that were merged into the sides since the base. Returns true if
     /// all snapshots are known afterwards.
     pub async fn read_merged(&mut self, tables: &Tables) -> bool {
         loop {
+            self.share();
             let known = self.base.ancestors();
             if !self.sides.iter().any(|side| side.lacks(&known)) {
                 return true;
@@ -92,6 +106,7 @@ impl MergeAncestry {
                 more |= side.read_since(tables, &known).await;
             }
             if !self.base.read_more(tables).await && !more {
+                self.share();
                 return false;
             }
         }

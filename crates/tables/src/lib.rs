@@ -34,8 +34,8 @@ mod write;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use headwater_table_format::{
-    column_metrics, defaults, foreign_types, manifest, manifest_entry, metadata, metadata_log,
-    partition, promotion, storage, time_parts, transform, types, values,
+    column_metrics, defaults, foreign_types, listed_snapshots, manifest, manifest_entry, metadata,
+    metadata_log, partition, promotion, storage, time_parts, transform, types, values,
 };
 
 pub use cached_manifest::CachedManifest;
@@ -43,9 +43,7 @@ pub use commit::alter::{Alteration, ColumnPath, ColumnPosition};
 pub use commit::evolve::check_table;
 pub use commit::manifests::{AddedFiles, FilesToRemove};
 pub use commit::partition_and_sort_order::PartitionFieldRef;
-pub use commit::{
-    CommitKind, RowChange, commit_metadata, edited_metadata, metadata_builder, referenced_snapshots,
-};
+pub use commit::{CommitKind, RowChange, commit_metadata, edited_metadata, metadata_builder};
 pub use defaults::{
     INITIAL as INITIAL_DEFAULT, WRITE as WRITE_DEFAULT, default_text, initial_default, text_of,
     with_default, without_defaults, without_keys, write_default,
@@ -59,6 +57,7 @@ pub use lineage::{
     KEYS_PROPERTY, Lineage, MERGED, MERGED_METADATA, PICKED, PROFILE, READ_UP_TO, TableHistory,
     UNDONE, merged_by, picked_by, undone_by,
 };
+pub use listed_snapshots::referenced_snapshots;
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
 pub use maintenance::{
     Bin, BinPackOptions, FoundFile, ReachableFiles, RowOrder, SnapshotSet, SortColumn, StateScan,

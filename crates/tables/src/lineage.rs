@@ -49,7 +49,7 @@ pub struct Lineage {
     read: HashSet<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct KnownSnapshot {
     snapshot: SnapshotRef,
     /// A table state whose metadata lists this snapshot.
@@ -254,6 +254,18 @@ impl Lineage {
         let merged_snapshot = self.find(tables, merged).await?;
         let rows = value(merge, TOTAL_RECORDS)?;
         (value(&merged_snapshot, TOTAL_RECORDS)? == rows).then_some(merged)
+    }
+
+    /// Adds the unknown ancestors that another lineage knows.
+    pub fn learn_from(&mut self, other: &Lineage) {
+        let mut next = Vec::new();
+        self.walk(self.current, &HashSet::new(), |id, _| next.push(id));
+        while let Some(id) = next.pop() {
+            let Some(known) = other.known.get(&id) else { continue };
+            if self.known.insert(id, known.clone()).is_none() {
+                next.extend(parents(&known.snapshot));
+            }
+        }
     }
 
     /// Returns true if an ancestor of the state is unknown, and not in `others`.

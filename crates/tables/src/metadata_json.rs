@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::commit::referenced_snapshots;
+use crate::referenced_snapshots;
 use crate::{Error, Result, Table, metadata};
 
 /// The table property that allows engines to delete files.

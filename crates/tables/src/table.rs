@@ -8,8 +8,8 @@ use chrono::DateTime;
 use headwater_model::{Column, PartitionField, SortField, TableName, Timestamp};
 use iceberg::spec::{DataContentType, NullOrder, Snapshot, SortDirection, TableMetadata};
 
-use crate::commit::snapshots_listed;
 use crate::defaults::default_text;
+use crate::listed_snapshots::snapshots_listed;
 use crate::partition::known_transform;
 use crate::types::field_type_name;
 use crate::types::schema::{arrow_schema, field_id, with_names};

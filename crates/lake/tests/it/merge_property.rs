@@ -257,11 +257,6 @@ impl Two {
 
     pub async fn found(&self, branch: &str) -> Model {
         check_ids(&self.lake, branch, &self.table).await;
-        self.found_rows(branch).await
-    }
-
-    /// Returns the contents of a branch. Does not check the row ids.
-    pub async fn found_rows(&self, branch: &str) -> Model {
         let view = self.lake.lake.view(&branch.parse().unwrap()).await.unwrap();
         let table = view.table(&self.table).await.unwrap();
         let mut model = Model { properties: table.properties(), ..Model::default() };

@@ -9,10 +9,10 @@ use super::evolve::rejected;
 use super::manifests::{self, AddedFiles, FilesToRemove, PlannedManifest, Removals, spec_by_id};
 use super::metadata::build;
 use super::snapshot::NewSnapshot;
-use super::snapshots::{snapshots_listed, snapshots_to_expire};
 use super::store::{PendingFiles, store};
 use super::summary::{CommitKind, FileCounts};
 use crate::deletes::DeleteKey;
+use crate::listed_snapshots::{snapshots_listed, snapshots_to_expire};
 use crate::{ChangeScope, REACH, Result, StagedFiles, Table, Tables};
 
 /// A change of a table's rows.

@@ -15,14 +15,11 @@ mod null_checks;
 mod operation;
 pub(crate) mod partition_and_sort_order;
 mod snapshot;
-mod snapshots;
 mod store;
 mod summary;
 
 pub use self::change::RowChange;
 pub use self::metadata::{commit_metadata, edited_metadata, metadata_builder};
 pub(crate) use self::operation::commit;
-pub use self::snapshots::referenced_snapshots;
-pub(crate) use self::snapshots::snapshots_listed;
 pub(crate) use self::store::{PendingFiles, store_as};
 pub use self::summary::CommitKind;

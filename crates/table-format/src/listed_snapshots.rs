@@ -17,14 +17,14 @@ pub fn referenced_snapshots(metadata: &TableMetadata) -> HashSet<i64> {
 const MIN_SNAPSHOTS_TO_KEEP: &str = "history.expire.min-snapshots-to-keep";
 
 /// Returns the number of snapshots to keep in a table's metadata file.
-pub(crate) fn snapshots_listed(metadata: &TableMetadata, default: usize) -> usize {
+pub fn snapshots_listed(metadata: &TableMetadata, default: usize) -> usize {
     let minimum = metadata.properties().get(MIN_SNAPSHOTS_TO_KEEP);
     minimum.and_then(|minimum| minimum.parse().ok()).unwrap_or(default).max(default)
 }
 
 /// Returns the snapshots to remove before one is added, so that at most `listed_max` are listed:
 /// the oldest snapshots, except snapshots with a ref.
-pub(super) fn snapshots_to_expire(metadata: &TableMetadata, listed_max: usize) -> Vec<i64> {
+pub fn snapshots_to_expire(metadata: &TableMetadata, listed_max: usize) -> Vec<i64> {
     let count = metadata.snapshots().len() + 1;
     let Some(excess) = count.checked_sub(listed_max.max(1)).filter(|excess| *excess > 0) else {
         return Vec::new();
