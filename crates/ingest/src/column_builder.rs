@@ -134,7 +134,7 @@ impl ColumnBuilder {
             ColumnBuilder::Date(builder) => builder.append_null(),
             ColumnBuilder::Time(builder) => builder.append_null(),
             ColumnBuilder::Timestamp(builder) | ColumnBuilder::ZonedTimestamp(builder) => {
-                builder.append_null()
+                builder.append_null();
             }
             ColumnBuilder::Nanoseconds(builder) | ColumnBuilder::ZonedNanoseconds(builder) => {
                 builder.append_null();

@@ -78,7 +78,7 @@ pub(super) fn parse(
         match setting {
             SqlSetting::Headwater(text) => apply(&mut step, &mut incremental, text, &line)?,
             SqlSetting::Bauplan(text) => {
-                bauplan::sql_settings::apply(&mut step, text, &line, files)?
+                bauplan::sql_settings::apply(&mut step, text, &line, files)?;
             }
         }
     }
