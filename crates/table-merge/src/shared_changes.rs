@@ -76,7 +76,7 @@ impl MergeAncestry {
         if !shared.is_empty() || !shared.unproven.is_empty() {
             // Old snapshots of the base may already contain these changes, so all of them are read.
             while self.base.read_more(tables).await {}
-            self.share();
+            self.share_snapshots();
             shared = SharedChanges::of(self);
         }
         let same = shared.same(self);

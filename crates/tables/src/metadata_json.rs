@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use crate::referenced_snapshots;
-use crate::{Error, Result, Table, metadata};
+use crate::{Error, Result, Table, metadata, referenced_snapshots};
 
 /// The table property that allows engines to delete files.
 pub const GC_ENABLED: &str = "gc.enabled";
