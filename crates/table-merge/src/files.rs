@@ -385,7 +385,8 @@ fn group(
     };
     let mut groups: BTreeMap<PartitionKey, FileMergeGroup> =
         changed_by_both.iter().map(|file| (key(file), FileMergeGroup::default())).collect();
-    // A side that got a file by a merge has assigned other row ids to it than the base.
+    // If a side got a file through a merge, its manifest entry has other row ids than the entry of
+    // the base. So each side's own entry is used.
     let [on_ours, on_theirs] = [files.ours, files.theirs].map(by_state);
     for file in base {
         let Some(group) = groups.get_mut(&key(file)) else { continue };

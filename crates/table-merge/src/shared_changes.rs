@@ -76,7 +76,7 @@ impl MergeAncestry {
         if !shared.is_empty() || !shared.unproven.is_empty() || !shared.uncertain.is_empty() {
             // The base may contain these changes in old snapshots that are not known yet.
             while self.base.read_more(tables).await {}
-            self.share();
+            self.share_snapshots();
             shared = SharedChanges::of(self);
         }
         let same = shared.same(self);

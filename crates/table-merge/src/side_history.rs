@@ -79,27 +79,28 @@ impl MergeAncestry {
                 }
             }
         }
-        past.share();
+        past.share_snapshots();
         past
     }
 
-    /// Adds the ancestors that one lineage knows to the other lineages that have them. Otherwise a
-    /// common ancestor that only one lineage knows would count as a difference.
-    pub fn share(&mut self) {
+    /// Adds each snapshot that one lineage has read to the other lineages with this ancestor.
+    /// Otherwise, a common ancestor that only one lineage has read would seem to be missing in the
+    /// others.
+    pub fn share_snapshots(&mut self) {
         let [ours, theirs] = &mut self.sides;
-        ours.learn_from(&self.base);
-        theirs.learn_from(&self.base);
-        ours.learn_from(theirs);
-        theirs.learn_from(ours);
-        self.base.learn_from(ours);
-        self.base.learn_from(theirs);
+        ours.add_ancestors_from(&self.base);
+        theirs.add_ancestors_from(&self.base);
+        ours.add_ancestors_from(theirs);
+        theirs.add_ancestors_from(ours);
+        self.base.add_ancestors_from(ours);
+        self.base.add_ancestors_from(theirs);
     }
 
     /// Reads the metadata of states that were merged into the sides since the base. Returns true if
     /// all snapshots are known afterwards.
     pub async fn read_merged(&mut self, tables: &Tables) -> bool {
         loop {
-            self.share();
+            self.share_snapshots();
             let known = self.base.ancestors();
             if !self.sides.iter().any(|side| side.lacks(&known)) {
                 return true;
@@ -109,7 +110,7 @@ impl MergeAncestry {
                 more |= side.read_since(tables, &known).await;
             }
             if !self.base.read_more(tables).await && !more {
-                self.share();
+                self.share_snapshots();
                 return false;
             }
         }

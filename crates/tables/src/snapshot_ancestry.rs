@@ -257,8 +257,8 @@ impl SnapshotAncestry {
         (value(&merged_snapshot, TOTAL_RECORDS)? == rows).then_some(merged)
     }
 
-    /// Adds the unknown ancestors that another lineage knows.
-    pub fn learn_from(&mut self, other: &SnapshotAncestry) {
+    /// Adds missing ancestors of this state, as far as another lineage has already read them.
+    pub fn add_ancestors_from(&mut self, other: &SnapshotAncestry) {
         let mut next = Vec::new();
         self.walk(self.current, &HashSet::new(), |id, _| next.push(id));
         while let Some(id) = next.pop() {

@@ -461,7 +461,7 @@ async fn events_wait_while_the_deployer_of_their_trigger_is_over_a_limit() {
     stage.clock.advance(Duration::from_secs(61));
     stage.tick().await;
     stage.tick().await;
-    // The two events of the trigger have no order.
+    // The trigger may start its two events in any order.
     let mut tries = stage.tries();
     tries.sort();
     assert_eq!(tries, ["1", "a.csv", "b.csv"]);
