@@ -5,6 +5,9 @@
 use std::collections::{HashMap, HashSet};
 
 use headwater_tables::{SnapshotAncestry, picked_by, undone_by};
+use iceberg::spec::Operation;
+
+use crate::side_history::MergeAncestry;
 
 /// The changes that a state contains, including those first committed on another branch.
 #[derive(Debug, Default)]
@@ -53,5 +56,27 @@ impl IncludedChanges {
         found.has.extend(unknown.filter(|id| !found.undone.contains(id)));
         found.undone.retain(|id| !found.has.contains(id));
         found
+    }
+}
+
+impl MergeAncestry {
+    /// Returns the operation of a snapshot that removed rows, if a side contains only a part of this
+    /// change. A cherry-pick removes only rows that its target has, and a later merge can add the
+    /// other rows to the target. So the removals of each side must count as its own changes.
+    pub fn partial_removal(&self, sides: [&IncludedChanges; 2], id: i64) -> Option<Operation> {
+        let own = self.sides.iter().find(|side| side.ancestors().contains(&id));
+        let replays = self.sides.iter().zip(sides).filter_map(|(side, changes)| {
+            let again = *changes.again.get(&id)?;
+            (!side.ancestors().contains(&id)).then_some((side, again))
+        });
+        let snapshots: Vec<(&SnapshotAncestry, i64)> =
+            own.map(|side| (side, id)).into_iter().chain(replays).collect();
+        let counts = snapshots.iter().filter_map(|(side, id)| side.row_change(*id));
+        if counts.collect::<HashSet<i64>>().len() < 2 {
+            return None;
+        }
+        let operations = snapshots.iter().filter_map(|(side, id)| side.get(*id));
+        let mut operations = operations.map(|one| one.summary().operation.clone());
+        operations.find(|one| matches!(one, Operation::Delete | Operation::Overwrite))
     }
 }

@@ -363,7 +363,11 @@ impl SharedChanges {
         let (uncertain, all) = all
             .into_iter()
             .filter(|id| !base.has.contains(id) && is_new(id))
-            .partition::<HashSet<i64>, _>(is_uncertain);
+            .map(|id| (id, past.partial_removal([&ours, &theirs], id)))
+            .filter(|(_, partial)| *partial != Some(Operation::Delete))
+            .partition::<Vec<_>, _>(|(id, partial)| partial.is_some() || is_uncertain(id));
+        let [uncertain, all] =
+            [uncertain, all].map(|found| found.into_iter().map(|(id, _)| id).collect());
         // If a side does not descend from the base, it lacks some of the base's ancestors, and so
         // their changes.
         let dropped = past.sides.each_ref().map(|side| {

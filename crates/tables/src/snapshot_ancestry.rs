@@ -37,6 +37,10 @@ pub const READ_UP_TO: &str = "headwater.read.";
 /// Summary key of the number of rows, from the Iceberg specification.
 const TOTAL_RECORDS: &str = "total-records";
 
+/// Summary keys of the numbers of position deletes and equality deletes, from the Iceberg
+/// specification.
+const TOTAL_DELETES: [&str; 2] = ["total-position-deletes", "total-equality-deletes"];
+
 /// Maximum number of older metadata files to read for one lineage.
 const FILES_MAX: usize = 100;
 
@@ -257,6 +261,17 @@ impl SnapshotAncestry {
         (value(&merged_snapshot, TOTAL_RECORDS)? == rows).then_some(merged)
     }
 
+    /// Returns the number of rows that a snapshot added, minus the number of rows that it removed;
+    /// `None` if this is unknown, for example because the table has equality deletes.
+    pub fn row_change(&self, id: i64) -> Option<i64> {
+        let snapshot = self.get(id)?;
+        let before = match snapshot.parent_snapshot_id() {
+            Some(parent) => rows(self.get(parent)?)?,
+            None => 0,
+        };
+        Some(rows(snapshot)? - before)
+    }
+
     /// Adds missing ancestors of this state, as far as another lineage has already read them.
     pub fn add_ancestors_from(&mut self, other: &SnapshotAncestry) {
         let mut next = Vec::new();
@@ -358,6 +373,13 @@ impl TableHistory<'_> {
         }
         None
     }
+}
+
+/// Returns the number of rows after a snapshot, if its summary tells it.
+fn rows(snapshot: &Snapshot) -> Option<i64> {
+    let [positions, keys] = TOTAL_DELETES.map(|key| value(snapshot, key).unwrap_or("0"));
+    let written: i64 = value(snapshot, TOTAL_RECORDS)?.parse().ok()?;
+    (keys == "0").then_some(written - positions.parse::<i64>().ok()?)
 }
 
 /// Returns the parent of a snapshot, and the snapshot that it merged.

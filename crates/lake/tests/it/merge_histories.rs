@@ -355,3 +355,26 @@ fn rewritten_rows_of_an_earlier_merge_keep_the_row_ids_of_the_target() {
     ];
     run(replay(moves, "3", false)).expect("each row id is there once");
 }
+
+/// The cherry-pick of a delete removes one row from `dev`, which never had the other row. The
+/// target of both merges has both rows.
+#[test]
+fn a_merge_removes_rows_that_the_target_of_a_cherry_pick_did_not_have() {
+    let moves = vec![
+        append(2, &[0]),
+        append(1, &[0, 0, 0]),
+        Move::Pick(1, 2),
+        delete(1, &[178]),
+        delete(2, &[236]),
+        append(2, &[13, 74, 163]),
+        Move::Remember(2, 0),
+        Move::Merge(0, 0),
+        delete(2, &[200, 32]),
+        Move::Pick(2, 1),
+        Move::Remember(1, 1),
+        Move::Merge(1, 0),
+        Move::Remember(2, 2),
+        Move::Merge(2, 0),
+    ];
+    run(replay(moves, "2", false)).expect("both rows are removed");
+}
