@@ -141,6 +141,6 @@ mod tests {
         let offset = parse(json!("2026-01-31T02:00:00+02:00")).expect("a time");
         assert_eq!(offset.to_string(), "2026-01-31T00:00:00Z");
         let error = parse(json!("LATEST")).expect_err("another word");
-        assert!(error.to_string().contains("write `all`, `new` or a time"), "{error}");
+        assert!(error.to_string().contains("must be `all`, `new` or a time"), "{error}");
     }
 }
