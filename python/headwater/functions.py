@@ -16,9 +16,11 @@ from .connection import ARROW, JSON, segments
 from .errors import HeadwaterError, make
 from .frames import import_package, is_table, to_stream
 from .function_files import read_function
+from .function_logs import CallFollower
 from .project import FileContent, read_project
 from .requests import duration_seconds, parameter_text, size_bytes, without_none
 from .responses import Responses
+from .runs import FINAL
 
 if TYPE_CHECKING:
     import pyarrow
@@ -332,49 +334,56 @@ class Functions(Responses):
         """Yields the last calls of a function, oldest first: the `job` of each call, and its
         `events`, which include the output as events of type `log`.
 
-        `limit` is the maximum number of earlier calls. With `follow`, waits for the end of running
-        calls, and yields each later call after its end until the caller stops the iteration. A name
-        without a version or alias includes the calls of all versions. Without `follow`, raises
-        `JobNotFoundError` if no call is recorded.
+        `limit` is the maximum number of earlier calls. A name without a version or alias includes
+        the calls of all versions. Without `follow`, raises `JobNotFoundError` if no call is
+        recorded.
+
+        With `follow`, then yields the output of running and later calls as soon as it is printed,
+        until the caller stops the iteration: the `job` of the call, and only its new `events`. A
+        call is yielded several times, and the last time with its ended `job`.
         """
         client: Any = self
         recorded = self._recorded_calls()
-        newest = recorded[0]["created"] if follow and recorded else None
         calls = self._calls_of(name, recorded)
         if not calls and not follow:
             message = f"no recorded call of function `{name}`"
             raise make("job_not_found", message, "List the functions with `functions()`.")
-        seen = {call["id"] for call in calls[: max(len(calls) - limit, 0)]}
-        while True:
-            for call in calls:
-                if call["id"] in seen:
-                    continue
-                seen.add(call["id"])
-                events = list(client.job_events(call["id"], follow=follow))
-                yield {"job": client.job(call["id"]), "events": events}
-            if not follow:
-                return
-            found = self._wait_for_call(newest)
-            # Calls that were recorded while the caller handled others are listed, too.
-            recorded = self._recorded_calls(_before(newest or found))
-            newest, calls = found, self._calls_of(name, recorded)
-            # Forget calls that later lists do not contain, so that the set does not grow forever.
-            seen &= {call["id"] for call in calls}
+        running = []
+        for call in calls[max(len(calls) - limit, 0) :]:
+            if follow and call["status"] not in FINAL:
+                running.append(call)
+                continue
+            events = list(client.job_events(call["id"]))
+            yield {"job": client.job(call["id"]), "events": events}
+        if follow:
+            newest = recorded[0]["created"] if recorded else None
+            new_calls = self._new_calls(name, {call["id"] for call in calls}, newest)
+            yield from CallFollower(client).follow(running, new_calls)
 
     def _recorded_calls(self, since: str | None = None) -> list[dict[str, Any]]:
         """Returns the recorded calls of all functions, newest first."""
         return self._list("/v1/jobs", {"kind": "function", "limit": CALLS_MAX, "since": since})
 
-    def _wait_for_call(self, newest: str | None) -> str:
-        """Waits until a call of any function is recorded after the newest known call. Returns the
-        time of the newest call."""
-        since = _after(newest) if newest else None
-        filters = {"kind": "function", "limit": 1, "wait_ms": WAIT_MS, "since": since}
+    def _new_calls(
+        self, name: str, known: set[str], newest: str | None
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Yields the calls of a function that are recorded after the newest known call of any
+        function, as lists. After each wait without a new call, yields an empty list."""
         while True:
+            since = _after(newest) if newest else None
+            filters = {"kind": "function", "limit": 1, "wait_ms": WAIT_MS, "since": since}
             found = self._list("/v1/jobs", filters)
-            if found:
-                return str(found[0]["created"])
-            time.sleep(PAUSE_SECONDS)
+            if not found:
+                yield []
+                time.sleep(PAUSE_SECONDS)
+                continue
+            latest = str(found[0]["created"])
+            # Calls that were recorded since the last list are listed, too.
+            calls = self._calls_of(name, self._recorded_calls(_before(newest or latest)))
+            yield [call for call in calls if call["id"] not in known]
+            # Forget calls that later lists do not contain, so that the set does not grow forever.
+            known = {call["id"] for call in calls}
+            newest = latest
 
     def _calls_of(self, name: str, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Returns the calls of one function, oldest first."""

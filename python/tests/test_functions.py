@@ -1,7 +1,9 @@
 """Tests of the client's requests about functions and deployments."""
 
 import io
+import json
 import os
+import threading
 import unittest
 import zipfile
 from unittest import mock
@@ -47,6 +49,48 @@ class Functions(WithServer):
             self.assertEqual([one["job"]["id"] for one in logs], expected, name)
         with self.assertRaises(errors.JobNotFoundError):
             list(self.client.function_logs("table"))
+
+    def test_lines_of_calls_are_yielded_before_the_calls_end(self):
+        ends = {id: threading.Event() for id in ("a", "b")}
+        never = threading.Event()
+        self.addCleanup(never.set)
+
+        def job(id, status):
+            created = f"2026-03-01T00:00:0{'ab'.index(id)}Z"
+            call = {"id": id, "summary": "price", "author": "ana", "created": created}
+            return {**call, "status": status}
+
+        def events(id):
+            for sequence, fields in enumerate(({"type": "log", "text": id}, {"type": "ended"}), 1):
+                if fields["type"] == "ended":
+                    ends[id].wait()
+                yield json.dumps({"sequence": sequence, **fields}).encode() + b"\n"
+
+        def no_call():
+            never.wait()
+            yield b"[]"
+
+        first, second = (job(id, "running") for id in ends)
+        lists = [[first], [second], [second, first]]
+        waits = Answer(chunks=no_call())
+        self.server.on("GET", "/v1/jobs", *[Answer(calls) for calls in lists], waits)
+        self.server.on("GET", "/v1/triggers", Answer([]))
+        for id in ends:
+            self.server.on("GET", f"/v1/jobs/{id}", Answer(job(id, "succeeded")))
+            self.server.on("GET", f"/v1/jobs/{id}/events", Answer(chunks=events(id)))
+        logs = self.client.function_logs("price", follow=True)
+        printed = [next(logs), next(logs)]
+        self.assertEqual(sorted(one["job"]["id"] for one in printed), ["a", "b"])
+        for one in printed:
+            self.assertEqual(one["job"]["status"], "running")
+            self.assertEqual([event["text"] for event in one["events"]], [one["job"]["id"]])
+        # The call that ends first is reported first, although the other call has started before.
+        for id in ("b", "a"):
+            ends[id].set()
+            last = next(logs)
+            self.assertEqual((last["job"]["id"], last["job"]["status"]), (id, "succeeded"))
+            self.assertEqual([event["type"] for event in last["events"]], ["ended"])
+        logs.close()
 
     def test_new_calls_are_listed_from_the_time_of_the_newest_known_call(self):
         for time, after, before in (

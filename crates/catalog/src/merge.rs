@@ -127,6 +127,7 @@ impl MergePlan {
             merged: Vec::new(),
             conflicts: Vec::new(),
             undone_by: None,
+            source: None,
         }
     }
 }

@@ -78,17 +78,7 @@ impl ApiClient {
             request = request.header("authorization", authorization);
         }
         let request = request.body(call.body).map_err(error::unexpected)?;
-        sender.send_request(request).await.map_err(|failure| {
-            let mut problem = Problem::new(
-                ErrorCode::Unavailable,
-                "the lake's server stopped before it responded",
-            );
-            problem.causes.push(failure.to_string());
-            problem.with_hint(
-                "The command may have made its change: check this before you run the command \
-                 again.",
-            )
-        })
+        sender.send_request(request).await.map_err(|failure| lost_response(failure.to_string()))
     }
 
     /// Returns the response. Converts an error response to the problem in its body.
@@ -97,9 +87,7 @@ impl ApiClient {
         if status.is_success() {
             return Ok(response);
         }
-        let body = collect(response).await?;
-        let problem = serde_json::from_slice::<Problem>(&body)
-            .unwrap_or_else(|_| error::unexpected(format!("HTTP status {status}")));
+        let problem = problem_of(status.as_u16(), &collect(response).await?);
         Err(match (problem.code, self.endpoint.url()) {
             // Replace the server's hint, because that hint is for programs that send requests.
             (ErrorCode::Unauthenticated, Some(url)) => problem.with_hint(format!(
@@ -201,6 +189,22 @@ impl ApiRequest {
 /// Returns a body that consists of these bytes.
 fn whole(bytes: Vec<u8>) -> UnsyncBoxBody<Bytes, std::io::Error> {
     Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Returns the problem in the body of an error response.
+pub fn problem_of(status: u16, body: &[u8]) -> Problem {
+    serde_json::from_slice::<Problem>(body)
+        .unwrap_or_else(|_| error::unexpected(format!("HTTP status {status}")))
+}
+
+/// Returns the error for a request that may have been executed, but whose response is lost.
+pub fn lost_response(cause: String) -> Problem {
+    let message = "the lake's server stopped before it responded";
+    let mut problem = Problem::new(ErrorCode::Unavailable, message);
+    problem.causes.push(cause);
+    problem.with_hint(
+        "The command may have made its change: check this before you run the command again.",
+    )
 }
 
 /// Returns the error for a response that ends early, because the server or the network failed.

@@ -186,14 +186,28 @@ impl ResponseLines {
                 let line = std::mem::take(&mut self.pending);
                 return Ok((!line.is_empty()).then_some(line));
             }
-            match self.body.frame().await {
-                None => self.ended = true,
-                Some(frame) => {
-                    let frame = frame.map_err(|_| api::truncated_response())?;
-                    self.pending.extend(frame.data_ref().into_iter().flatten());
-                }
+            self.read().await?;
+        }
+    }
+
+    /// Returns the rest of the body.
+    pub async fn rest(mut self) -> Result<Vec<u8>> {
+        while !self.ended {
+            self.read().await?;
+        }
+        Ok(self.pending)
+    }
+
+    /// Reads the next part of the body.
+    async fn read(&mut self) -> Result<()> {
+        match self.body.frame().await {
+            None => self.ended = true,
+            Some(frame) => {
+                let frame = frame.map_err(|_| api::truncated_response())?;
+                self.pending.extend(frame.data_ref().into_iter().flatten());
             }
         }
+        Ok(())
     }
 }
 

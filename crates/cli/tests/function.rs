@@ -120,6 +120,28 @@ fn the_output_of_calls_is_followed_while_they_run() {
     reader.join().expect("the thread ends").expect("all lines are received");
 }
 
+#[test]
+fn a_call_shows_printed_lines_while_the_function_runs() {
+    let workspace = Workspace::new();
+    let text = "import threading\n\n\ndef handler(event, context):\n    \
+                print('first', event, flush=True)\n    threading.Event().wait()\n";
+    workspace.write("waits/app.py", text);
+    let arguments = ["function", "deploy", "waits", "waits", "--runtime", "python3.11"];
+    workspace.ok(&[&arguments[..], &["--handler", "app.handler"]].concat());
+    let mut call = workspace.start(&["function", "invoke", "waits", "--arg", "event=1"]);
+    let errors = BufReader::new(call.stderr.take().expect("the standard error"));
+    let mut lines = errors.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("first 1")), "the call printed no line");
+    // The function waits until its job is stopped, so the command has shown the line before the end
+    // of the call.
+    let job = workspace.job_until("function", "running");
+    workspace.ok(&["job", "stop", job["id"].as_str().expect("an id")]);
+    let rest: Vec<String> = lines.collect();
+    assert!(rest.iter().any(|line| line.contains("stopped")), "{rest:?}");
+    assert!(!rest.iter().any(|line| line.contains("first 1")), "{rest:?}");
+    assert_eq!(call.wait().expect("the call ends").code(), Some(130));
+}
+
 const REUSED: &str = "\
 import headwater
 

@@ -113,7 +113,8 @@ async fn call(
     let arguments = vec![Argument { name: EVENT.to_owned(), value }];
     let client =
         LambdaCallParts { context: client_context(request)?, ..LambdaCallParts::default() };
-    let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
+    let returns = ResultKind::Any;
+    let input = CallInput { arguments, returns, client, permit: None, started: None };
     let encode = |returned, _: JobContext| encode(returned);
     let ended = invocations.call(&request.principal, function, input, encode).await?;
     let mut response = match ended.result {

@@ -55,7 +55,8 @@ impl StreamedCall {
             LambdaCallParts { context, answer: Some(answer), ..LambdaCallParts::default() };
         let arguments =
             vec![Argument { name: EVENT.to_owned(), value: ArgumentValue::Json(event) }];
-        let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
+        let returns = ResultKind::Any;
+        let input = CallInput { arguments, returns, client, permit: None, started: None };
         let (invocations, principal) = (service.invocations(), principal.clone());
         let call = async move {
             let encode = move |returned, job: JobContext| async move {

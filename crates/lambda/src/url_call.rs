@@ -154,7 +154,8 @@ impl LambdaProtocol {
         let function = function.map_err(|problem| status_of(&problem))?;
         let arguments = vec![Argument { name: EVENT.to_owned(), value }];
         let client = LambdaCallParts::default();
-        let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
+        let returns = ResultKind::Any;
+        let input = CallInput { arguments, returns, client, permit: None, started: None };
         let encode = |returned, job: JobContext| async move {
             let result = encode(returned).await?;
             if let Some(line) = invalid_response(&result) {

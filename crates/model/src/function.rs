@@ -143,6 +143,15 @@ pub struct AcceptedEvent {
     pub duplicate: bool,
 }
 
+/// The line between the events of a call and its response, if a client requests both in one body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallResponseStart {
+    /// The HTTP status of the response.
+    pub response: u16,
+    /// The media type of the response.
+    pub content_type: String,
+}
+
 /// Request to call a function.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

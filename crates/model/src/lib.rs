@@ -100,8 +100,8 @@ pub use event::{
 };
 pub use field_names::field_names;
 pub use function::{
-    AcceptedEvent, FunctionArgument, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Priority,
-    ProvisionedInstances,
+    AcceptedEvent, CallResponseStart, FunctionArgument, FunctionSummary, InvokeAsyncRequest,
+    InvokeRequest, Priority, ProvisionedInstances,
 };
 pub use health::Health;
 pub use import::{

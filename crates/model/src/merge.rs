@@ -90,16 +90,21 @@ pub struct MergeReport {
     /// the source. Reverting this commit restores the changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone_by: Option<Commit>,
+    /// Set only for a dry run: the merged commit, which has the new tables. It decides which tables
+    /// the reader of the report may see. Requests and responses never contain it.
+    #[serde(skip)]
+    pub source: Option<CommitId>,
 }
 
 impl MergeReport {
-    /// Returns the commits with the tables of the report: the target's head, the merge base, and
-    /// the commits that caused the conflicts.
+    /// Returns the commits with the tables of the report: the target's head, the merge base, the
+    /// source of a dry run, and the commits that caused the conflicts.
     pub fn commits(&self) -> Vec<CommitId> {
         let conflicts =
             self.conflicts.iter().flat_map(|conflict| [&conflict.target, &conflict.source]);
         let conflicts = conflicts.flatten().map(|commit| commit.id);
-        [Some(self.commit), self.base].into_iter().flatten().chain(conflicts).collect()
+        let own = [Some(self.commit), self.base, self.source];
+        own.into_iter().flatten().chain(conflicts).collect()
     }
 
     /// Returns the tables of the report, except tables in a conflict for which [`Self::commits`]

@@ -14,12 +14,13 @@ use headwater_function_lake::{CallIdentity, FunctionLakeAccess};
 use headwater_functions::{Argument, FunctionResult, LakeAccess, LambdaCallParts, ResultKind};
 use headwater_jobs::{JobContext, NewJob, SpawnOnDrop};
 use headwater_model::{
-    AcceptedEvent, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind,
+    AcceptedEvent, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobId, JobKind,
     MAIN_BRANCH, Object, Principal, Problem, ProjectFiles, ResultExt, nearest,
 };
 use headwater_pipelines::{CallInput as PipelineInput, Callable, Project, parse_project};
 use headwater_triggers::NewCall;
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use crate::cloud_event::disabled;
 use crate::deployed_function::DeployedFunctions;
@@ -55,6 +56,8 @@ pub struct CallInput {
     pub client: LambdaCallParts,
     /// A permit for the memory of the arguments, held until the call has ended.
     pub permit: Option<Box<dyn Send>>,
+    /// Receives the id of the call's job as soon as the job is recorded.
+    pub started: Option<oneshot::Sender<JobId>>,
 }
 
 impl ResolvedFunction {
@@ -243,6 +246,11 @@ impl Invocations {
         let new = NewJob::of(JobKind::Function, name, principal).named(&callable.name);
         let (context, guard) = self.0.jobs.record(NewJob { budget, ..new }).await.or_problem()?;
         let job = context.id();
+        let CallInput { arguments, returns, client, permit, started } = input;
+        if let Some(started) = started {
+            // The receiver no longer exists if the client has disconnected.
+            let _ = started.send(job);
+        }
         record_secrets(&self.0.access, principal, &callable, job);
         let scope = CallIdentity {
             access: call_access(&self.0.access, principal, deployed_by.as_ref(), job),
@@ -257,7 +265,6 @@ impl Invocations {
         let leaving = context.cancelled().drop_guard();
         let components = self.0.clone();
         let call = SpawnOnDrop::new(async move {
-            let CallInput { arguments, returns, client, permit } = input;
             let with = (&*project, &*components.given);
             let lake_access = Some(lake.clone() as Arc<dyn LakeAccess>);
             let input = PipelineInput { arguments, returns, lake: lake_access, client };

@@ -379,8 +379,8 @@ impl QueueWorker {
         let function = function.with_lineage(lineage.into_iter().collect());
         let name = function.event_argument()?.to_owned();
         let arguments = vec![Argument { name, value: ArgumentValue::Json(event) }];
-        let client = LambdaCallParts::default();
-        let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
+        let (returns, client) = (ResultKind::Any, LambdaCallParts::default());
+        let input = CallInput { arguments, returns, client, permit: None, started: None };
         let reports = self.mapping.settings.reports_failures;
         let ids: BTreeSet<String> = part.iter().map(|(one, _)| one.message.id.clone()).collect();
         let encode = move |returned, _| async move { failures(returned, reports, &ids) };

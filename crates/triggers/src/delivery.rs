@@ -171,9 +171,7 @@ impl Worker {
         let mut forwarded = Vec::new();
         for (event, delivery) in calls_ended {
             let call = EndedCall { event, trigger, delivery, result: &result };
-            if !matches!(outcome, DeliveryOutcome::Final(_)) {
-                forwarded.extend(self.forwarded(&call, &calls, context));
-            }
+            forwarded.extend(self.forwarded(&call, &calls, context));
         }
         for (event, delivery) in &forwarded {
             entries.extend(delivery.new_entries(event)?);

@@ -2,6 +2,7 @@
 environments, usage."""
 
 import sys
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -10,11 +11,21 @@ import pyarrow
 from real_server import RealServer
 
 from headwater import errors
+from headwater.runs import FINAL
 
 HANDLER = """
 def handler(event, context):
     print("price of", event["id"])
     return event["id"] * 2
+"""
+
+# Prints a line, and waits until the call is stopped.
+WAITING = """
+import threading
+
+def handler(event, context):
+    print("waiting", event["id"], flush=True)
+    threading.Event().wait()
 """
 
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -58,6 +69,31 @@ class Operations(RealServer):
             self.assertEqual(call["job"]["status"], "succeeded")
             output = [event["text"] for event in call["events"] if event["type"] == "log"]
             self.assertEqual(output, [f"price of {number}"])
+
+    def test_lines_of_running_calls_are_yielded_before_the_calls_end(self):
+        self.write("wait/app.py", WAITING)
+        folder = Path(self.folder, "wait")
+        self.client.deploy_function("wait", folder, runtime=RUNTIME, handler="app.handler")
+        logs = self.client.function_logs("wait", follow=True)
+        calls, threads = [], []
+        for number in (1, 2):
+            threads.append(threading.Thread(target=self.invoke_until_stopped, args=(number,)))
+            threads[-1].start()
+            texts = ((one["job"], event.get("text")) for one in logs for event in one["events"])
+            calls.append(next(job["id"] for job, text in texts if text == f"waiting {number}"))
+        # Both calls have printed their lines, and neither has ended.
+        for call in calls:
+            self.assertEqual(self.client.job(call)["status"], "running")
+            self.client.stop_job(call)
+            ended = next(one["job"] for one in logs if one["job"]["status"] in FINAL)
+            self.assertEqual((ended["id"], ended["status"]), (call, "cancelled"))
+        for thread in threads:
+            thread.join()
+        logs.close()
+
+    def invoke_until_stopped(self, number):
+        with self.assertRaises(errors.HeadwaterError):
+            self.client.invoke("wait", event={"id": number})
 
     def test_a_trigger_is_created_replaced_and_deleted(self):
         client = self.client

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{
-    AcceptedEvent, BudgetUsage, DailyBudget, DeployedKind, ErrorCode, FunctionArgument,
-    FunctionSummary, InvokeAsyncRequest, InvokeRequest, Problem,
+    AcceptedEvent, BudgetUsage, CallResponseStart, DailyBudget, DeployedKind, ErrorCode,
+    FunctionArgument, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Problem,
 };
 use hyper::Method;
 use serde_json::Value;
 
-use crate::api::{ApiClient, ApiRequest, collect, segment};
+use crate::api::{self, ApiClient, ApiRequest, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{Function, FunctionInvoke, OutputFormat};
 use crate::commands::{
@@ -18,7 +18,7 @@ use crate::commands::{
 };
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::job_events::{self, EventPrinter};
+use crate::job_events::{EventPrinter, ResponseLines};
 use crate::output::{self, Grid};
 
 /// Runs `headwater function`.
@@ -153,19 +153,33 @@ pub async fn call(
         OutputFormat::Ndjson => "application/x-ndjson",
         OutputFormat::Csv => "text/csv",
     };
-    let path = format!("/v1/functions/{}/invoke", segment(name));
+    let path = format!("/v1/functions/{}/invoke?events=true", segment(name));
     let call = ApiRequest::get(path).method(Method::POST).accept(accept).json(request)?;
     let (job, answer) = api.send_as_job(call).await?;
-    if let Some(job) = &job {
-        // Ignore the error, because printing the events is optional.
-        let _ =
-            job_events::print_events(api, job, false, &mut EventPrinter::new(context.style)).await;
-    }
-    let printed = match answer {
-        Ok(answer) => print_result(context, &collect(answer).await?),
+    let returned = match answer {
+        Ok(answer) => {
+            let lines = ResponseLines::new(answer.into_body());
+            print_events(lines, &mut EventPrinter::new(context.style)).await
+        }
         Err(problem) => Err(problem),
     };
-    Ok((job, printed))
+    Ok((job, returned.and_then(|result| print_result(context, &result))))
+}
+
+/// Prints the events of a call while the function runs. Returns the body of the call's response, or
+/// its problem.
+async fn print_events(mut lines: ResponseLines, printer: &mut EventPrinter) -> Result<Vec<u8>> {
+    let lost = |problem: Problem| api::lost_response(problem.message);
+    while let Some(line) = lines.next().await.map_err(lost)? {
+        let Ok(start) = serde_json::from_slice::<CallResponseStart>(&line) else {
+            printer.print(&serde_json::from_slice(&line).map_err(error::unexpected)?);
+            continue;
+        };
+        let body = lines.rest().await.map_err(lost)?;
+        let is_success = (200..300).contains(&start.response);
+        return if is_success { Ok(body) } else { Err(api::problem_of(start.response, &body)) };
+    }
+    Err(lost(api::truncated_response()))
 }
 
 fn print_result(context: &Context, answer: &[u8]) -> Result<()> {

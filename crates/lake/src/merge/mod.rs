@@ -221,7 +221,8 @@ impl<'a> OngoingMerge<'a> {
             // A dry run creates no merge commit, so the report contains the source of a
             // fast-forward, or the current head.
             let head = if forward { plan.source } else { plan.head };
-            return Ok(Some(self.report(&plan, outcome, head, &self.merged_tables())));
+            let report = self.report(&plan, outcome, head, &self.merged_tables());
+            return Ok(Some(MergeReport { source: Some(plan.source), ..report }));
         }
         let mut made = UncommittedMerge::new(self.lake.tables().clone());
         let final_changes = self.final_changes(&plan, &mut made).await?;

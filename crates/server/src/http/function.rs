@@ -13,20 +13,22 @@ use futures::StreamExt;
 use headwater_encoding::{Encoder, Format};
 use headwater_http_request::check_content_type;
 use headwater_model::{
-    AcceptedEvent, ErrorCode, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Principal,
+    AcceptedEvent, ErrorCode, FunctionSummary, InvokeAsyncRequest, InvokeRequest, JobId, Principal,
     Problem,
 };
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, FunctionResult, JobContext, LambdaCallParts,
+    Argument, ArgumentValue, CallInput, EndedJob, FunctionResult, JobContext, LambdaCallParts,
     ResolvedFunction, ResultKind,
 };
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::oneshot;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::BodyKind;
+use super::call_events;
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Caller, Parameters, Segments, parse_body};
 use super::query::JOB_HEADER;
@@ -55,16 +57,19 @@ async fn list(
     Ok(Json(app.service.invocations().list(&principal).await?))
 }
 
-/// Options of a call whose body is a table.
+/// Options of a call.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct TableCallOptions {
+struct CallOptions {
     /// Argument that receives the table; by default the function's only required argument. Allowed
     /// only if the body is an Arrow stream.
     table: Option<String>,
     /// The other arguments, as one JSON object. Allowed only if the body is an Arrow stream.
     arguments: Option<String>,
+    /// Send the events of the job while the function runs, before the response; false by default.
+    #[serde(default)]
+    events: bool,
 }
 
 /// Calls a deployed function and returns its result. The body is JSON, or one table as
@@ -74,9 +79,12 @@ struct TableCallOptions {
 /// A table is returned in the format that `Accept` selects (see `query`), any other result as JSON.
 /// The header `x-headwater-job` contains the id of the job, whose record is durable before the
 /// response is sent. If the client disconnects, the function is stopped.
+/// With `events`, the status is 200 as soon as the job has started. The body contains the events of
+/// the job, one JSON object per line. Then follow the line
+/// `{"response": STATUS, "content_type": TYPE}` and the body of the response.
 #[utoipa::path(post, path = "/v1/functions/{function}/invoke",
     operation_id = "invoke_function", tag = "function",
-    params(("function" = String, Path), TableCallOptions),
+    params(("function" = String, Path), CallOptions),
     request_body(content((InvokeRequest = "application/json"),
         (Vec<u8> = "application/vnd.apache.arrow.stream"))),
     responses(
@@ -90,24 +98,41 @@ async fn invoke(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
-    Parameters(options): Parameters<TableCallOptions>,
+    Parameters(options): Parameters<CallOptions>,
     headers: HeaderMap,
     request: Request,
 ) -> HandlerResult<Response> {
     let format = Format::accepted(&headers)?;
+    let with_events = options.events;
     let call = prepare(&app, &principal, &name, options, request).await?;
-    let principal = principal.with_author(call.author);
+    let PreparedCall { function, arguments, author, permit } = call;
+    let principal = principal.with_author(author);
     let returns = if format == Format::Json { ResultKind::Any } else { ResultKind::Table };
-    let (arguments, client) = (call.arguments, LambdaCallParts::default());
-    let input = CallInput { arguments, returns, client, permit: call.permit };
+    let client = LambdaCallParts::default();
+    let (started, job) = oneshot::channel();
+    let started = with_events.then_some(started);
+    let input = CallInput { arguments, returns, client, permit, started };
     let encode = move |returned, _: JobContext| encode(format, returned);
-    let ended = app.service.invocations().call(&principal, call.function, input, encode).await?;
-    let mut response =
-        ended.result.unwrap_or_else(|problem| ErrorResponse(problem).into_response());
-    if let Ok(id) = HeaderValue::from_str(&ended.job.to_string()) {
+    let (invocations, caller) = (app.service.invocations(), principal.clone());
+    let call = async move { invocations.call(&caller, function, input, encode).await };
+    if with_events {
+        return call_events::respond(&app, &principal, job, call).await;
+    }
+    Ok(response(call.await?))
+}
+
+/// Returns the response to a call that has ended.
+pub(super) fn response(ended: EndedJob<Response>) -> Response {
+    let response = ended.result.unwrap_or_else(|problem| ErrorResponse(problem).into_response());
+    with_job(response, ended.job)
+}
+
+/// Adds the id of a call's job to the headers of a response.
+pub(super) fn with_job(mut response: Response, job: JobId) -> Response {
+    if let Ok(id) = HeaderValue::from_str(&job.to_string()) {
         response.headers_mut().insert(JOB_HEADER, id);
     }
-    Ok(response)
+    response
 }
 
 /// Accepts a call of a deployed function for asynchronous execution.
@@ -148,7 +173,7 @@ async fn prepare(
     app: &App,
     principal: &Principal,
     name: &str,
-    options: TableCallOptions,
+    options: CallOptions,
     request: Request,
 ) -> HandlerResult<PreparedCall> {
     let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -181,7 +206,7 @@ async fn prepare_table(
     app: &App,
     principal: &Principal,
     name: &str,
-    options: TableCallOptions,
+    options: CallOptions,
     request: Request,
 ) -> HandlerResult<PreparedCall> {
     let function = app.service.invocations().find(principal, name).await?;

@@ -129,7 +129,8 @@ async fn events(
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
-fn line(event: &JobEvent) -> std::io::Result<Bytes> {
+/// Returns an event as one line of JSON.
+pub(super) fn line(event: &JobEvent) -> std::io::Result<Bytes> {
     let mut text = serde_json::to_vec(event)?;
     text.push(b'\n');
     Ok(text.into())

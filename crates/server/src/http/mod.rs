@@ -10,6 +10,7 @@ mod audit;
 mod backfill;
 pub(crate) mod body;
 mod branch;
+mod call_events;
 mod cloud_event;
 mod deployed_function;
 mod deployment;

@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
         trial("functions::arguments_and_results_may_be_arrow_tables", tables),
         trial("functions::a_process_is_reused_if_the_function_allows_it", reuse),
         trial("functions::an_edit_is_effective_after_its_deployment", edits),
+        trial("functions::the_events_of_a_call_precede_its_response", followed),
         trial("functions::a_client_that_disconnects_stops_the_function", gone),
         trial("functions::the_record_of_a_call_survives_a_kill", outlives),
         trial("functions::an_event_and_a_result_have_up_to_64_mib", large),
@@ -205,6 +206,44 @@ async fn values() {
     assert_eq!(rows, json!([first]));
 }
 
+/// Calls a function with `events`. Returns the events, the line after the events, and the result.
+async fn follow(server: &TestServer, name: &str, arguments: Value) -> (Vec<Value>, Value, Value) {
+    let path = format!("/v1/functions/{name}/invoke?events=true");
+    let sent = request(Method::POST, &path, Some(&json!({ "arguments": arguments })));
+    let response = server.send(sent).await;
+    assert_eq!(response.status(), 200);
+    let job = server.get(&format!("/v1/jobs/{}", job_of(&response))).await;
+    assert_eq!(job["summary"], name);
+    let bytes = body(response).await.expect("a whole body");
+    let text = String::from_utf8(bytes.to_vec()).expect("text");
+    let parse = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
+    let mut lines = text.lines();
+    let mut events = Vec::new();
+    while let Some(line) = lines.next().map(parse) {
+        if line.get("response").is_some() {
+            return (events, line, parse(&lines.collect::<String>()));
+        }
+        events.push(line);
+    }
+    panic!("no response: {text}");
+}
+
+async fn followed() {
+    let server = start().await;
+    let (events, start, result) = follow(&server, "value", json!({"given": "a"})).await;
+    assert!(events.iter().any(|event| event["text"] == "given a"), "{events:?}");
+    assert_eq!(events.last().expect("an event")["type"], "ended");
+    assert_eq!(start, json!({"response": 200, "content_type": "application/json"}));
+    assert_eq!(result, json!({"given": "a", "times": [1]}));
+    let (events, start, problem) = follow(&server, "fails", json!({})).await;
+    assert_eq!(events.last().expect("an event")["status"], "failed");
+    assert_eq!((&start["response"], &problem["code"]), (&json!(422), &json!("function_failed")));
+    // A call that is rejected has no events.
+    let path = "/v1/functions/missing/invoke?events=true";
+    let (status, problem) = server.ask(Method::POST, path, Some(&json!({}))).await;
+    assert_eq!((status, &problem["code"]), (404, &json!("function_not_found")), "{problem}");
+}
+
 async fn tables() {
     let server = start().await;
     let column = Arc::new(Int64Array::from(vec![1, 2, 3]));
@@ -287,8 +326,14 @@ async fn edits() {
 
 async fn gone() {
     let server = start().await;
+    leave(&server, "/v1/functions/endless/invoke").await;
+    leave(&server, "/v1/functions/endless/invoke?events=true").await;
+}
+
+/// Closes the connection of a call, and waits until the function has stopped.
+async fn leave(server: &TestServer, path: &str) {
     let address = server.running.http_addr().expect("an address");
-    let mut sent = request(Method::POST, "/v1/functions/endless/invoke", Some(&json!({})));
+    let mut sent = request(Method::POST, path, Some(&json!({})));
     let bearer = support::bearer(&server.running);
     sent.headers_mut().insert(hyper::header::AUTHORIZATION, bearer);
     let asked = tokio::spawn(ask(address, sent));

@@ -10,6 +10,7 @@ mod definitions;
 mod deliveries;
 mod division;
 mod external_servers;
+mod final_failures;
 mod kafka;
 mod kafka_server;
 mod kill;

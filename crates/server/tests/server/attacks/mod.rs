@@ -201,6 +201,7 @@ fn of_owners() -> Vec<Trial> {
         trial("attacks::101_the_owner_of_a_namespace_creates_tables_in_it", owners::namespaces),
         trial("attacks::102_a_table_with_the_id_of_another_gives_no_right_to_it", owners::same_id),
         trial("attacks::103_a_new_version_of_another_user_ends_ownership", owners::functions),
+        trial("attacks::104_a_dry_run_of_a_merge_names_new_own_tables", owners::dry_runs),
     ]
 }
 

@@ -180,6 +180,28 @@ pub async fn branches() {
     assert_eq!(diff["tables"][0]["table"], "shop.made", "{diff}");
 }
 
+pub async fn dry_runs() {
+    let users = Users::start().await;
+    let grants = ["create on table:shop.*", "create on branch:ana/*", "read,merge on branch:main"];
+    let ana = users.user("ana", &grants).await;
+    assert_eq!(users.post(&ana, "/v1/branches", json!({"name": "ana/x"})).await.0, 201);
+    let create = "CREATE TABLE shop.made AS SELECT 1 AS id";
+    assert_eq!(users.sql_at(&ana, "ana/x", create).await.0, 200);
+    // The owner of the lake creates a table on each branch, so the merge is no fast-forward.
+    for (branch, table) in [("main", "shop.first"), ("ana/x", "shop.second")] {
+        let sql = format!("CREATE TABLE {table} AS SELECT 1 AS id");
+        let answer = users.server.post("/v1/query", json!({"sql": sql, "ref": branch})).await;
+        assert!(answer.get("code").is_none(), "{answer}");
+    }
+    // The report of a dry run names the new table of the user, and no table of the owner.
+    for dry_run in [true, false] {
+        let body = json!({"source": "ana/x", "dry_run": dry_run});
+        let (status, report) = users.post(&ana, "/v1/branches/main/merge", body).await;
+        assert_eq!((status, &report["outcome"]), (200, &json!("merged")), "{report}");
+        assert_eq!(report["tables"], json!(["shop.made"]), "{report}");
+    }
+}
+
 pub async fn restricted() {
     let (users, ana) = start().await;
     users.all(&ana, 200, &["CREATE TABLE shop.made AS SELECT 1 AS id"]).await;

@@ -32,8 +32,9 @@ pub const ROWS: &[Row] = &[
         done(async move {
             let invocations = c.service.invocations();
             let function = invocations.find(&Principal::owner(), "f").await?;
-            let (arguments, client) = (Vec::new(), LambdaCallParts::default());
-            let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
+            let (returns, client) = (ResultKind::Any, LambdaCallParts::default());
+            let arguments = Vec::new();
+            let input = CallInput { arguments, returns, client, permit: None, started: None };
             let encode = async |_, _| Ok(Value::Null);
             invocations.call(&c.by, function, input, encode).await
         })
