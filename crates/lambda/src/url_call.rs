@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::function_name::FunctionName;
 use crate::invoke::{EVENT, EVENT_BYTES_MAX, encode, is_of_function};
-use crate::protocol::{LambdaProtocol, REQUEST_ID};
+use crate::protocol::{LambdaApi, REQUEST_ID};
 use crate::request::decode;
 use crate::response_body::LambdaResponseBody;
 use crate::signature::{LAMBDA, Signature};
@@ -41,7 +41,7 @@ pub struct UrlTarget {
     path: String,
 }
 
-impl LambdaProtocol {
+impl LambdaApi {
     /// Returns the function URL that a request addresses. Called before the body is read. An error
     /// is the response to send; it is the same for missing functions and functions without access.
     /// `is_foreign` is true for a request from a page of another origin, which the CORS rules of
