@@ -72,10 +72,13 @@ impl PostgresTable {
         let user = decoded(url.username());
         let database = decoded(url.path().trim_start_matches('/'));
         if user.is_empty() || database.is_empty() {
-            return Err(invalid("the user or the database is missing", &hint));
+            return Err(invalid("the user name or the database name is missing", &hint));
         }
         if [&user, &database].into_iter().any(|text| text.contains(char::is_control)) {
-            return Err(invalid("the user or the database has control characters", &hint));
+            return Err(invalid(
+                "the user name or the database name contains control characters",
+                &hint,
+            ));
         }
         let mut of_table = AddressOptions::parse(url.query(), &["table", "key", "sslmode"])?;
         let Some(table) = of_table.one("table")? else {

@@ -44,7 +44,8 @@ impl MessageQueueMeter {
         MessageQueueMeter(inner)
     }
 
-    /// Counts one request to a message queue, with the bytes of the messages that it sent and received.
+    /// Counts one request to a message queue, with the bytes of the messages that it sent and
+    /// received.
     pub fn count(&self, principal: &Principal, queue: &str, bytes: [usize; 2]) {
         let [bytes_in, bytes_out] = bytes.map(|bytes| bytes as u64);
         let usage = Usage { requests: 1, bytes_in, bytes_out, ..Usage::default() };

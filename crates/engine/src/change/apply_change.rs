@@ -29,7 +29,7 @@ use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
 use crate::write::{FirstStreamError, first};
 
-/// Options of [`Session::apply_change`]: everything except the query of the UPDATE, DELETE or MERGE.
+/// Options of [`Session::apply_change`], in addition to the query of the statement.
 pub(super) struct ChangeOptions {
     /// Commit message.
     pub message: String,
