@@ -203,8 +203,8 @@ mod tests {
             ("postgres://u:p@h/d", "contains a password"),
             ("postgres://h/d", "the user name or the database name is missing"),
             ("postgres://u@h", "the user name or the database name is missing"),
-            ("postgres://u@h/d?sslmode=maybe", "`sslmode=maybe` is unknown"),
-            ("postgres://u@h/d?host=x", "`host=x` is unknown"),
+            ("postgres://u@h/d?sslmode=maybe", "unsupported parameter `sslmode=maybe`"),
+            ("postgres://u@h/d?host=x", "unsupported parameter `host=x`"),
         ] {
             let error = parse(url).expect_err(url);
             assert!(error.to_string().contains(expected), "{url}: {error}");
