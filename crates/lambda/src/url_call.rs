@@ -55,7 +55,7 @@ impl LambdaApi {
         let forbidden = || failure(StatusCode::FORBIDDEN);
         let (name, path) = split(parts.uri.path()).ok_or_else(forbidden)?;
         let name = FunctionName::parse(&name).map_err(|_| forbidden())?;
-        let functions = self.service.invocations().deployed();
+        let functions = self.service.invocations().standalone();
         let url = functions.url(&name.name, name.qualifier.as_deref()).await;
         let url = url.map_err(|problem| failed(&problem))?.ok_or_else(forbidden)?;
         if let Some(preflight) = preflight(parts, url.cors.as_ref()) {

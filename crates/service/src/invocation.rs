@@ -22,11 +22,11 @@ use headwater_triggers::NewCall;
 use serde_json::Value;
 
 use crate::cloud_event::disabled;
-use crate::deployed_function::DeployedFunctions;
 use crate::layer::Layers;
 use crate::operation_job::EndedJob;
 use crate::run::project_object;
 use crate::service::Components;
+use crate::standalone_function::StandaloneFunctions;
 
 /// Operations on functions.
 #[derive(Clone)]
@@ -112,8 +112,8 @@ impl ResolvedFunction {
 
 impl Invocations {
     /// Returns the operations on functions that are deployed without a project.
-    pub fn deployed(&self) -> DeployedFunctions {
-        DeployedFunctions(self.0.clone())
+    pub fn standalone(&self) -> StandaloneFunctions {
+        StandaloneFunctions(self.0.clone())
     }
 
     /// Returns the operations on layers.

@@ -11,7 +11,6 @@ mod backfill;
 pub(crate) mod body;
 mod branch;
 mod cloud_event;
-mod deployed_function;
 mod deployment;
 mod diff;
 mod environment;
@@ -37,6 +36,7 @@ mod rows;
 mod run;
 mod secret;
 mod session;
+mod standalone_function;
 mod table;
 mod tag;
 mod token;
@@ -77,7 +77,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(backfill::routes())
         .merge(branch::routes())
         .merge(cloud_event::routes())
-        .merge(deployed_function::routes())
+        .merge(standalone_function::routes())
         .merge(function_alias::routes())
         .merge(function_url::routes())
         .merge(deployment::routes())
