@@ -156,7 +156,7 @@ mod tests {
             ("postgres://u%00x@h/d?table=t", "contains control characters"),
             ("postgres://u:pa55word@h/d?table=t", "it contains a password"),
             ("postgres://u@h/d?table=a.b.c", "the option `table` must be"),
-            ("postgres://u@h/d?table=t&sslmode=maybe", "the mode `maybe` is unknown"),
+            ("postgres://u@h/d?table=t&sslmode=maybe", "`sslmode=maybe` is not supported"),
             ("https://", "host"),
             ("https://ana:pa55word@example.com", "it contains a password"),
             ("https://ana@example.com", "it contains a user"),

@@ -90,7 +90,7 @@ impl PostgresTable {
         }
         let mode = of_table.one("sslmode")?.unwrap_or_else(|| "prefer".to_owned());
         let Some((mode, _)) = MODES.into_iter().find(|(name, _)| *name == mode) else {
-            return Err(invalid(format_args!("the mode `{mode}` is unknown"), &hint));
+            return Err(invalid(format_args!("`sslmode={mode}` is not supported"), &hint));
         };
         let mut options = AddressOptions::parse(url.fragment(), &["secret", "timeout"])?;
         Ok(PostgresTable {

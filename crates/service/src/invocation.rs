@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::TryFutureExt;
 use headwater_destinations::DestinationSender;
 use headwater_executors::{
-    CallOutputs, OutputWriter, ParsedDeployment, ParsedFunction, call_access, call_budget,
+    CallOutputs, OutputWriter, ParsedDeployment, ParsedFunction, call_budget, call_rights,
     function_summary, instance_state, limits, parse_folder, record_secrets, split_name,
 };
 use headwater_function_lake::{CallIdentity, FunctionLakeAccess};
@@ -245,7 +245,7 @@ impl Invocations {
         let job = context.id();
         record_secrets(&self.0.access, principal, &callable, job);
         let scope = CallIdentity {
-            access: call_access(&self.0.access, principal, deployed_by.as_ref(), job),
+            access: call_rights(&self.0.access, principal, deployed_by.as_ref(), job),
             author: principal.author().to_owned(),
             job,
             branch: MAIN_BRANCH.to_owned(),
