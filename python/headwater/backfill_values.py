@@ -33,7 +33,7 @@ def parse_values(
         raise _invalid(f"the parameter `{name}` has no values")
     if len(texts) > VALUES_MAX:
         message = f"the parameter `{name}` has more than {VALUES_MAX} values"
-        raise make("invalid_argument", message, "Backfill smaller ranges.")
+        raise make("invalid_argument", message, "Run several backfills, each with fewer values.")
     seen: set[str] = set()
     for text in texts:
         if text in seen:

@@ -372,8 +372,9 @@ def _read_certificate(path: str | os.PathLike[str]) -> str:
 
 def _check_token(token: str) -> str:
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        hint = "Pass the contents of `server.token` in the lake's folder."
-        raise make("invalid_argument", "the token cannot be used", hint)
+        message = "the token is empty, or contains spaces or other invalid characters"
+        hint = "Pass the contents of `.headwater/server.token`, without the line break."
+        raise make("invalid_argument", message, hint)
     return token
 
 

@@ -331,7 +331,7 @@ class Runtime:
 
     def _exit_error(self) -> RuntimeFailed:
         shown, status = " ".join(self._command), self._process.wait()
-        when = "before it answered" if self._was_asked else "before it asked for an event"
+        when = "before it responded" if self._was_asked else "before it requested an event"
         rejected = f"; {self._rejected}" if self._rejected else ""
         message = f"`{shown}` {programs.ended(status)} {when}{rejected}"
         return RuntimeFailed("Runtime.ExitError", message)

@@ -166,7 +166,7 @@ def uploads(ana, eve):
 
     until(is_counted)
     code, text = error_of(ana, ingest)
-    assert "user `ana` has 1 uploads at the same time" in text, text
+    assert "user `ana` has 1 concurrent uploads" in text, text
     assert status(eve, ingest) == "OK"
     waiting.send(batch)
     waiting.close()

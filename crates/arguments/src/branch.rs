@@ -132,7 +132,7 @@ pub struct BranchMerge {
     /// Allow merging the branch of a failed run
     #[arg(long)]
     pub unchecked: bool,
-    /// Recompute the project's models on the merged state
+    /// Run the project on the merged tables, as part of the merge
     #[arg(long)]
     pub rerun: bool,
     /// The project of `--rerun` [default: the one around the lake, or the nearest `headwater.toml`]

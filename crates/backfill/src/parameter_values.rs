@@ -43,7 +43,9 @@ impl ParameterValues {
         }
         if values.len() > VALUES_MAX {
             let message = format!("`{text}` has more than {VALUES_MAX} values");
-            return Err(invalid(message).with_hint("Backfill smaller ranges."));
+            return Err(
+                invalid(message).with_hint("Run several backfills, each with fewer values.")
+            );
         }
         if let Some(value) = first_duplicate(&values) {
             return Err(wrong(format!("`{text}` has the value `{value}` twice")));

@@ -180,9 +180,9 @@ fn a_runtime_that_misbehaves_is_reported() {
                 id=$(grep -i request-id /tmp/h | tr -d '[:space:]' | cut -d: -f2); \
                 post() { curl -sS --data-binary @- $api/invocation/$1; }; ";
     let cases = [
-        ("exit 3", "Runtime.ExitError: ", "exited with status 3 before it asked for an event"),
-        ("TAKE exit 4", "Runtime.ExitError: ", "exited with status 4 before it answered"),
-        ("TAKE kill -9 $$", "Runtime.ExitError: ", "was ended by signal 9 before it answered"),
+        ("exit 3", "Runtime.ExitError: ", "exited with status 3 before it requested an event"),
+        ("TAKE exit 4", "Runtime.ExitError: ", "exited with status 4 before it responded"),
+        ("TAKE kill -9 $$", "Runtime.ExitError: ", "was ended by signal 9 before it responded"),
         (
             "sleep 100",
             "did not request an event within 12 s (10 s for its start, plus its time limit of 2 s)",

@@ -119,5 +119,8 @@ fn a_login_without_a_provider_is_an_error() {
     let wrong = lake.write("oidc.toml", "issuer = \"http://login.example\"\nclient_id = \"x\"\n");
     let said = lake
         .fails(2, &["serve", "--http", "127.0.0.1:0", "--oidc", wrong.to_str().expect("a path")]);
-    assert!(said.contains("a provider on another machine needs `https`"), "{said}");
+    assert!(
+        said.contains("the URL of a provider on another host must begin with `https://`"),
+        "{said}"
+    );
 }

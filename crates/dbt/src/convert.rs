@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::materialization::Materialization;
+use crate::project_file::{ProjectFile, Settings, texts};
 use crate::properties::{AllProperties, DeclaredTest, Properties};
-use crate::settings::{ProjectFile, Settings, texts};
 use crate::template::{RenderedTemplate, TableNames, TemplateRenderer};
 use crate::test_conversion::{self, ConvertedTest, ExpectationFunction, identifier};
 

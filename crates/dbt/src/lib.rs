@@ -6,9 +6,9 @@
 
 mod convert;
 mod materialization;
+mod project_file;
 mod project_folder;
 mod properties;
-mod settings;
 mod template;
 mod test_conversion;
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::settings::{Settings, texts};
+use crate::project_file::{Settings, texts};
 use crate::template::RenderedTemplate;
 
 /// Materialization of a view.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::settings::Settings;
+use crate::project_file::Settings;
 use crate::template::Sources;
 
 /// Properties of a model or seed.

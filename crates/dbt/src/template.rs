@@ -9,7 +9,7 @@ use minijinja::value::{Kwargs, Rest, Serde, Value};
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use parking_lot::Mutex;
 
-use crate::settings::Settings;
+use crate::project_file::Settings;
 
 /// Maximum number of template instructions, so that a loop ends.
 const FUEL: u64 = 1_000_000;

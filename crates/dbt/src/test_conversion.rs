@@ -3,8 +3,8 @@
 use headwater_model::name::quoted;
 use serde_json::Value;
 
+use crate::project_file::texts;
 use crate::properties::DeclaredTest;
-use crate::settings::texts;
 use crate::template::TableNames;
 
 /// A converted test.
@@ -94,7 +94,7 @@ pub(crate) fn convert(
 
 fn relationships(
     python: impl Fn(&str, String) -> ConvertedTest,
-    arguments: &crate::settings::Settings,
+    arguments: &crate::project_file::Settings,
     column: &str,
     known: &str,
     tables: &TableNames,

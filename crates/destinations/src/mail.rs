@@ -230,7 +230,7 @@ fn encryption(scheme: &str, tls: Option<&str>) -> Result<Encryption, Problem> {
 fn user(encoded: &str) -> Result<Option<String>, Problem> {
     let user = percent_decode_str(encoded).decode_utf8_lossy().into_owned();
     if user.contains(char::is_control) {
-        return Err(invalid("the user has control characters", "Correct the user."));
+        return Err(invalid("the user name contains control characters", "Correct the user name."));
     }
     Ok(Some(user).filter(|user| !user.is_empty()))
 }

@@ -72,10 +72,13 @@ impl PostgresTable {
         let user = decoded(url.username());
         let database = decoded(url.path().trim_start_matches('/'));
         if user.is_empty() || database.is_empty() {
-            return Err(invalid("the user or the database is missing", &hint));
+            return Err(invalid("the user name or the database name is missing", &hint));
         }
         if [&user, &database].into_iter().any(|text| text.contains(char::is_control)) {
-            return Err(invalid("the user or the database has control characters", &hint));
+            return Err(invalid(
+                "the user name or the database name contains control characters",
+                &hint,
+            ));
         }
         let mut of_table = AddressOptions::parse(url.query(), &["table", "key", "sslmode"])?;
         let Some(table) = of_table.one("table")? else {
@@ -87,7 +90,7 @@ impl PostgresTable {
         }
         let mode = of_table.one("sslmode")?.unwrap_or_else(|| "prefer".to_owned());
         let Some((mode, _)) = MODES.into_iter().find(|(name, _)| *name == mode) else {
-            return Err(invalid(format_args!("the mode `{mode}` is unknown"), &hint));
+            return Err(invalid(format_args!("`sslmode={mode}` is not supported"), &hint));
         };
         let mut options = AddressOptions::parse(url.fragment(), &["secret", "timeout"])?;
         Ok(PostgresTable {

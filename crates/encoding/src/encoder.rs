@@ -9,7 +9,7 @@ use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 
 use super::format::Format;
-use super::{csv, json, json_names, parquet};
+use super::{csv, json, json_field_names, parquet};
 
 /// Number of rows in the first piece of encoded text, before the encoded size of rows is known.
 const PIECE_ROWS: usize = 64;
@@ -50,12 +50,14 @@ impl Encoder {
             Format::Arrow => {
                 FormatWriter::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?))
             }
-            Format::Json => {
-                FormatWriter::Json(json_names::distinct(schema), Box::new(json::array_writer()))
-            }
-            Format::Ndjson => {
-                FormatWriter::Ndjson(json_names::distinct(schema), Box::new(json::ndjson_writer()))
-            }
+            Format::Json => FormatWriter::Json(
+                json_field_names::distinct(schema),
+                Box::new(json::array_writer()),
+            ),
+            Format::Ndjson => FormatWriter::Ndjson(
+                json_field_names::distinct(schema),
+                Box::new(json::ndjson_writer()),
+            ),
             Format::Csv => FormatWriter::Csv(Box::new(csv::CsvWriter::new(schema))),
             Format::Parquet => {
                 FormatWriter::Parquet(Box::new(parquet::ParquetWriter::new(schema)?))

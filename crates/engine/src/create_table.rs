@@ -62,7 +62,7 @@ impl CreateTarget {
         &mut self,
         schema: SchemaRef,
         partition: Vec<PartitionField>,
-        changes: ReplacedSettings<'_>,
+        changes: NewTableSettings<'_>,
         rows: headwater_lake::BatchStream,
     ) -> headwater_lake::Result<()> {
         self.alter(set(changes.properties)).await?;
@@ -71,8 +71,8 @@ impl CreateTarget {
     }
 }
 
-/// The new properties and the new sort order of a table that CREATE OR REPLACE replaces.
-struct ReplacedSettings<'a> {
+/// The properties and the sort order that CREATE OR REPLACE sets on an existing table.
+struct NewTableSettings<'a> {
     properties: &'a BTreeMap<String, String>,
     sort: Vec<Alteration>,
 }
@@ -140,7 +140,7 @@ impl Session {
                 .replace(
                     schema,
                     partition,
-                    ReplacedSettings { properties: &properties, sort },
+                    NewTableSettings { properties: &properties, sort },
                     rows,
                 )
                 .await
@@ -169,7 +169,7 @@ async fn create_empty(
     let partition = column_definitions::partition(partition, &schema)?;
     if target.exists {
         let none = futures::stream::empty().boxed();
-        let changes = ReplacedSettings { properties: &properties, sort };
+        let changes = NewTableSettings { properties: &properties, sort };
         target.replace(schema, partition, changes, none).await?;
     } else {
         target.create(schema, partition, properties, sort).await?;

@@ -21,7 +21,7 @@ use headwater_sql::number_literal::exact_columns;
 use headwater_sql::table_name::{ParsedTableName, position, span_start};
 use headwater_sql::table_references::ReferencedTable;
 use headwater_sql::unsupported_clauses::spell;
-use headwater_sql::values_clause::parts;
+use headwater_sql::values_subqueries::parts;
 use headwater_sql_resolve::name_scope::column;
 use headwater_sql_resolve::{ResolvedTable, resolve};
 use headwater_table_scan::{bare_schema, plain_schema};

@@ -10,9 +10,9 @@ mod auto_maintenance;
 mod backfill;
 mod batch_call;
 mod bucket_notification;
-mod call_access;
 mod call_budget;
 mod call_output;
+mod call_rights;
 mod deployer;
 mod destination;
 mod entry_rights;
@@ -50,9 +50,9 @@ mod upload;
 pub use audit_table::audit_schema;
 pub use auto_maintenance::start_maintenance;
 pub use backfill::{BACKFILL_JOBS, BACKFILL_RETRIES, BackfillExecutor};
-pub use call_access::call_access;
 pub use call_budget::call_budget;
 pub use call_output::{CallOutputs, OutputWriter};
+pub use call_rights::call_rights;
 pub use deployer::{
     ActiveDeployment, DeployIdentity, Deployer, ParsedDeployment, TriggerDependencies,
     missing_branch, nothing_deployed, parse_folder,

@@ -27,9 +27,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::batch_call::BatchCall;
-use crate::call_access::call_access;
 use crate::call_budget::call_budget;
 use crate::call_output::{CallOutputs, OutputWriter, kept};
+use crate::call_rights::call_rights;
 use crate::deployer::{ActiveDeployment, ParsedDeployment};
 use crate::destination::{self, RecordDelivery, authorize_destination};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction, missing_function, split_name};
@@ -295,7 +295,7 @@ impl TriggerExecutor {
         record_secrets(&self.runs.access, &principal, &callable, context.id());
         let by = deployed_by.as_ref();
         let scope = CallIdentity {
-            access: call_access(&self.runs.access, &principal, by, context.id()),
+            access: call_rights(&self.runs.access, &principal, by, context.id()),
             author: context.author().to_owned(),
             job: context.id(),
             branch: trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned()),

@@ -54,7 +54,7 @@ impl Uploads {
         let mut used = self.0.used.lock();
         let own = used.entry(account(&identity)).or_default();
         if own.uploads >= self.0.limits.uploads_max {
-            let what = format!("{} uploads at the same time", own.uploads);
+            let what = format!("{} concurrent uploads", own.uploads);
             return Err(exceeded(&identity, &what, "Wait until one of them ends."));
         }
         own.uploads += 1;

@@ -96,7 +96,7 @@ pub enum Error {
         name: String,
     },
     /// A large archive or package cannot be written to the server's disk, or read from the disk.
-    #[error("the function's files cannot be written to disk, or read from there")]
+    #[error("the function's files cannot be written to or read from the disk")]
     Disk {
         /// The system's error.
         source: std::io::Error,

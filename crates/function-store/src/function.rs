@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{
-    Actor, DeployedFunction, FunctionAlias, FunctionSettings, FunctionVersion, ObjectId, Timestamp,
+    Actor, FunctionAlias, FunctionSettings, FunctionVersion, ObjectId, StandaloneFunction,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -178,8 +179,8 @@ impl StoredFunction {
 
     /// Returns the description for the API, without the state of provisioned instances. `files` are
     /// the paths of the files in the latest state.
-    pub fn summary(&self, files: Vec<String>) -> DeployedFunction {
-        DeployedFunction {
+    pub fn summary(&self, files: Vec<String>) -> StandaloneFunction {
+        StandaloneFunction {
             name: self.name.clone(),
             latest: FunctionVersion { version: self.published, ..self.latest.summary() },
             files,

@@ -344,13 +344,16 @@ fn add_permission(settings: &mut QualifierSettings, id: String, statement: Value
         let what = format!("the statement `{}`", crate::paths::printable(&id));
         return Err(Error::exists(what, crate::layer::STATEMENT_EXISTS));
     }
-    let bytes = statement.to_string().len();
-    if settings.policy.len() >= STATEMENTS_MAX || bytes > STATEMENT_BYTES_MAX {
-        let message = format!(
-            "the policy has more than {STATEMENTS_MAX} statements, or a statement has more than \
-             {STATEMENT_BYTES_MAX} bytes"
-        );
+    if settings.policy.len() >= STATEMENTS_MAX {
+        let message = format!("the policy has reached the limit of {STATEMENTS_MAX} statements");
         return Err(Error::invalid(message, "Remove unused statements"));
+    }
+    let bytes = statement.to_string().len();
+    if bytes > STATEMENT_BYTES_MAX {
+        let message = format!(
+            "the statement has {bytes} bytes, more than the limit of {STATEMENT_BYTES_MAX}"
+        );
+        return Err(Error::invalid(message, "Add a shorter statement"));
     }
     settings.policy.insert(id, statement);
     Ok(())

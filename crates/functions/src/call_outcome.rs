@@ -10,7 +10,7 @@ use headwater_shared_memory::{MemoryFile, ResultFile, WorkerFile, run_blocking};
 
 use crate::instance::InstanceStopReason;
 use crate::streaming_input::InputFeedUsage;
-use crate::worker::FinalMessage;
+use crate::worker_protocol::FinalMessage;
 use crate::{Error, FunctionResult, Invocation, Result, ResultKind, SharedTable};
 
 /// Full names of the exceptions that Python, numpy and pyarrow raise when memory is exhausted. Only

@@ -168,9 +168,12 @@ pub enum Error {
         /// The hint: the configuration to change.
         hint: String,
     },
-    /// The files of a large function must be mounted into its sandbox as a folder, and there is no
-    /// such folder.
-    #[error("the files of `{label}` are larger than 32 MiB and cannot be mounted into its sandbox")]
+    /// The files of a large function must be mounted into its sandbox as a folder, and the folder
+    /// could not be created.
+    #[error(
+        "cannot create a folder that the sandbox of `{label}` can mount; the folder is required \
+         because the function's files are larger than 32 MiB"
+    )]
     NoFolder {
         /// The function's label.
         label: String,
@@ -343,7 +346,9 @@ impl ErrorDetails for Error {
             Error::Arrow(ArrowError::IoError(_, source))
                 if source.kind() == std::io::ErrorKind::StorageFull =>
             {
-                Some("Free space on the disk that holds the lake, or keep fewer rows.".to_owned())
+                Some(
+                    "Free space on the disk that holds the lake, or process fewer rows.".to_owned(),
+                )
             }
             Error::Sandbox(error) => error.hint(),
             Error::Cancelled { .. }

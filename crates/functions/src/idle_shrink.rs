@@ -8,7 +8,7 @@ use headwater_sandbox::ResourceUsage;
 use tokio::sync::oneshot;
 
 use crate::warm_instance::WarmInstance;
-use crate::worker::WorkerMessage;
+use crate::worker_protocol::WorkerMessage;
 
 /// Idle time of an instance before each attempt to shrink it. With a shorter time, calls would be
 /// slower, because returning memory and allocating it again takes some milliseconds.

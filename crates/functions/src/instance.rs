@@ -21,8 +21,8 @@ use crate::runtime_start_clock::RuntimeStartClock;
 use crate::streaming_input::{InputFeed, InputFeedUsage};
 use crate::unreleased_files::UnreleasedFiles;
 use crate::warm_instance::WarmInstance;
-use crate::worker::{self, FinalMessage, TaskFiles, WorkerMessages};
 use crate::worker_io::{CallContext, LineSink, WorkerReaders, listen, listen_to_pipe, receiver};
+use crate::worker_protocol::{self, FinalMessage, TaskFiles, WorkerCallState};
 use crate::zygote::Zygote;
 use crate::{
     Argument, ArgumentValue, Error, FunctionEvent, FunctionResult, Invocation, InvocationOutcome,
@@ -142,8 +142,8 @@ impl RunningInstance {
         // Give no huge-page file to a process that is reused: it could keep the file of an earlier
         // call open for writing.
         let pages = pages.filter(|_| !reuse);
-        let how = worker::CallSettings { reuse, huge_pages: pages.is_some(), prepares };
-        let sent = worker::send_task(&mine, invocation, &project, how)?;
+        let how = worker_protocol::CallSettings { reuse, huge_pages: pages.is_some(), prepares };
+        let sent = worker_protocol::send_task(&mine, invocation, &project, how)?;
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
         let files = files(invocation, origin, policy.as_ref(), folder.as_deref())?;
@@ -192,9 +192,9 @@ impl RunningInstance {
     ) -> Result<Self> {
         let started = Instant::now();
         warm.running.resume()?;
-        let how = worker::CallSettings { reuse: true, huge_pages: false, prepares: false };
+        let how = worker_protocol::CallSettings { reuse: true, huge_pages: false, prepares: false };
         let channel = warm.channel.get_ref();
-        let sent = worker::send_task(channel, invocation, Path::new(PROJECT), how)?;
+        let sent = worker_protocol::send_task(channel, invocation, Path::new(PROJECT), how)?;
         let invocation = invocation.without_arguments();
         let (pages, policy) = (None, None);
         let (cloned, is_warm) = (true, true);
@@ -306,7 +306,7 @@ impl RunningInstance {
         for feeding in self.feeding.drain(..) {
             let _ = feeding.await;
         }
-        let WorkerMessages { begun, said, given, .. } = heard.unwrap_or_default();
+        let WorkerCallState { begun, said, given, .. } = heard.unwrap_or_default();
         let measured = usage(elapsed, &ended, self.cpu_us_before, &self.fed);
         // If the process ended during the start of its runtime, the measured start must not exceed
         // the time of the call.
@@ -337,7 +337,7 @@ impl RunningInstance {
     /// to the table.
     async fn conclude_early(
         &mut self,
-        messages: &mut WorkerMessages,
+        messages: &mut WorkerCallState,
     ) -> Option<Result<FunctionResult>> {
         let early = self.invocation.early_result.as_ref()?;
         // `Laid` with a second file is a sealed table, which the process cannot change.
@@ -372,7 +372,7 @@ impl RunningInstance {
     /// is limited: a receiver that reads no lines cannot prevent the end of the call.
     async fn wait_for_remaining_output(
         &mut self,
-        heard: &mut Option<WorkerMessages>,
+        heard: &mut Option<WorkerCallState>,
         why: Option<InstanceStopReason>,
         stopped: impl Future<Output = InstanceStopReason>,
     ) -> std::result::Result<(), InstanceStopReason> {
@@ -417,7 +417,7 @@ impl RunningInstance {
     /// Ends a call whose process is kept for another call.
     async fn keep(
         self,
-        heard: WorkerMessages,
+        heard: WorkerCallState,
         taken: Option<ResourceUsage>,
     ) -> Result<(InvocationOutcome, Option<WarmInstance>)> {
         let elapsed = self.started.elapsed();
@@ -466,7 +466,7 @@ impl RunningInstance {
     }
 
     /// Requests that the process ends, reads its remaining messages, and kills it after [`GRACE`].
-    async fn stop(&mut self, heard: &mut Option<WorkerMessages>) -> Result<ProcessEnd> {
+    async fn stop(&mut self, heard: &mut Option<WorkerCallState>) -> Result<ProcessEnd> {
         self.running.signal(Signal::Terminate);
         let killed = tokio::time::sleep(GRACE);
         tokio::pin!(killed);

@@ -10,7 +10,7 @@ use headwater_shared_memory::MemoryFile;
 
 use crate::instance::InstanceOrigin;
 use crate::project_folders::{ProjectFolder, is_large};
-use crate::{Environment, Error, Invocation, Limits, Result, worker};
+use crate::{Environment, Error, Invocation, Limits, Result, worker_protocol};
 
 /// Maximum number of processes and threads of an instance.
 const PROCESSES_MAX: u64 = 4096;
@@ -41,7 +41,8 @@ pub(crate) fn plan(
     };
     let programs = python.parent().map(Path::to_owned).unwrap_or_default();
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let command = [text(&python), "-I".into(), "-B".into(), text(&worker.join(worker::FILE))];
+    let command =
+        [text(&python), "-I".into(), "-B".into(), text(&worker.join(worker_protocol::FILE))];
     Ok(ProcessSpec {
         command: command.to_vec(),
         variables: variables(&text(&programs), &text(&temp), limits.cpu_millis),
@@ -115,8 +116,8 @@ pub(crate) fn files(
     if project.is_none() && is_large(&invocation.files) {
         return Err(Error::NoFolder { label: invocation.label.clone() });
     }
-    let own =
-        worker::files().map(|(path, text)| (format!("headwater/{path}"), Cow::Owned(text.into())));
+    let own = worker_protocol::files()
+        .map(|(path, text)| (format!("headwater/{path}"), Cow::Owned(text.into())));
     let own = own.filter(|_| !matches!(origin, InstanceOrigin::Zygote(_)));
     let project = invocation.files.iter().filter(|_| project.is_none());
     let project = project.map(|(path, file)| (format!("project/{path}"), Cow::Borrowed(file)));

@@ -44,8 +44,8 @@ mod runtime_start_clock;
 mod streaming_input;
 mod unreleased_files;
 mod warm_instance;
-mod worker;
 mod worker_io;
+mod worker_protocol;
 mod zygote;
 
 pub use early_result::EarlyResultSender;

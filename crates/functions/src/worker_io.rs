@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lake_access::{self, LakeAccess};
 use crate::runtime_start_clock::RuntimeStartClock;
-use crate::worker::{FinalMessage, WorkerMessage, WorkerMessages};
+use crate::worker_protocol::{FinalMessage, WorkerCallState, WorkerMessage};
 use crate::{Error, FunctionEvent, ResponsePart, ResponseSender, Result, TableQuota};
 
 /// Maximum length of a line in bytes; a longer line is split.
@@ -84,13 +84,13 @@ type Reader<T> = Pin<Box<MaybeDone<BoxFuture<'static, T>>>>;
 /// tasks, so that a short call wakes few threads: they read only while the task of the call awaits
 /// a method of this type.
 pub(crate) struct WorkerReaders {
-    worker: Reader<WorkerMessages>,
+    worker: Reader<WorkerCallState>,
     pipes: [Reader<Option<Receiver>>; 2],
 }
 
 impl WorkerReaders {
     pub(crate) fn new(
-        worker: impl Future<Output = WorkerMessages> + Send + 'static,
+        worker: impl Future<Output = WorkerCallState> + Send + 'static,
         pipes: [impl Future<Output = Option<Receiver>> + Send + 'static; 2],
     ) -> Self {
         let pipes = pipes.map(|pipe| Box::pin(maybe_done(pipe.boxed())));
@@ -107,7 +107,7 @@ impl WorkerReaders {
 
     /// Reads until the call has ended, and returns what the worker has sent. A later call of this
     /// method only reads the pipes and never returns.
-    pub(crate) async fn messages(&mut self) -> WorkerMessages {
+    pub(crate) async fn messages(&mut self) -> WorkerCallState {
         poll_fn(|context| {
             self.poll_pipes(context);
             if !matches!(*self.worker, MaybeDone::Gone)
@@ -169,7 +169,7 @@ pub(crate) async fn listen(
     network: Option<(EgressPolicy, mpsc::Sender<FunctionEvent>)>,
     supplies: CallContext,
     over: CancellationToken,
-) -> WorkerMessages {
+) -> WorkerCallState {
     let CallContext { quota, pages, lake, answer, start, is_warm } = supplies;
     let (mut begun, mut network, mut given) = (false, network, ResultFile::default());
     let (mut said, mut parts) = (FinalMessage::Nothing, TableReceiver::new(quota.clone()));
@@ -243,13 +243,13 @@ pub(crate) async fn listen(
         }
         if let Some(is_kept) = kept {
             let kept = is_kept.then_some(channel);
-            return WorkerMessages { begun: true, said, given, kept, is_last: !is_kept };
+            return WorkerCallState { begun: true, said, given, kept, is_last: !is_kept };
         }
     }
     if let (FinalMessage::Nothing, Some(error)) = (&said, parts.failure()) {
         said = FinalMessage::ChunkedTable(Err(error.into()));
     }
-    WorkerMessages { begun, said, given, kept: None, is_last: false }
+    WorkerCallState { begun, said, given, kept: None, is_last: false }
 }
 
 /// Returns the message for a result table. `layout` is the file that describes the layout of the

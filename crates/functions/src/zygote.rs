@@ -21,7 +21,7 @@ use serde::Deserialize;
 use crate::instance_spec::{ENVIRONMENT, WORKER, environment_sandbox, variables};
 use crate::preload_library::PreloadLibrary;
 use crate::prepared_clones::PreparedClones;
-use crate::{Environment, Error, Limits, Result, ZygoteOptions, worker};
+use crate::{Environment, Error, Limits, Result, ZygoteOptions, worker_protocol};
 
 /// Time limit for a zygote to import the packages of its environment.
 const IMPORT_MAX: Duration = Duration::from_secs(120);
@@ -276,7 +276,8 @@ impl Zygotes {
     /// Starts a zygote. Stores the CPU time of the start in `cpu_us`, even if the start fails.
     async fn start(&self, environment: &Environment, cpu_us: &mut u64) -> Result<Zygote> {
         let (mine, theirs) = Channel::pair().map_err(Error::io("create a socket"))?;
-        let files = worker::files().map(|(path, text)| (format!("headwater/{path}"), text));
+        let files =
+            worker_protocol::files().map(|(path, text)| (format!("headwater/{path}"), text));
         let files = serde_json::to_vec(&files.collect::<BTreeMap<_, _>>())
             .map_err(|error| Error::io("write the worker files")(error.into()))?;
         let files = MemoryFile::with("headwater-files", &files)?;
@@ -447,7 +448,7 @@ impl Zygote {
 /// Returns the process specification of a zygote.
 fn plan(environment: &Environment, library: &PreloadLibrary) -> Result<ProcessSpec> {
     let mut sandbox = environment_sandbox(environment, 256 << 20, false)?;
-    let script = format!("{WORKER}/{}", worker::ZYGOTE);
+    let script = format!("{WORKER}/{}", worker_protocol::ZYGOTE);
     let python = format!("{ENVIRONMENT}/bin/python");
     let mut variables = variables("/environment/bin", "/tmp", None);
     let packages = serde_json::to_string(&environment.requested).unwrap_or_default();

@@ -55,7 +55,7 @@ impl<'de> Visitor<'de> for ObjectVisitor<'_> {
                     if new && (self.known)(&key) {
                         *statistics = ColumnStatistics::known();
                     }
-                    map.next_value_seed(Value { statistics, place: self.place })?;
+                    map.next_value_seed(ValueVisitor { statistics, place: self.place })?;
                 }
             }
             guess = if self.fields.len() > count { count + 1 } else { guess + 1 };
@@ -64,18 +64,19 @@ impl<'de> Visitor<'de> for ObjectVisitor<'_> {
     }
 }
 
-struct Value<'e> {
+/// Records the value of one field in the statistics of its column.
+struct ValueVisitor<'e> {
     statistics: &'e mut ColumnStatistics,
     place: JsonPosition<'e>,
 }
 
-impl Value<'_> {
+impl ValueVisitor<'_> {
     fn observe(&mut self, class: ValueClass, value: impl FnOnce() -> String) {
         self.statistics.observe(class, value, self.place.line, self.place.file);
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Value<'_> {
+impl<'de> DeserializeSeed<'de> for ValueVisitor<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -86,7 +87,7 @@ impl<'de> DeserializeSeed<'de> for Value<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Value<'_> {
+impl<'de> Visitor<'de> for ValueVisitor<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut Formatter<'_>) -> FmtResult {
@@ -136,7 +137,10 @@ impl<'de> Visitor<'de> for Value<'_> {
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
         self.observe(ValueClass::List, || "[…]".to_owned());
         let element = self.statistics.element.get_or_insert_default();
-        while list.next_element_seed(Value { statistics: element, place: self.place })?.is_some() {}
+        while list
+            .next_element_seed(ValueVisitor { statistics: element, place: self.place })?
+            .is_some()
+        {}
         Ok(())
     }
 

@@ -162,7 +162,7 @@ impl CallBudget {
         let needed = sum.money + own.money;
         if let Some(limit) = money_per_day.filter(|limit| needed > *limit) {
             let text = format!(
-                "{:.6} money spent, {:.6} reserved by running calls, {:.6} needed",
+                "a cost of {:.6}, {:.6} reserved by running calls, {:.6} needed",
                 used.money, reserved.money, own.money
             );
             return exhausted("money_per_day", text, limit.to_string(), own.money <= limit);

@@ -385,7 +385,7 @@ fn check_day(
     }
     let is_spent = |limit: &f64| today.money.partial_cmp(limit).is_some_and(over);
     if let Some(limit) = limits.money_per_day.filter(is_spent) {
-        return Err(exceeded(format!("{:.6} money spent", today.money), limit.to_string()));
+        return Err(exceeded(format!("a cost of {:.6}", today.money), limit.to_string()));
     }
     Ok(())
 }

@@ -61,20 +61,20 @@ impl fmt::Display for LostRecords {
     }
 }
 
-/// A record, or a change of a position.
-pub struct ReceivedItem {
+/// A change of the position in a partition, with the record that caused it, if there is one.
+pub struct PositionUpdate {
     /// The topic to which the new position belongs.
     pub topic: Arc<Topic>,
     /// Number of the partition.
     pub partition: i32,
-    /// The offset after this item, where reading continues.
+    /// The new position: the offset where reading continues.
     pub next: i64,
     /// The record, or the reason for the change of the position.
-    pub content: ReceivedContent,
+    pub content: PositionUpdateContent,
 }
 
-/// The content of a [`ReceivedItem`].
-pub enum ReceivedContent {
+/// The content of a [`PositionUpdate`].
+pub enum PositionUpdateContent {
     /// A record.
     Record {
         /// The record.
@@ -111,15 +111,15 @@ impl Position {
         }
     }
 
-    /// Moves the position after a received item. Returns false if the item is a record before the
+    /// Applies an update to the position. Returns false if the update contains a record before the
     /// position, which was recorded before.
-    pub fn advance(&mut self, received: &ReceivedItem, now: Timestamp) -> bool {
+    pub fn advance(&mut self, received: &PositionUpdate, now: Timestamp) -> bool {
         if self.topic != *received.topic {
             *self = Position { topic: (*received.topic).clone(), ..Position::default() };
         }
-        let ReceivedItem { partition, next, .. } = *received;
+        let PositionUpdate { partition, next, .. } = *received;
         match received.content {
-            ReceivedContent::Start { previous } => {
+            PositionUpdateContent::Start { previous } => {
                 self.next.insert(partition, next);
                 if let Some(from) = previous {
                     self.losses.retain(|_, loss| now - loss.time < LOSS_SHOWN);
@@ -127,7 +127,7 @@ impl Position {
                 }
                 true
             }
-            ReceivedContent::Record { .. } | ReceivedContent::Nothing => {
+            PositionUpdateContent::Record { .. } | PositionUpdateContent::Nothing => {
                 let is_new = self.next.get(&partition).is_none_or(|known| next > *known);
                 if is_new {
                     self.next.insert(partition, next);
@@ -167,9 +167,9 @@ mod tests {
         topic: &Arc<Topic>,
         partition: i32,
         next: i64,
-        content: ReceivedContent,
-    ) -> ReceivedItem {
-        ReceivedItem { topic: topic.clone(), partition, next, content }
+        content: PositionUpdateContent,
+    ) -> PositionUpdate {
+        PositionUpdate { topic: topic.clone(), partition, next, content }
     }
 
     #[test]
@@ -179,24 +179,24 @@ mod tests {
         let (one, other) = (topic("c/one"), topic("c/other"));
         let mut position = Position::default();
         position.reset_on_topic_change("c/one", 1);
-        let start = || ReceivedContent::Start { previous: None };
+        let start = || PositionUpdateContent::Start { previous: None };
         assert!(position.advance(&received(&one, 0, 5, start()), now));
-        assert!(position.advance(&received(&one, 0, 6, ReceivedContent::Nothing), now));
-        assert!(!position.advance(&received(&one, 0, 6, ReceivedContent::Nothing), now));
-        assert!(position.advance(&received(&one, 1, 1, ReceivedContent::Nothing), now));
+        assert!(position.advance(&received(&one, 0, 6, PositionUpdateContent::Nothing), now));
+        assert!(!position.advance(&received(&one, 0, 6, PositionUpdateContent::Nothing), now));
+        assert!(position.advance(&received(&one, 1, 1, PositionUpdateContent::Nothing), now));
         assert_eq!(
             (position.next(0), position.next(1), position.next(2)),
             (Some(6), Some(1), None)
         );
         assert_eq!(position.lost_records_problem(now), None);
 
-        let lost = ReceivedContent::Start { previous: Some(6) };
+        let lost = PositionUpdateContent::Start { previous: Some(6) };
         assert!(position.advance(&received(&one, 0, 9, lost), now));
         let problem = position.lost_records_problem(now).expect("a problem");
         assert!(problem.message.contains("records 6 to 8"), "{problem}");
         assert_eq!(position.lost_records_problem(now + LOSS_SHOWN), None);
         for partition in 1..=11 {
-            let lost = ReceivedContent::Start { previous: Some(8) };
+            let lost = PositionUpdateContent::Start { previous: Some(8) };
             assert!(position.advance(&received(&one, partition, 5, lost), now));
         }
         let message = position.lost_records_problem(now).expect("a problem").message;
@@ -206,7 +206,7 @@ mod tests {
         let text = serde_json::to_string(&position).expect("JSON");
         assert_eq!(serde_json::from_str::<Position>(&text).expect("a position"), position);
 
-        assert!(position.advance(&received(&other, 0, 2, ReceivedContent::Nothing), now));
+        assert!(position.advance(&received(&other, 0, 2, PositionUpdateContent::Nothing), now));
         assert_eq!((position.next(0), position.next(1)), (Some(2), None));
     }
 }

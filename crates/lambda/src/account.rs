@@ -10,7 +10,7 @@ use crate::request::LambdaRequest;
 const CONCURRENT_CALLS: u64 = 10_000;
 
 pub(crate) async fn settings(service: &Service, request: &LambdaRequest) -> Result<Value> {
-    let functions = service.invocations().deployed().list(&request.principal).await?;
+    let functions = service.invocations().standalone().list(&request.principal).await?;
     let size: u64 = functions.iter().map(|function| function.latest.code.bytes).sum();
     let reserved: u64 =
         functions.iter().filter_map(|function| function.concurrency).map(u64::from).sum();

@@ -95,7 +95,7 @@ pub(crate) async fn create(
     let mut alias = FunctionAlias::default();
     body.update()?.apply(&mut alias);
     let change = FunctionChange::CreateAlias(name.clone(), alias).into();
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     let changed = functions.change(&request.principal, &function.name, change).await?;
     shape(&changed, &name)
 }
@@ -106,7 +106,7 @@ pub(crate) async fn get(
     function: FunctionName,
     name: &str,
 ) -> Result<Value> {
-    shape(&service.invocations().deployed().get(&request.principal, &function.name).await?, name)
+    shape(&service.invocations().standalone().get(&request.principal, &function.name).await?, name)
 }
 
 pub(crate) async fn list(
@@ -114,7 +114,8 @@ pub(crate) async fn list(
     request: &LambdaRequest,
     function: FunctionName,
 ) -> Result<Value> {
-    let function = service.invocations().deployed().get(&request.principal, &function.name).await?;
+    let function =
+        service.invocations().standalone().get(&request.principal, &function.name).await?;
     let of_version = request.query("FunctionVersion").map(number).transpose()?;
     let is_listed = |alias: &FunctionAlias| of_version.is_none_or(|wanted| alias.version == wanted);
     let names = function.aliases.iter().filter(|(_, alias)| is_listed(alias));
@@ -132,7 +133,7 @@ pub(crate) async fn update(
     let revision = body.revision_id.take();
     let update = body.update()?;
     let change = FunctionChange::UpdateAlias { name: name.clone(), update, revision }.into();
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     let changed = functions.change(&request.principal, &function.name, change).await?;
     shape(&changed, &name)
 }
@@ -144,7 +145,7 @@ pub(crate) async fn delete(
     name: String,
 ) -> Result<()> {
     let change = FunctionChange::DeleteAlias(name).into();
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     functions.change(&request.principal, &function.name, change).await?;
     Ok(())
 }

@@ -35,7 +35,7 @@ impl CodeInput {
             let message = "S3ObjectVersion is not supported, because objects have no versions.";
             return Err(LambdaError::invalid(message));
         }
-        let functions = service.invocations().deployed();
+        let functions = service.invocations().standalone();
         match (self.zip_file, self.bucket, self.key) {
             (Some(archive), None, None) => {
                 Ok(functions.read_files(ProjectFiles::new(), Some(archive)).await?)

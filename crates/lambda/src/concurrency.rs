@@ -29,7 +29,7 @@ pub(crate) async fn get(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let function = service.invocations().deployed().get(&request.principal, &name.name).await?;
+    let function = service.invocations().standalone().get(&request.principal, &name.name).await?;
     Ok(match function.concurrency {
         Some(limit) => json!({"ReservedConcurrentExecutions": limit}),
         None => json!({}),
@@ -51,7 +51,7 @@ async fn set(
     limit: Option<u32>,
 ) -> Result<()> {
     let change = FunctionChange::Concurrency(limit).into();
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     functions.change(&request.principal, &name.name, change).await?;
     Ok(())
 }

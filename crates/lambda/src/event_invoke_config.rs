@@ -115,7 +115,7 @@ async fn destination(
         LambdaError::invalid(format!("The destination {shown} {reason}."))
     };
     if let Some(address) = address(&text) {
-        let deployed = service.invocations().deployed();
+        let deployed = service.invocations().standalone();
         let checked = deployed.check_destination(&request.principal, &address).await;
         return match checked {
             Ok(()) => Ok(Some(address)),
@@ -185,7 +185,7 @@ pub(crate) async fn list(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let function = service.invocations().deployed().get(&request.principal, &name.name).await?;
+    let function = service.invocations().standalone().get(&request.principal, &name.name).await?;
     let config = |(qualifier, settings): (&String, &QualifierSettings)| {
         let config = settings.invoke.as_ref()?;
         Some(shape(&name.with_qualifier(qualifier), config))

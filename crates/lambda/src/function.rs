@@ -59,7 +59,7 @@ pub(crate) async fn create(service: &Service, request: &LambdaRequest) -> Result
     let create: CreateFunctionRequest = request.parse()?;
     let settings: ConfigurationRequest = request.parse()?;
     let name = FunctionName::parse(&create.function_name)?.name;
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     // Call `get` first: it also checks the right to deploy, before an archive is read from a
     // bucket.
     match functions.get(&request.principal, &name).await {
@@ -92,13 +92,13 @@ fn already_exists(name: &str) -> LambdaError {
 }
 
 pub(crate) async fn list(service: &Service, request: &LambdaRequest) -> Result<Value> {
-    let functions = service.invocations().deployed().list(&request.principal).await?;
+    let functions = service.invocations().standalone().list(&request.principal).await?;
     let all_versions = request.query("FunctionVersion") == Some("ALL");
     let mut items = Vec::new();
     for function in functions {
         items.push(configuration(&function.name, &function.latest, Some("$LATEST")));
         if all_versions {
-            let stored = service.invocations().deployed();
+            let stored = service.invocations().standalone();
             let (_, versions) = stored.stored_versions(&request.principal, &function.name).await?;
             let shown = |version| published(&function.name, version);
             items.extend(versions.iter().map(shown));
@@ -124,7 +124,7 @@ pub(crate) async fn get(
 ) -> Result<Value> {
     let name = request.qualified(name)?;
     let qualifier = name.qualifier.as_deref();
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     let (function, version) = functions.version(&request.principal, &name.name, qualifier).await?;
     let mut answer = json!({
         "Configuration": configuration(&name.name, &version, qualifier),
@@ -145,7 +145,7 @@ pub(crate) async fn configuration_of(
     name: &FunctionName,
 ) -> Result<Value> {
     let qualifier = name.qualifier.as_deref();
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     let (_, version) = functions.version(&request.principal, &name.name, qualifier).await?;
     Ok(configuration(&name.name, &version, qualifier))
 }
@@ -164,7 +164,7 @@ pub(crate) async fn update_configuration(
     name: FunctionName,
 ) -> Result<Value> {
     let update: ConfigurationRequest = request.parse()?;
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     let mut attempts = 1;
     loop {
         let latest = functions.get(&request.principal, &name.name).await?.latest;
@@ -194,7 +194,7 @@ pub(crate) async fn update_code(
     name: FunctionName,
 ) -> Result<Value> {
     let update: UpdateCodeRequest = request.parse()?;
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     let mut latest = functions.get(&request.principal, &name.name).await?.latest;
     let files = update.code.read(service, request).await?;
     if update.dry_run {
@@ -222,7 +222,7 @@ pub(crate) async fn delete(
     name: FunctionName,
 ) -> Result<()> {
     let name = request.qualified(name)?;
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     let Some(qualifier) = name.qualifier else {
         return Ok(functions.delete(&request.principal, &name.name).await?);
     };
@@ -242,7 +242,7 @@ pub(crate) async fn publish(
     name: FunctionName,
 ) -> Result<Value> {
     let publish: PublishVersionRequest = request.parse()?;
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     if let Some(expected) = &publish.code_sha256 {
         let latest = functions.get(&request.principal, &name.name).await?.latest;
         if latest.code.sha256 != *expected {
@@ -267,7 +267,7 @@ pub(crate) async fn list_versions(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     let (function, versions) = functions.stored_versions(&request.principal, &name.name).await?;
     let mut items = vec![published(&name.name, &function.latest)];
     items.extend(versions.iter().map(|version| published(&name.name, version)));
@@ -280,6 +280,6 @@ pub(crate) async fn code_signing(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    service.invocations().deployed().get(&request.principal, &name.name).await?;
+    service.invocations().standalone().get(&request.principal, &name.name).await?;
     Ok(json!({"FunctionName": name.name, "CodeSigningConfigArn": ""}))
 }

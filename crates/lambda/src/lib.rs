@@ -1,7 +1,7 @@
 //! Lambda's REST API (functions, versions, aliases and calls) and the JSON protocol of SQS, for AWS
 //! clients.
 //!
-//! [`LambdaProtocol`] and [`SqsProtocol`] respond to requests. Both check the signature, parse the
+//! [`LambdaApi`] and [`SqsApi`] respond to requests. Both check the signature, parse the
 //! request, call one operation of the service, and encode the response. This crate does not handle
 //! connections.
 
@@ -39,8 +39,8 @@ mod url_response;
 mod url_stream;
 
 pub use invoke::EVENT_BYTES_MAX;
-pub use protocol::{BODY_BYTES_MAX, LambdaProtocol, ROOTS};
+pub use protocol::{BODY_BYTES_MAX, LambdaApi, ROOTS};
 pub use response_body::LambdaResponseBody;
-pub use sqs::{SqsProtocol, TARGET_PREFIX};
+pub use sqs::{SqsApi, TARGET_PREFIX};
 pub use url_call::UrlTarget;
 pub use url_config::URL_ROOT;

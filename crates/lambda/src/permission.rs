@@ -120,7 +120,7 @@ async fn apply(
     revision: Option<&str>,
 ) -> Result<()> {
     if let Some(revision) = revision {
-        let functions = service.invocations().deployed();
+        let functions = service.invocations().standalone();
         let function = functions.get(&request.principal, &name.name).await?;
         if function.policy_revision(name.qualifier.as_deref()) != revision {
             let message = "The RevisionId differs from the current RevisionId of the policy, which \

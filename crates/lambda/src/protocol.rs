@@ -44,16 +44,16 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-reques
 
 /// The Lambda API on top of a service. Cheap to clone.
 #[derive(Clone)]
-pub struct LambdaProtocol {
+pub struct LambdaApi {
     pub(crate) service: Service,
     /// The scheme of URLs: `http` or `https`.
     pub(crate) scheme: &'static str,
 }
 
-impl LambdaProtocol {
-    /// Creates the protocol. The URLs of functions begin with `scheme`.
+impl LambdaApi {
+    /// Creates the API. The URLs of functions begin with `scheme`.
     pub fn new(service: &Service, scheme: &'static str) -> Self {
-        LambdaProtocol { service: service.clone(), scheme }
+        LambdaApi { service: service.clone(), scheme }
     }
 
     /// Returns an error response if the request's access key is unknown. The server then need not

@@ -40,7 +40,7 @@ pub(crate) async fn get(
     if request.query("List") != Some("ALL") {
         return show(service, request, &published(request, name)?).await;
     }
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     let function = functions.get(&request.principal, &name.name).await?;
     let mut items = Vec::new();
     for (qualifier, settings) in &function.qualifiers {
@@ -77,7 +77,7 @@ fn published(request: &LambdaRequest, name: FunctionName) -> Result<FunctionName
 }
 
 async fn show(service: &Service, request: &LambdaRequest, name: &FunctionName) -> Result<Value> {
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     let qualifier = name.qualifier_or_latest();
     let (function, status) =
         functions.provisioned(&request.principal, &name.name, qualifier).await?;

@@ -13,7 +13,7 @@ pub(crate) async fn get(
     name: FunctionName,
 ) -> Result<(StoredFunction, FunctionName)> {
     let name = request.qualified(name)?;
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     Ok((functions.get(&request.principal, &name.name).await?, name))
 }
 
@@ -25,6 +25,6 @@ pub(crate) async fn change(
     change: QualifierChange,
 ) -> Result<StoredFunction> {
     let change = FunctionChange::Qualifier(name.qualifier_or_latest().to_owned(), change);
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     Ok(functions.change(&request.principal, &name.name, change.into()).await?)
 }

@@ -40,7 +40,7 @@ pub(crate) async fn list(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let function = service.invocations().deployed().get(&request.principal, &name.name).await?;
+    let function = service.invocations().standalone().get(&request.principal, &name.name).await?;
     Ok(json!({"Tags": function.tags}))
 }
 
@@ -50,7 +50,7 @@ async fn change(
     name: &FunctionName,
     change: FunctionChange,
 ) -> Result<()> {
-    let functions = service.invocations().deployed();
+    let functions = service.invocations().standalone();
     functions.change(&request.principal, &name.name, change.into()).await?;
     Ok(())
 }

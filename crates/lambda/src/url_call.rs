@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::function_name::FunctionName;
 use crate::invoke::{EVENT, EVENT_BYTES_MAX, encode, is_of_function};
-use crate::protocol::{LambdaProtocol, REQUEST_ID};
+use crate::protocol::{LambdaApi, REQUEST_ID};
 use crate::request::decode;
 use crate::response_body::LambdaResponseBody;
 use crate::signature::{LAMBDA, Signature};
@@ -41,7 +41,7 @@ pub struct UrlTarget {
     path: String,
 }
 
-impl LambdaProtocol {
+impl LambdaApi {
     /// Returns the function URL that a request addresses. Called before the body is read. An error
     /// is the response to send; it is the same for missing functions and functions without access.
     /// `is_foreign` is true for a request from a page of another origin, which the CORS rules of
@@ -55,7 +55,7 @@ impl LambdaProtocol {
         let forbidden = || failure(StatusCode::FORBIDDEN);
         let (name, path) = split(parts.uri.path()).ok_or_else(forbidden)?;
         let name = FunctionName::parse(&name).map_err(|_| forbidden())?;
-        let functions = self.service.invocations().deployed();
+        let functions = self.service.invocations().standalone();
         let url = functions.url(&name.name, name.qualifier.as_deref()).await;
         let url = url.map_err(|problem| failed(&problem))?.ok_or_else(forbidden)?;
         if let Some(preflight) = preflight(parts, url.cors.as_ref()) {

@@ -135,7 +135,7 @@ pub(crate) async fn list(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let function = service.invocations().deployed().get(&request.principal, &name.name).await?;
+    let function = service.invocations().standalone().get(&request.principal, &name.name).await?;
     let url = |(qualifier, settings): (&String, &headwater_service::QualifierSettings)| {
         let url = settings.url.as_ref()?;
         Some(shape(request, &name.with_qualifier(qualifier), url))

@@ -24,7 +24,7 @@ use crate::metric_names::{
 };
 use crate::process::ProcessResources;
 use crate::{
-    CallMetrics, CommitMetrics, EventMetrics, JobMetrics, RequestMetrics, SpanMetrics,
+    CallMetrics, CommitMetrics, EventMetrics, JobMetrics, RequestMetrics, SpanExportMetrics,
     StatementMetrics,
 };
 
@@ -103,7 +103,7 @@ pub struct Exposition {
     /// HTTP requests.
     pub requests: RequestMetrics,
     /// Spans of traces; `None` if traces are off.
-    pub spans: Option<SpanMetrics>,
+    pub spans: Option<SpanExportMetrics>,
 }
 
 impl Exposition {
@@ -238,7 +238,7 @@ impl Exposition {
             .iter()
             .map(|(route, counts)| (labels([("route", route)]), counts.elapsed.counts()));
         writer.histograms(REQUEST_TIME, elapsed)?;
-        let spans = self.spans.iter().flat_map(SpanMetrics::counts);
+        let spans = self.spans.iter().flat_map(SpanExportMetrics::counts);
         writer.counters(SPANS, spans.map(|(result, count)| (labels([("result", result)]), count)))
     }
 

@@ -16,7 +16,7 @@ mod metric_names;
 mod metrics_by_name;
 mod process;
 mod requests;
-mod spans;
+mod span_exports;
 mod statements;
 
 pub use calls::{CallEnd, CallMetrics, CallOutcome, CallTimer, InstanceStartKind};
@@ -26,5 +26,5 @@ pub use exposition::{Exposition, InstanceCounts, MetricsFormat, UnfinishedJobs};
 pub use jobs::JobMetrics;
 pub use metrics_by_name::NAMES_MAX;
 pub use requests::{RequestMetrics, method_label};
-pub use spans::{SpanMetrics, SpanResult};
+pub use span_exports::{SpanExportMetrics, SpanExportResult};
 pub use statements::StatementMetrics;

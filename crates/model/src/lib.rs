@@ -18,7 +18,6 @@ mod cherry_pick;
 mod clock;
 mod cloud_event;
 mod commit;
-mod deployed_function;
 mod deployment;
 mod did_you_mean;
 mod diff;
@@ -52,6 +51,7 @@ mod run;
 mod schedule_text;
 mod secret;
 mod session;
+mod standalone_function;
 mod table;
 mod text_excerpt;
 mod trigger;
@@ -78,11 +78,6 @@ pub use cherry_pick::{CherryPickRequest, RevertRequest};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
 pub use cloud_event::{CloudEvent, CloudEventError, CloudEventFormat, EVENTS_PER_REQUEST_MAX};
 pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED};
-pub use deployed_function::{
-    DeployFunction, DeployedFunction, FunctionAlias, FunctionSetting, FunctionSettings,
-    FunctionSettingsUpdate, FunctionUrlAuth, FunctionUrlConfig, FunctionVersion, SetFunctionUrl,
-    UpdateFunctionAlias,
-};
 pub use deployment::{DeployChange, DeployReport, DeployRequest, DeployedKind, Deployment};
 pub use did_you_mean::nearest;
 pub use diff::{
@@ -144,6 +139,11 @@ pub use run::{
 pub use secret::{Secret, SetSecret};
 pub use session::{
     CreateSession, LoginCode, LoginMethods, LoginStart, OidcLogin, Session, SessionCode, StartLogin,
+};
+pub use standalone_function::{
+    DeployFunction, FunctionAlias, FunctionSetting, FunctionSettings, FunctionSettingsUpdate,
+    FunctionUrlAuth, FunctionUrlConfig, FunctionVersion, SetFunctionUrl, StandaloneFunction,
+    UpdateFunctionAlias,
 };
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};
 pub use trigger::{

@@ -35,7 +35,7 @@ pub(crate) fn check_url(text: &str) -> Result<Url, &'static str> {
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_loopback => Ok(url),
-        "http" => Err("a provider on another machine needs `https`"),
+        "http" => Err("the URL of a provider on another host must begin with `https://`"),
         _ => Err("the URL does not begin with `https://`"),
     }
 }

@@ -331,7 +331,7 @@ fn check_types(
     if types(described) == types(found) {
         return Ok(());
     }
-    let message = "the columns of a file have other types than its first rows";
+    let message = "the column types of a file differ from the types of its first rows";
     let problem = Problem::new(ErrorCode::InvalidArgument, message);
     Err(problem.with_hint("Import the files, or send the statement without preparing it."))
 }

@@ -244,7 +244,7 @@ pub(super) fn size(source: &SourceText<'_>, text: &Spanned<String>) -> Result<u6
 /// Parses a duration.
 pub(super) fn duration(source: &SourceText<'_>, text: &Spanned<String>) -> Result<Duration> {
     quantities::duration(text.as_ref()).ok_or_else(|| {
-        let message = format!("`{}` is not a time", text.as_ref());
+        let message = format!("`{}` is not a duration", text.as_ref());
         let at = source.at(text.span().start);
         Error::invalid(at, message, "Write a number with a unit, such as `30s` or `10min`.")
     })

@@ -178,7 +178,7 @@ pub(crate) fn check_growing(step: &Step) -> Result<()> {
         |at: &Location, message: String, hint: &str| Err(Error::invalid(at.clone(), message, hint));
     let merges = step.materialization == Materialization::Merge;
     if merges && step.keys.is_empty() {
-        let message = format!("`{}` is merged into its table, but has no keys", step.name);
+        let message = format!("`{}` has the materialization `merge`, but no `keys`", step.name);
         return refuse(&step.at, message, "Set `keys` to the columns that identify its rows.");
     }
     if !merges && !step.keys.is_empty() {

@@ -6,16 +6,16 @@ use headwater_model::{ErrorDetails, TableName};
 
 use crate::{Error, Location, ParameterInput, Result, Severity, Step};
 
-/// Settings of row expectations in the order of the documentation, with their severities.
-pub(crate) const SETTINGS: [RowExpectationSetting; 3] = [
-    RowExpectationSetting { name: "expect", severity: Severity::Fail },
-    RowExpectationSetting { name: "expect_or_warn", severity: Severity::Warn },
-    RowExpectationSetting { name: "expect_or_quarantine", severity: Severity::Quarantine },
+/// The kinds of row expectations, in the order of the documentation.
+pub(crate) const KINDS: [RowExpectationKind; 3] = [
+    RowExpectationKind { name: "expect", severity: Severity::Fail },
+    RowExpectationKind { name: "expect_or_warn", severity: Severity::Warn },
+    RowExpectationKind { name: "expect_or_quarantine", severity: Severity::Quarantine },
 ];
 
-/// A setting of a model for row expectations.
+/// A kind of row expectation: the setting that declares its conditions, and their severity.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RowExpectationSetting {
+pub(crate) struct RowExpectationKind {
     /// The setting's name.
     pub name: &'static str,
     /// Severity of the conditions that the setting contains.
@@ -43,7 +43,7 @@ pub struct RowExpectation {
 impl RowExpectation {
     /// Parses a condition, the value of a setting. Also returns the parameters that it uses.
     pub(crate) fn parse(
-        RowExpectationSetting { name, severity }: RowExpectationSetting,
+        RowExpectationKind { name, severity }: RowExpectationKind,
         condition: &str,
         at: &Location,
     ) -> Result<(Self, Vec<ParameterInput>)> {

@@ -267,7 +267,7 @@ fn apply(
     };
     let (key, condition) = (key.trim().replace('-', "_"), value);
     let value = unquoted(value.trim());
-    if let Some(setting) = row_expectation::SETTINGS.iter().find(|setting| setting.name == key) {
+    if let Some(setting) = row_expectation::KINDS.iter().find(|setting| setting.name == key) {
         // Keep quotes around the value, because a condition may begin and end with quoted names.
         let (expectation, used) = RowExpectation::parse(*setting, condition, at)?;
         step.row_expectations.push(expectation);

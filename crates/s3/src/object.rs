@@ -76,7 +76,10 @@ pub(crate) fn condition(
             Ok(ObjectPrecondition::Matches(tag.value().to_owned()))
         }
         (None, Some(ETagCondition::Any)) => Ok(ObjectPrecondition::Absent),
-        _ => Err(unsupported("this combination of `If-Match` and `If-None-Match`")),
+        (None, Some(ETagCondition::ETag(_))) => {
+            Err(unsupported("a write with `If-None-Match` and an ETag instead of `*`"))
+        }
+        (Some(_), Some(_)) => Err(unsupported("a write with both `If-Match` and `If-None-Match`")),
     }
 }
 

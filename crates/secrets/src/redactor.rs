@@ -27,13 +27,13 @@ pub struct Redactor(Option<SecretPatterns>);
 #[derive(Debug, Clone)]
 struct SecretPatterns {
     search: AhoCorasick,
-    edges: Arc<[AdjacentCharacters]>,
+    extensions: Arc<[MatchExtension]>,
 }
 
-/// The characters next to a found text that must also be replaced, because they encode bits of the
-/// secret, too.
+/// The adjacent characters that must be replaced together with a match, because they also encode
+/// bits of the secret.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct AdjacentCharacters {
+struct MatchExtension {
     /// True for base64, which may end with padding.
     is_base64: bool,
     /// True if the previous digit also encodes bits of the value.
@@ -42,8 +42,8 @@ struct AdjacentCharacters {
     after: bool,
 }
 
-impl AdjacentCharacters {
-    /// Returns the range of a found text, extended by its edges.
+impl MatchExtension {
+    /// Returns the range of a match, extended by these characters.
     fn extend(self, text: &str, found: Range<usize>) -> Range<usize> {
         let bytes = text.as_bytes();
         let is_digit = |at: usize| {
@@ -68,7 +68,7 @@ impl Redactor {
     /// Creates a redactor for these values. For a value with several lines, each line is also
     /// replaced.
     pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut patterns: Vec<(String, AdjacentCharacters)> = Vec::new();
+        let mut patterns: Vec<(String, MatchExtension)> = Vec::new();
         for value in values {
             let parts = std::iter::once(value).chain(value.lines().map(str::trim));
             let parts = parts.filter(|part| part.len() >= BYTES_MIN);
@@ -77,23 +77,27 @@ impl Redactor {
         if patterns.is_empty() {
             return Redactor::default();
         }
-        let (texts, edges): (Vec<String>, Vec<AdjacentCharacters>) = patterns.into_iter().unzip();
+        let (texts, extensions): (Vec<String>, Vec<MatchExtension>) = patterns.into_iter().unzip();
         let builder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts);
         // Building the search fails only for more patterns than memory can hold.
-        Redactor(builder.ok().map(|search| SecretPatterns { search, edges: edges.into() }))
+        Redactor(
+            builder.ok().map(|search| SecretPatterns { search, extensions: extensions.into() }),
+        )
     }
 
     /// Returns the text with `***` in place of each value.
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let Some(SecretPatterns { search, edges }) = &self.0 else { return Cow::Borrowed(text) };
+        let Some(SecretPatterns { search, extensions }) = &self.0 else {
+            return Cow::Borrowed(text);
+        };
         let (mut redacted, mut copied) = (String::new(), 0);
         for found in search.find_iter(text) {
             // Skip a match that lies completely in the previous match, which is already replaced.
             if found.end() <= copied {
                 continue;
             }
-            let edges = edges.get(found.pattern().as_usize()).copied().unwrap_or_default();
-            let range = edges.extend(text, found.range());
+            let extension = extensions.get(found.pattern().as_usize()).copied().unwrap_or_default();
+            let range = extension.extend(text, found.range());
             redacted.push_str(text.get(copied..range.start).unwrap_or_default());
             redacted.push_str(REPLACEMENT);
             copied = range.end;
@@ -111,8 +115,8 @@ impl Redactor {
     }
 }
 
-/// Returns all forms of a value to replace (plain, base64 and others), each with its edges.
-fn forms(value: &str) -> Vec<(String, AdjacentCharacters)> {
+/// Returns all forms of a value to replace (plain, base64 and others), each with its extension.
+fn forms(value: &str) -> Vec<(String, MatchExtension)> {
     let escaped = serde_json::Value::from(value).to_string();
     let hexadecimal = hex::encode(value);
     let plain = [
@@ -123,7 +127,7 @@ fn forms(value: &str) -> Vec<(String, AdjacentCharacters)> {
         hexadecimal,
     ];
     let mut forms: Vec<_> =
-        plain.into_iter().map(|form| (form, AdjacentCharacters::default())).collect();
+        plain.into_iter().map(|form| (form, MatchExtension::default())).collect();
     forms.extend((0..3).flat_map(|offset| base64_at(value, offset)));
     forms.retain(|(form, _)| form.len() >= BYTES_MIN);
     forms.sort_unstable();
@@ -134,19 +138,19 @@ fn forms(value: &str) -> Vec<(String, AdjacentCharacters)> {
 /// Returns the base64 digits that encode only bits of the value, if the value begins `offset` bytes
 /// after a multiple of three bytes in a longer text. The base64 of each such text contains these
 /// digits.
-fn base64_at(value: &str, offset: usize) -> [(String, AdjacentCharacters); 2] {
+fn base64_at(value: &str, offset: usize) -> [(String, MatchExtension); 2] {
     let bytes = [&vec![0; offset], value.as_bytes()].concat();
     // Leave out the first digits, which also encode bits of the preceding text, and the last digit,
     // which also encodes bits of the following text.
     let skipped = (offset * 8).div_ceil(6);
     let complete = bytes.len() * 8 / 6;
-    let edges = AdjacentCharacters {
+    let extension = MatchExtension {
         is_base64: true,
         before: offset > 0,
         after: !(bytes.len() * 8).is_multiple_of(6),
     };
     [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)]
-        .map(|text| (text.get(skipped..complete).unwrap_or_default().to_owned(), edges))
+        .map(|text| (text.get(skipped..complete).unwrap_or_default().to_owned(), extension))
 }
 
 fn percent_encoded(value: &str) -> String {

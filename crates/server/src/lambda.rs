@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use headwater_lambda::{BODY_BYTES_MAX, LambdaProtocol, LambdaResponseBody, ROOTS, URL_ROOT};
+use headwater_lambda::{BODY_BYTES_MAX, LambdaApi, LambdaResponseBody, ROOTS, URL_ROOT};
 
 use crate::auth::{TcpPeer, client_address};
 use crate::host_and_origin::WebOrigin;
@@ -24,9 +24,9 @@ pub fn router() -> Router<App> {
     ROOTS.iter().fold(urls, |router, root| router.route(&format!("/{root}/{{*path}}"), any(answer)))
 }
 
-fn protocol(app: &App) -> LambdaProtocol {
+fn protocol(app: &App) -> LambdaApi {
     let scheme = if app.config.network.is_https() { "https" } else { "http" };
-    LambdaProtocol::new(&app.service, scheme)
+    LambdaApi::new(&app.service, scheme)
 }
 
 async fn handle_function_url(State(app): State<App>, request: Request) -> Response {
@@ -45,7 +45,7 @@ async fn handle_function_url(State(app): State<App>, request: Request) -> Respon
         Ok(read) => read,
         Err(error) if is_too_long(&error) => {
             let bytes_max = app.bodies.bytes_max(BodyKind::Call);
-            return LambdaProtocol::too_long(bytes_max).map(Body::from);
+            return LambdaApi::too_long(bytes_max).map(Body::from);
         }
         Err(error) => return error.into_response(),
     };
@@ -69,7 +69,7 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
     } else {
         (BodyKind::Table, BODY_BYTES_MAX)
     };
-    let too_long = || LambdaProtocol::too_long(bytes_max).map(Body::from);
+    let too_long = || LambdaApi::too_long(bytes_max).map(Body::from);
     let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or_default();
     if length > bytes_max {

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use headwater_lambda::{SqsProtocol, TARGET_PREFIX};
+use headwater_lambda::{SqsApi, TARGET_PREFIX};
 
 use crate::auth::{TcpPeer, client_address};
 use crate::http::body::BodyKind;
@@ -26,7 +26,7 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
     let peer = request.extensions().get::<TcpPeer>().map(|peer| peer.address);
     let address = peer.map(|peer| client_address(&app, peer, request.headers()));
     let scheme = if app.config.network.is_https() { "https" } else { "http" };
-    let protocol = SqsProtocol::new(&app.service, scheme);
+    let protocol = SqsApi::new(&app.service, scheme);
     let (parts, body) = request.into_parts();
     // Reject a request without a valid key before its body is read.
     if let Some(rejected) = protocol.reject_unknown(&parts, address).await {

@@ -5,7 +5,7 @@ use headwater_function_store::{
 };
 use headwater_model::{ErrorCode, Principal, Problem, ResultExt};
 
-use crate::deployed_function::{DeployedFunctions, LATEST};
+use crate::standalone_function::{LATEST, StandaloneFunctions};
 
 /// A change of the URL of a function or of an alias.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct FunctionUrlChange {
     pub exists: Option<bool>,
 }
 
-impl DeployedFunctions {
+impl StandaloneFunctions {
     /// Deletes an alias of a function, with its settings.
     ///
     /// Errors: `function_not_found`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::TryFutureExt;
 use headwater_destinations::DestinationSender;
 use headwater_executors::{
-    CallOutputs, OutputWriter, ParsedDeployment, ParsedFunction, call_access, call_budget,
+    CallOutputs, OutputWriter, ParsedDeployment, ParsedFunction, call_budget, call_rights,
     function_summary, instance_state, limits, parse_folder, record_secrets, split_name,
 };
 use headwater_function_lake::{CallIdentity, FunctionLakeAccess};
@@ -23,11 +23,11 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::cloud_event::disabled;
-use crate::deployed_function::DeployedFunctions;
 use crate::layer::Layers;
 use crate::operation_job::EndedJob;
 use crate::run::project_object;
 use crate::service::Components;
+use crate::standalone_function::StandaloneFunctions;
 
 /// Operations on functions.
 #[derive(Clone)]
@@ -115,8 +115,8 @@ impl ResolvedFunction {
 
 impl Invocations {
     /// Returns the operations on functions that are deployed without a project.
-    pub fn deployed(&self) -> DeployedFunctions {
-        DeployedFunctions(self.0.clone())
+    pub fn standalone(&self) -> StandaloneFunctions {
+        StandaloneFunctions(self.0.clone())
     }
 
     /// Returns the operations on layers.
@@ -253,7 +253,7 @@ impl Invocations {
         }
         record_secrets(&self.0.access, principal, &callable, job);
         let scope = CallIdentity {
-            access: call_access(&self.0.access, principal, deployed_by.as_ref(), job),
+            access: call_rights(&self.0.access, principal, deployed_by.as_ref(), job),
             author: principal.author().to_owned(),
             job,
             branch: MAIN_BRANCH.to_owned(),

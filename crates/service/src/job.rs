@@ -213,7 +213,7 @@ impl Jobs {
         if let Some(problem) = self.0.settings.problem() {
             return Err(problem);
         }
-        self.0.queue_meter.flush();
+        self.0.message_queue_meter.flush();
         if self.0.allows(principal, Action::Read, &Object::usage(EVERY)) {
             return self.0.jobs.usage(since, until, by).await.or_problem();
         }

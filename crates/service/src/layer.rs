@@ -8,8 +8,8 @@ use headwater_model::{
     Action, ErrorCode, LayerVersion, Object, Principal, Problem, PublishLayer, ResultExt,
 };
 
-use crate::deployed_function::DeployedFunctions;
 use crate::service::Components;
+use crate::standalone_function::StandaloneFunctions;
 
 /// Maximum number of layers of a function, as in Lambda.
 const LAYERS_MAX: usize = 5;
@@ -76,7 +76,7 @@ impl Layers {
     ) -> Result<LayerVersion, Problem> {
         self.check_change(principal, name)?;
         let PublishLayer { description, files, archive, upload, .. } = request;
-        let functions = DeployedFunctions(self.0.clone());
+        let functions = StandaloneFunctions(self.0.clone());
         let files = functions.request_files(principal, files, archive, upload.as_deref()).await?;
         let change = LayerChange::publish(files.code, principal.author(), description);
         let layer = self.change(principal, name, &change.or_problem()?).await?;

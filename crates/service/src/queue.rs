@@ -148,7 +148,7 @@ impl Queues {
         self.0.authorize(principal, Action::Write, &Object::queue(name))?;
         self.check_limits(principal).await?;
         let bytes = messages.iter().map(|message| message.body.len()).sum();
-        self.0.queue_meter.count(principal, name, [bytes, 0]);
+        self.0.message_queue_meter.count(principal, name, [bytes, 0]);
         let sender = principal.user_name().unwrap_or("owner");
         self.0.queues.send(name, sender, messages).await.or_problem()
     }
@@ -166,7 +166,7 @@ impl Queues {
         self.check_limits(principal).await?;
         let received = self.0.queues.receive(name, options).await.or_problem()?;
         let bytes = received.iter().map(|received| received.message.body.len()).sum();
-        self.0.queue_meter.count(principal, name, [0, bytes]);
+        self.0.message_queue_meter.count(principal, name, [0, bytes]);
         Ok(received)
     }
 
@@ -178,7 +178,7 @@ impl Queues {
         receipts: &[String],
     ) -> Result<Vec<Result<()>>, Problem> {
         self.0.authorize(principal, Action::Read, &Object::queue(name))?;
-        self.0.queue_meter.count(principal, name, [0, 0]);
+        self.0.message_queue_meter.count(principal, name, [0, 0]);
         self.0.queues.delete_messages(name, receipts).await.or_problem()
     }
 
@@ -191,7 +191,7 @@ impl Queues {
         seconds: u32,
     ) -> Result<Result<()>, Problem> {
         self.0.authorize(principal, Action::Read, &Object::queue(name))?;
-        self.0.queue_meter.count(principal, name, [0, 0]);
+        self.0.message_queue_meter.count(principal, name, [0, 0]);
         Ok(self.0.queues.change_visibility(name, receipt, seconds).await)
     }
 }

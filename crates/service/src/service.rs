@@ -16,7 +16,7 @@ use headwater_executors::{
 };
 use headwater_function_lake::LakeComponents;
 use headwater_functions::{EnvironmentCache, Functions};
-use headwater_jobs::QueueMeter;
+use headwater_jobs::MessageQueueMeter;
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, JobKind, ObjectId, Problem, RefSpec, ResultExt};
 use headwater_objects::Objects;
@@ -204,7 +204,7 @@ impl Service {
         self.0.mappings.stop();
         self.0.provisioner.stop();
         self.0.queues.close();
-        self.0.queue_meter.flush();
+        self.0.message_queue_meter.flush();
         if let Some(maintenance) = &self.0.auto_maintenance {
             maintenance.cancel();
         }
@@ -266,7 +266,7 @@ pub(crate) struct Components {
     /// The message queues.
     pub queues: headwater_queues::Queues,
     /// Counts the requests of users to queues.
-    pub queue_meter: QueueMeter,
+    pub message_queue_meter: MessageQueueMeter,
     /// The event source mappings of queues, and their workers.
     pub mappings: MappingWorkers,
     /// Cache of the Python environments that function calls use.
@@ -329,7 +329,7 @@ impl Components {
         let settings = load_settings(&config, &jobs).await;
         register_executors(&jobs, imports, runs, &lake).await;
         Ok(Components {
-            queue_meter: QueueMeter::start(jobs.clone()),
+            message_queue_meter: MessageQueueMeter::start(jobs.clone()),
             results: async_query::open(&config, &lake).await?,
             auto_maintenance: auto_maintenance(&config, &lake, &jobs),
             config,

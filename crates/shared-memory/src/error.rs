@@ -48,7 +48,7 @@ impl ErrorDetails for Error {
     }
 
     fn hint(&self) -> Option<String> {
-        let hint = "Free space on the disk that holds the lake, or keep fewer rows.";
+        let hint = "Free space on the disk that holds the lake, or process fewer rows.";
         self.is_disk_full().then(|| hint.to_owned())
     }
 }

@@ -6,7 +6,7 @@ use headwater_sql::expression::{AT_TIME_ZONE, ExpressionNode, argument_parts, ca
 use headwater_sql::expression_rewrite::rewrite_for_planner;
 use headwater_sql::table_name::{ParsedTableName, position, span_start};
 use headwater_sql::unsupported_clauses::spell;
-use headwater_sql::values_clause::rewrite_values;
+use headwater_sql::values_subqueries::rewrite_values;
 use headwater_sql::{Error, Result};
 use sqlparser::ast::{
     AccessExpr, Distinct, Expr, Function, FunctionArg, FunctionArguments, GroupByExpr, Ident,

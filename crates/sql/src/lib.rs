@@ -43,7 +43,7 @@ pub mod table_references;
 pub mod time_travel;
 pub mod unsupported_clauses;
 mod upsert;
-pub mod values_clause;
+pub mod values_subqueries;
 
 pub use access_statement::AccessStatement;
 pub use called_functions::{CalledFunction, called_functions};

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use crate::{Error, Result, time_transforms};
 
-/// The logs that were removed from a table's metadata.
+/// The logs that [`detach_logs`] removed from a table's metadata.
 #[derive(Debug)]
-pub struct MetadataLogs {
+pub struct DetachedLogs {
     snapshots: Option<Value>,
     metadata: Option<Value>,
     last_updated_ms: i64,
@@ -30,12 +30,12 @@ fn failed(error: impl std::fmt::Display) -> Error {
 }
 
 /// Returns the metadata without its snapshot log and metadata log, and these logs.
-pub fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, MetadataLogs)> {
+pub fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, DetachedLogs)> {
     let log_length_max =
         metadata.properties().get(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX);
     let log_length_max = log_length_max.and_then(|log_length_max| log_length_max.parse().ok());
     let mut value = serde_json::to_value(metadata).map_err(failed)?;
-    let logs = MetadataLogs {
+    let logs = DetachedLogs {
         snapshots: take(&mut value, SNAPSHOT_LOG),
         metadata: take(&mut value, METADATA_LOG),
         last_updated_ms: metadata.last_updated_ms(),
@@ -56,7 +56,7 @@ fn take(value: &mut Value, key: &str) -> Option<Value> {
 /// file. The new timestamp is `now_ms` or, if later, the previous timestamp.
 pub fn attach_logs(
     metadata: &TableMetadata,
-    logs: MetadataLogs,
+    logs: DetachedLogs,
     previous_location: &str,
     now_ms: i64,
 ) -> Result<TableMetadata> {

@@ -88,8 +88,9 @@ impl<'a> KnownChanges<'a> {
         if !merged.is_disjoint(unclear) {
             return SnapshotEffect::Changes;
         }
-        // The first parent of the merge has all rows of the base, except rows that cherry-picks
-        // added to the adjusted base.
+        // The first parent of the merge contains all changes of the base. If no shared changes were
+        // applied to the base (`same` is empty), the merge only adds rows that the base does not
+        // have.
         if self.is_parent && same.is_empty() {
             return SnapshotEffect::Appends;
         }

@@ -61,10 +61,10 @@ impl RestTables<'_> {
         let totals = if metadata.current_snapshot_id() == before.current_snapshot_id() {
             table.totals()
         } else {
-            self.tables.states().totals(&metadata).await?
+            self.tables.metadata_files().totals(&metadata).await?
         };
         let location = metadata::next_location(metadata.location(), Some(previous));
-        self.tables.states().store(location, metadata, totals).await
+        self.tables.metadata_files().store(location, metadata, totals).await
     }
 
     /// Creates the table that a commit describes, including its rows.
@@ -73,9 +73,9 @@ impl RestTables<'_> {
         let _location_lock = self.lock_location(commit.sets_location(None)).await;
         let initial = create_table::initial_metadata(self, name, commit).await?;
         let metadata = self.update(&initial, None, commit, &BTreeMap::new()).await?;
-        let totals = self.tables.states().totals(&metadata).await?;
+        let totals = self.tables.metadata_files().totals(&metadata).await?;
         let location = metadata::next_location(metadata.location(), None);
-        self.tables.states().store(location, metadata, totals).await
+        self.tables.metadata_files().store(location, metadata, totals).await
     }
 
     /// Returns the metadata after a commit's updates. The entries of `summary` are added to the

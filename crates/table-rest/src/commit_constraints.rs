@@ -140,8 +140,8 @@ impl RestTables<'_> {
 
     async fn live_files(self, snapshot: &SnapshotRef) -> Result<HashSet<LiveFile>> {
         let mut files = HashSet::new();
-        for manifest in self.tables.states().manifests(snapshot).await?.iter() {
-            let decoded = self.tables.states().manifest(manifest).await?;
+        for manifest in self.tables.metadata_files().manifests(snapshot).await?.iter() {
+            let decoded = self.tables.metadata_files().manifest(manifest).await?;
             files.extend(decoded.live.iter().map(|entry| {
                 let file = entry.data_file();
                 LiveFile {

@@ -58,13 +58,13 @@ impl RestTables<'_> {
         let _location_lock = self.lock_location(new.location.is_some()).await;
         let metadata = self.new_metadata(name, new).await?;
         let location = metadata::next_location(metadata.location(), None);
-        self.tables.states().store(location, metadata, Totals::default()).await
+        self.tables.metadata_files().store(location, metadata, Totals::default()).await
     }
 
     async fn new_metadata(self, name: &TableName, new: NewTable) -> Result<TableMetadata> {
         let location = match new.location {
             Some(location) => self.unused_location(&location).await?,
-            None => self.tables.states().new_location(name),
+            None => self.tables.metadata_files().new_location(name),
         };
         let mut properties = new.properties;
         properties.remove(GC_ENABLED);
@@ -112,7 +112,7 @@ pub(crate) async fn initial_metadata(
     let spec = bind(time_transforms::hidden(spec.cloned().unwrap_or_default())?, schema)?;
     let location = match location {
         Some(location) => rest.unused_location(location).await?,
-        None => rest.tables.states().new_location(name),
+        None => rest.tables.metadata_files().new_location(name),
     };
     let uuid = uuid.unwrap_or_else(Uuid::new_v4);
     let now_ms = rest.tables.options().clock.now().timestamp_millis();

@@ -66,7 +66,7 @@ impl<'a> RestTables<'a> {
     /// for a location that Headwater chooses, because it is unique. The caller holds the lock until
     /// the table is stored.
     pub(crate) async fn lock_location(self, is_given: bool) -> Option<MutexGuard<'a, ()>> {
-        if is_given { Some(self.tables.states().lock_locations().await) } else { None }
+        if is_given { Some(self.tables.metadata_files().lock_locations().await) } else { None }
     }
 
     /// Checks and returns the location that a client sets for a new table. It must be in the

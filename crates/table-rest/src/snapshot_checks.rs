@@ -79,7 +79,7 @@ impl RestTables<'_> {
         let mut known = KnownContents::default();
         known.rows.first = before.next_row_id();
         if let Some(snapshot) = before.current_snapshot() {
-            let listed = self.tables.states().manifests(snapshot).await?;
+            let listed = self.tables.metadata_files().manifests(snapshot).await?;
             known.manifests.extend(listed.iter().map(|manifest| manifest.manifest_path.clone()));
             for manifest in listed.iter() {
                 let location = manifest.manifest_path.clone();
@@ -88,7 +88,7 @@ impl RestTables<'_> {
                     None => drop(known.rows.without_row_ids.insert(location)),
                 }
             }
-            let files = self.tables.states().files(before, snapshot).await?;
+            let files = self.tables.metadata_files().files(before, snapshot).await?;
             known.files.extend(files.iter().map(|file| file.location.clone()));
         }
         Ok(known)
@@ -116,7 +116,7 @@ impl RestTables<'_> {
         }
         let mut manifests = Vec::new();
         let lists = stream::iter(snapshots.to_vec()).map(|snapshot| async move {
-            self.tables.states().read_manifest_list(snapshot.manifest_list()).await
+            self.tables.metadata_files().read_manifest_list(snapshot.manifest_list()).await
         });
         let mut lists = lists.buffered(READS_MAX);
         let has_ids = metadata.format_version() >= FormatVersion::V3;
@@ -173,7 +173,7 @@ impl RestTables<'_> {
             let reason = format!("`{location}` has an unknown partition spec");
             return Err(Error::Refused { reason });
         }
-        let decoded = self.tables.states().manifest(manifest).await.map_err(reject)?;
+        let decoded = self.tables.metadata_files().manifest(manifest).await.map_err(reject)?;
         for entry in &decoded.live {
             self.check_file(entry.data_file())?;
             self.tables
@@ -192,7 +192,7 @@ impl RestTables<'_> {
         for snapshot in snapshots {
             let id = snapshot.snapshot_id();
             if Some(id) == last || referenced.contains(&id) {
-                self.tables.states().files(metadata, snapshot).await.map_err(reject)?;
+                self.tables.metadata_files().files(metadata, snapshot).await.map_err(reject)?;
             }
         }
         Ok(())

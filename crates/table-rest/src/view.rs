@@ -78,7 +78,7 @@ impl RestTables<'_> {
         let _location_lock = self.lock_location(new.location.is_some()).await;
         let location = match &new.location {
             Some(location) => self.unused_location(location).await?,
-            None => self.tables.states().new_location(name),
+            None => self.tables.metadata_files().new_location(name),
         };
         let (schema, version, format) = (new.schema, new.view_version, ViewFormatVersion::V1);
         self.check_time(&version)?;

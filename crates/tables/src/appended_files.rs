@@ -42,7 +42,7 @@ impl TableHistory<'_> {
             return Ok(None);
         };
         let now = self.tables.plan(table, None).await?;
-        let then = self.tables.states().files(table.metadata(), &snapshot).await?;
+        let then = self.tables.metadata_files().files(table.metadata(), &snapshot).await?;
         let states: HashSet<(&str, u128)> = now.files().iter().map(|file| file.state()).collect();
         if !then.iter().all(|file| states.contains(&file.state())) {
             return Ok(None);
@@ -59,12 +59,12 @@ impl TableHistory<'_> {
     ) -> Result<Vec<Arc<DataFile>>> {
         let id = snapshot.snapshot_id();
         let mut files = Vec::new();
-        for manifest in self.tables.states().manifests(snapshot).await?.iter() {
+        for manifest in self.tables.metadata_files().manifests(snapshot).await?.iter() {
             if manifest.content != ManifestContentType::Data || manifest.added_snapshot_id != id {
                 continue;
             }
-            let decoded = self.tables.states().manifest(manifest).await?;
-            self.tables.states().init_data_files(metadata, manifest, &decoded)?;
+            let decoded = self.tables.metadata_files().manifest(manifest).await?;
+            self.tables.metadata_files().init_data_files(metadata, manifest, &decoded)?;
             let added = |file: &&Arc<DataFile>| {
                 file.entry.status == ManifestStatus::Added && file.entry.snapshot_id == Some(id)
             };

@@ -17,6 +17,7 @@ mod earlier_partition_specs;
 mod file_stat_cache;
 mod listing;
 mod maintenance;
+mod metadata_files;
 mod metadata_json;
 mod operation;
 mod options;
@@ -24,7 +25,6 @@ mod read;
 mod row_ids;
 mod scan_plan;
 mod snapshot_ancestry;
-mod snapshot_files;
 mod staged_files;
 mod table;
 mod tables;
@@ -61,6 +61,7 @@ pub use maintenance::{
     SortColumn, StateReport, WarehouseFiles,
 };
 pub use manifest_entry::with_row_id;
+pub use metadata_files::MetadataFiles;
 pub use metadata_json::GC_ENABLED;
 pub use metadata_log::set_timestamp;
 pub use operation::{CreateTable, FileFilter, RetainedRows, RowRewrite, TableOperation};
@@ -75,7 +76,6 @@ pub use snapshot_ancestry::{
     KEYS_PROPERTY, MERGED, MERGED_METADATA, PICKED, PROFILE, READ_UP_TO, SnapshotAncestry,
     TableHistory, UNDONE, merged_by, picked_by, undone_by,
 };
-pub use snapshot_files::TableStates;
 pub use staged_files::StagedFiles;
 pub use storage::{
     CleanupGuard, CloudSettings, CloudUrl, FailureCause, Storage, StoreTimeouts, is_reserved,
@@ -89,7 +89,7 @@ pub use types::{
     FIELD_METADATA_KEYS, field_type_name, has_nanoseconds, in_microseconds, map_within,
     normalise_schema, parse_type, type_name, without_nanoseconds,
 };
-pub use view::{MergedView, SqlView, ViewDefinition, ViewMerge, Views, build as build_view};
+pub use view::{SqlView, ViewDefinition, ViewMerge, ViewMergeResult, Views, build as build_view};
 pub use write::{check_types, check_values};
 
 /// A stream of record batches of one schema.

@@ -101,7 +101,7 @@ impl Tables {
     pub async fn list_manifests(&self, table: &Table) -> Result<Vec<ListedManifest>> {
         let metadata = table.metadata();
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(Vec::new()) };
-        let listed = self.states().manifests(snapshot).await?;
+        let listed = self.metadata_files().manifests(snapshot).await?;
         let listed = listed.iter().map(|manifest| ListedManifest {
             location: manifest.manifest_path.clone(),
             holds_deletes: manifest.content == ManifestContentType::Deletes,
@@ -121,11 +121,11 @@ impl Tables {
         let metadata = table.metadata();
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(Vec::new()) };
         let mut files = Vec::new();
-        for manifest in self.states().manifests(snapshot).await?.iter() {
+        for manifest in self.metadata_files().manifests(snapshot).await?.iter() {
             if !manifest.has_added_files() && !manifest.has_existing_files() {
                 continue;
             }
-            let decoded = self.states().manifest(manifest).await?;
+            let decoded = self.metadata_files().manifest(manifest).await?;
             let corrupt = |reason: String| Error::corrupt(&manifest.manifest_path, reason);
             let spec = metadata.partition_spec_by_id(manifest.partition_spec_id);
             let spec = spec.ok_or_else(|| {

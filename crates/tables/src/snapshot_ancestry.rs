@@ -180,7 +180,7 @@ impl SnapshotAncestry {
     /// Returns the data files of a known snapshot; `None` if they are no longer available.
     pub async fn files_at(&self, tables: &Tables, id: i64) -> Result<Option<Files>> {
         let Some(known) = self.known.get(&id) else { return Ok(None) };
-        match tables.states().files(known.table.metadata(), &known.snapshot).await {
+        match tables.metadata_files().files(known.table.metadata(), &known.snapshot).await {
             Err(Error::Missing { .. }) => Ok(None),
             found => found.map(Some),
         }

@@ -17,8 +17,8 @@ use crate::manifest::run_blocking;
 use crate::storage::Storage;
 use crate::table::Totals;
 use crate::{
-    BatchStream, CreateTable, DataFile, Error, MaintenancePlanner, Result, RewriteReader,
-    RowDeletes, ScanPlan, StagedFiles, Table, TableHistory, TableOperation, TableStates,
+    BatchStream, CreateTable, DataFile, Error, MaintenancePlanner, MetadataFiles, Result,
+    RewriteReader, RowDeletes, ScanPlan, StagedFiles, Table, TableHistory, TableOperation,
     TablesOptions, Views, WarehouseFiles, metadata, read, write,
 };
 
@@ -70,8 +70,8 @@ impl Tables {
     }
 
     /// Returns the operations on the components of table states.
-    pub fn states(&self) -> TableStates<'_> {
-        TableStates { tables: self }
+    pub fn metadata_files(&self) -> MetadataFiles<'_> {
+        MetadataFiles { tables: self }
     }
 
     /// Returns the queries for maintenance.
@@ -131,8 +131,11 @@ impl Tables {
     /// first; see [`crate::normalise_schema`].
     pub async fn create(&self, request: CreateTable) -> Result<Table> {
         let now = self.options().clock.now().timestamp_millis();
-        let metadata =
-            create_and_evolve::create(&request, self.states().new_location(&request.name), now)?;
+        let metadata = create_and_evolve::create(
+            &request,
+            self.metadata_files().new_location(&request.name),
+            now,
+        )?;
         let location = metadata::next_location(metadata.location(), None);
         commit::store_as(self, location, metadata, Totals::default(), PendingFiles::default()).await
     }
@@ -148,7 +151,7 @@ impl Tables {
         let encoded_bytes = content.len();
         let metadata =
             run_blocking(metadata_location, move || metadata::decode(&location, &content)).await?;
-        let totals = self.states().totals(&metadata).await?;
+        let totals = self.metadata_files().totals(&metadata).await?;
         let table = Table::new(metadata_location.to_owned(), metadata, totals, encoded_bytes);
         self.cache_table(&table);
         Ok(table)
@@ -242,7 +245,7 @@ impl Tables {
         if let Some(snapshot) = metadata.current_snapshot()
             && before.and_then(Table::snapshot_id) != Some(snapshot.snapshot_id())
         {
-            let listed = self.states().manifests(snapshot).await?;
+            let listed = self.metadata_files().manifests(snapshot).await?;
             let own = listed.iter().filter(|m| m.added_snapshot_id == snapshot.snapshot_id());
             locations.extend(own.map(|manifest| manifest.manifest_path.clone()));
             locations.push(snapshot.manifest_list().to_owned());
@@ -274,7 +277,7 @@ impl Tables {
             }
         };
         let Some(snapshot) = snapshot else { return Ok(ScanPlan::new(schema, Arc::new([]))) };
-        let (files, stats) = self.states().files_and_stats(metadata, snapshot).await?;
+        let (files, stats) = self.metadata_files().files_and_stats(metadata, snapshot).await?;
         Ok(ScanPlan::with_stats(schema, files, stats))
     }
 

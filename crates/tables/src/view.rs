@@ -55,7 +55,7 @@ pub struct ViewDefinition {
 
 /// The result of merging two changes of a view.
 #[derive(Debug)]
-pub enum MergedView {
+pub enum ViewMergeResult {
     /// The target side already contains all changes.
     Ours,
     /// The changes of both sides are compatible and can be merged.
@@ -300,7 +300,7 @@ impl Views<'_> {
     /// Creates a view in a new folder with a unique name, so that a view's name can be used again.
     pub async fn create(self, name: &TableName, definition: &ViewDefinition) -> Result<SqlView> {
         let version = definition.version(1, self.tables.now_ms())?;
-        let location = self.tables.states().new_location(name);
+        let location = self.tables.metadata_files().new_location(name);
         let format = ViewFormatVersion::V1;
         let schema = definition.schema()?;
         let builder = ViewMetadataBuilder::new(location, schema, version, format, HashMap::new());
@@ -324,16 +324,16 @@ impl Views<'_> {
         base: Option<&SqlView>,
         ours: &SqlView,
         theirs: &SqlView,
-    ) -> Result<MergedView> {
+    ) -> Result<ViewMergeResult> {
         let changed = |side: &SqlView| !base.is_some_and(|base| base.has_same_query(side));
         let takes = changed(theirs) && !ours.has_same_query(theirs);
         let query = takes && changed(ours);
         let properties = ChangedProperties::merge(base, ours, theirs);
         if query || !properties.conflicts.is_empty() {
-            return Ok(MergedView::Conflicts { query, properties: properties.conflicts });
+            return Ok(ViewMergeResult::Conflicts { query, properties: properties.conflicts });
         }
         if !takes && properties.set.is_empty() && properties.removed.is_empty() {
-            return Ok(MergedView::Ours);
+            return Ok(ViewMergeResult::Ours);
         }
         let builder = if takes {
             take_query(ours, theirs, self.next_version_ms(ours))?
@@ -342,7 +342,7 @@ impl Views<'_> {
         };
         let builder = builder.set_properties(properties.set).map_err(|error| rejected(&error))?;
         let metadata = build(builder.remove_properties(&properties.removed))?;
-        Ok(MergedView::Both(Box::new(ViewMerge { ours: ours.clone(), metadata })))
+        Ok(ViewMergeResult::Both(Box::new(ViewMerge { ours: ours.clone(), metadata })))
     }
 
     /// Applies a merge, and returns the merged view.

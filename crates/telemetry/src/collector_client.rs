@@ -136,7 +136,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
-    use headwater_metrics::{SpanMetrics, SpanResult};
+    use headwater_metrics::{SpanExportMetrics, SpanExportResult};
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 
     use super::*;
@@ -206,9 +206,9 @@ mod tests {
         for _ in 0..3 {
             telemetry.begin_request(None, "GET /").expect("a span").end(None);
         }
-        let expected = SpanMetrics::default();
-        expected.count(SpanResult::Exported, 2);
-        expected.count(SpanResult::Failed, 1);
+        let expected = SpanExportMetrics::default();
+        expected.count(SpanExportResult::Exported, 2);
+        expected.count(SpanExportResult::Failed, 1);
         assert_eq!(counts(&telemetry).await, format!("{expected:?}"));
         for head in served.join().expect("two requests") {
             assert!(head.starts_with("post /v1/traces "), "{head}");
@@ -221,8 +221,8 @@ mod tests {
         let (url, served) = collector(vec![response("400 Bad Request", b"")]);
         let telemetry = Telemetry::start(&options(url)).expect("an export");
         telemetry.begin_request(None, "GET /").expect("a span").end(None);
-        let expected = SpanMetrics::default();
-        expected.count(SpanResult::Failed, 1);
+        let expected = SpanExportMetrics::default();
+        expected.count(SpanExportResult::Failed, 1);
         assert_eq!(counts(&telemetry).await, format!("{expected:?}"));
         assert_eq!(served.join().expect("one request").len(), 1);
     }
@@ -242,7 +242,7 @@ mod tests {
         telemetry.flush(Duration::from_millis(50)).await;
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         let metrics = telemetry.metrics().expect("metrics");
-        let none = format!("{:?}", SpanMetrics::default());
+        let none = format!("{:?}", SpanExportMetrics::default());
         assert_ne!(format!("{metrics:?}"), none, "spans were dropped");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headwater_metrics::{SpanMetrics, SpanResult};
+use headwater_metrics::{SpanExportMetrics, SpanExportResult};
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,9 +31,9 @@ enum ExportMessage {
 
 impl ExportQueue {
     /// Queues a span. If the queue is full, drops and counts the span.
-    pub(crate) fn push(&self, span: SpanData, metrics: &SpanMetrics) {
+    pub(crate) fn push(&self, span: SpanData, metrics: &SpanExportMetrics) {
         if self.0.try_send(ExportMessage::Span(Box::new(span))).is_err() {
-            metrics.count(SpanResult::Dropped, 1);
+            metrics.count(SpanExportResult::Dropped, 1);
         }
     }
 
@@ -55,7 +55,7 @@ impl ExportQueue {
 }
 
 /// Starts the thread of the export. The thread ends when the queue is dropped.
-pub(crate) fn start(options: &TelemetryOptions, metrics: SpanMetrics) -> Result<ExportQueue> {
+pub(crate) fn start(options: &TelemetryOptions, metrics: SpanExportMetrics) -> Result<ExportQueue> {
     let collector = CollectorClient::new(options)?;
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let failed = |error: std::io::Error| Error::Exporter { reason: error.to_string() };
@@ -73,7 +73,7 @@ pub(crate) fn start(options: &TelemetryOptions, metrics: SpanMetrics) -> Result<
 async fn export_all(
     collector: CollectorClient,
     mut queue: mpsc::Receiver<ExportMessage>,
-    metrics: SpanMetrics,
+    metrics: SpanExportMetrics,
 ) {
     let mut is_failing = false;
     while let Some(first) = queue.recv().await {
@@ -94,8 +94,8 @@ async fn export_all(
         if count > 0 {
             let result = collector.export(batch).await;
             let rejected = *result.as_ref().unwrap_or(&count);
-            metrics.count(SpanResult::Failed, rejected.min(count));
-            metrics.count(SpanResult::Exported, count.saturating_sub(rejected));
+            metrics.count(SpanExportResult::Failed, rejected.min(count));
+            metrics.count(SpanExportResult::Exported, count.saturating_sub(rejected));
             match &result {
                 // Log one line for a series of failures.
                 Err(reason) if !is_failing => {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use headwater_metrics::SpanMetrics;
+use headwater_metrics::SpanExportMetrics;
 use headwater_model::JobId;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -29,7 +29,7 @@ pub struct Telemetry(Option<Arc<TelemetryInner>>);
 #[derive(Debug)]
 struct TelemetryInner {
     queue: ExportQueue,
-    metrics: SpanMetrics,
+    metrics: SpanExportMetrics,
     jobs: Mutex<HashMap<JobId, JobTrace>>,
     /// The spans that caused unfinished events, by the id of the event.
     causes: Cache<Uuid, TraceContext>,
@@ -40,7 +40,7 @@ impl Telemetry {
     ///
     /// Errors: `invalid_argument` if the endpoint is not an HTTP URL; `internal`.
     pub fn start(options: &TelemetryOptions) -> Result<Self> {
-        let metrics = SpanMetrics::default();
+        let metrics = SpanExportMetrics::default();
         let queue = export::start(options, metrics.clone())?;
         let causes = Cache::builder().max_capacity(CAUSES_MAX);
         let causes = causes.eviction_policy(EvictionPolicy::lru()).build();
@@ -58,7 +58,7 @@ impl Telemetry {
     }
 
     /// Returns the number of spans by result of their export; `None` if traces are off.
-    pub fn metrics(&self) -> Option<SpanMetrics> {
+    pub fn metrics(&self) -> Option<SpanExportMetrics> {
         self.0.as_ref().map(|inner| inner.metrics.clone())
     }
 

@@ -52,13 +52,17 @@ impl PostgresServer {
         let user = decoded(url.username());
         let database = decoded(url.path().trim_start_matches('/'));
         if user.is_empty() || database.is_empty() {
-            return Err(wrong("the user or the database is missing in `url`".to_owned()));
+            return Err(wrong("the user name or the database name is missing in `url`".to_owned()));
         }
         let mut mode = PgSslMode::Prefer;
         for (name, value) in url.query_pairs() {
             mode = match (&*name, value.parse()) {
                 ("sslmode", Ok(mode)) => mode,
-                _ => return Err(wrong(format!("the parameter `{name}={value}` is unknown"))),
+                _ => {
+                    return Err(wrong(format!(
+                        "`url` has the unsupported parameter `{name}={value}`"
+                    )));
+                }
             };
         }
         Ok(PostgresServer {
@@ -197,10 +201,10 @@ mod tests {
             ("h/d", "not a URL"),
             ("mysql://u@h/d", "is not `postgres`"),
             ("postgres://u:p@h/d", "contains a password"),
-            ("postgres://h/d", "the user or the database is missing"),
-            ("postgres://u@h", "the user or the database is missing"),
-            ("postgres://u@h/d?sslmode=maybe", "`sslmode=maybe` is unknown"),
-            ("postgres://u@h/d?host=x", "`host=x` is unknown"),
+            ("postgres://h/d", "the user name or the database name is missing"),
+            ("postgres://u@h", "the user name or the database name is missing"),
+            ("postgres://u@h/d?sslmode=maybe", "unsupported parameter `sslmode=maybe`"),
+            ("postgres://u@h/d?host=x", "unsupported parameter `host=x`"),
         ] {
             let error = parse(url).expect_err(url);
             assert!(error.to_string().contains(expected), "{url}: {error}");

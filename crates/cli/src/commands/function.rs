@@ -13,8 +13,8 @@ use crate::api::{self, ApiClient, ApiRequest, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{Function, FunctionInvoke, OutputFormat};
 use crate::commands::{
-    deployed_function, deployment, function_alias, function_layer, function_logs, function_url,
-    function_watch, run,
+    deployment, function_alias, function_layer, function_logs, function_url, function_watch, run,
+    standalone_function,
 };
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -25,12 +25,12 @@ use crate::output::{self, Grid};
 pub async fn function(context: &Context, api: &ApiClient, arguments: Function) -> Result<()> {
     match arguments {
         Function::Ls => list(context, api).await,
-        Function::Deploy(arguments) => deployed_function::deploy(context, api, *arguments).await,
-        Function::Show(arguments) => deployed_function::show(context, api, &arguments).await,
+        Function::Deploy(arguments) => standalone_function::deploy(context, api, *arguments).await,
+        Function::Show(arguments) => standalone_function::show(context, api, &arguments).await,
         Function::Versions(arguments) => {
-            deployed_function::versions(context, api, &arguments).await
+            standalone_function::versions(context, api, &arguments).await
         }
-        Function::Rm(arguments) => deployed_function::remove(context, api, &arguments).await,
+        Function::Rm(arguments) => standalone_function::remove(context, api, &arguments).await,
         Function::Alias(arguments) => function_alias::alias(context, api, arguments).await,
         Function::Url(arguments) => function_url::url(context, api, arguments).await,
         Function::Layer(arguments) => function_layer::layer(context, api, arguments).await,

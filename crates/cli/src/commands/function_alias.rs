@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{DeployedFunction, ErrorCode, FunctionAlias as Alias, UpdateFunctionAlias};
+use headwater_model::{ErrorCode, FunctionAlias as Alias, StandaloneFunction, UpdateFunctionAlias};
 use hyper::Method;
 
 use super::branch::removed_if_exists;
@@ -71,7 +71,7 @@ async fn remove(context: &Context, api: &ApiClient, arguments: &FunctionAliasRm)
 
 async fn aliases(api: &ApiClient, name: &str) -> Result<BTreeMap<String, Alias>> {
     let path = format!("/v1/functions/{}", segment(name));
-    Ok(api.get::<DeployedFunction>(path).await?.aliases)
+    Ok(api.get::<StandaloneFunction>(path).await?.aliases)
 }
 
 fn path(name: &str, alias: &str) -> String {

@@ -3,7 +3,7 @@
 use headwater_model::{DeployFunction, ErrorCode, LayerVersion, PublishLayer};
 
 use super::branch::removed_if_exists;
-use super::deployed_function;
+use super::standalone_function;
 use crate::api::{ApiClient, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{FunctionLayer, FunctionLayerPublish, FunctionLayerRm};
@@ -27,12 +27,12 @@ async fn publish(
     arguments: FunctionLayerPublish,
 ) -> Result<()> {
     let FunctionLayerPublish { name, source, description } = arguments;
-    let sent = deployed_function::send_files(api, &source).await?;
+    let sent = standalone_function::send_files(api, &source).await?;
     let DeployFunction { files, archive, upload, .. } = sent;
     let request = PublishLayer { description, files, archive, upload, author: None };
     let sent = api.post(path(&name), &request).await;
     let upload = request.upload.as_deref();
-    let published: LayerVersion = deployed_function::or_delete_upload(api, upload, sent).await?;
+    let published: LayerVersion = standalone_function::or_delete_upload(api, upload, sent).await?;
     let (version, size) = (published.version, output::bytes(published.code_bytes));
     let text = format!(
         "published version {version} of layer {name}, {size}; \

@@ -29,8 +29,8 @@ use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
 use crate::write::{FirstStreamError, first};
 
-/// Properties of a change, such as an UPDATE, in addition to its query.
-pub(super) struct ChangeProperties {
+/// Options of [`Session::apply_change`], in addition to the query of the statement.
+pub(super) struct ChangeOptions {
     /// Commit message.
     pub message: String,
     /// Name of the statement in table properties: `delete` in `write.delete.mode`.
@@ -59,7 +59,7 @@ impl Session {
         run: StatementContext,
         found: AffectedRowsPlan,
         whole: Vec<usize>,
-        kind: ChangeProperties,
+        kind: ChangeOptions,
     ) -> Result<StatementResult> {
         let (metrics, limits) = (Arc::clone(&run.metrics), run.limits);
         let unseen = target.concurrent_row_check(&found, kind.word, &run);

@@ -9,7 +9,7 @@ use headwater_model::Action;
 use headwater_sql::change::{DeleteStatement, FILE, ROW, add_columns};
 use headwater_sql::statement::SourceQuery;
 
-use super::apply_change::ChangeProperties;
+use super::apply_change::ChangeOptions;
 use super::target::{COMES, TargetColumns, TargetTable};
 use crate::error::Result;
 use crate::returning::{ChangedTable, Returning};
@@ -44,7 +44,7 @@ impl Session {
         }
         let found = self.plan_change(&run, &target, source, Ok).await?;
         let whole = target.skip_fully_matched_files(&found, &run.state, run.limits)?;
-        let kind = ChangeProperties { message, word: "delete", once: false, returning: None };
+        let kind = ChangeOptions { message, word: "delete", once: false, returning: None };
         Box::pin(self.apply_change(target, run, found, whole, kind)).await
     }
 
@@ -61,7 +61,7 @@ impl Session {
         let found = self.plan_change(&run, &target, source, shape).await?;
         let message = format!("delete from {}", target.name);
         let kind =
-            ChangeProperties { message, word: "delete", once: false, returning: Some(returning) };
+            ChangeOptions { message, word: "delete", once: false, returning: Some(returning) };
         Box::pin(self.apply_change(target, run, found, Vec::new(), kind)).await
     }
 }

@@ -7,7 +7,7 @@ use datafusion::logical_expr::{
     Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, case, lit, when,
 };
 
-use super::apply_change::ChangeProperties;
+use super::apply_change::ChangeOptions;
 use super::target::{COMES, TargetColumns};
 use crate::assignment_cast::to_column;
 use crate::error::{Error, Result};
@@ -59,7 +59,7 @@ impl Session {
             })
             .await?;
         let message = format!("merge into {}", target.name);
-        let kind = ChangeProperties { message, word: "merge", once: true, returning: None };
+        let kind = ChangeOptions { message, word: "merge", once: true, returning: None };
         Box::pin(self.apply_change(target, run, found, Vec::new(), kind)).await
     }
 }
@@ -175,7 +175,7 @@ impl TargetSourceJoin {
         marked: bool,
     ) -> PlanResult<Self> {
         let LogicalPlan::Projection(projection) = plan else {
-            return plan_err!("the source of MERGE cannot be joined");
+            return plan_err!("the join of the target and the source of MERGE cannot be planned");
         };
         let mut items = projection.expr.into_iter().map(Expr::unalias);
         let mut next = || {

@@ -3,7 +3,7 @@
 use datafusion::common::{Column, Result as PlanResult};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 
-use super::apply_change::ChangeProperties;
+use super::apply_change::ChangeOptions;
 use super::target::{COMES, TargetColumns};
 use crate::assignment_cast::to_column;
 use crate::error::Result;
@@ -40,7 +40,7 @@ impl Session {
             .plan_change(&run, &target, source, move |plan| new_rows(plan, &columns, &assigned))
             .await?;
         let message = format!("update {}", target.name);
-        let kind = ChangeProperties { message, word: "update", once: true, returning };
+        let kind = ChangeOptions { message, word: "update", once: true, returning };
         Box::pin(self.apply_change(target, run, found, Vec::new(), kind)).await
     }
 }

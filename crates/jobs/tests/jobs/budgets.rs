@@ -99,7 +99,7 @@ async fn the_cost_of_a_day_never_exceeds_the_budget() {
     call(&jobs, budget, 750).await.expect("costs 0.75");
     call(&jobs, budget, 750).await.expect("costs 0.75");
     let error = call(&jobs, budget, 750).await.expect_err("can cost 1");
-    assert!(error.to_string().contains("1.500000 money spent"), "{error}");
+    assert!(error.to_string().contains("a cost of 1.500000"), "{error}");
     let usage = of(budget).usage_today(&jobs).await.expect("usage");
     assert!((usage.money - 1.5).abs() < 1e-9 && usage.is_exhausted, "{usage:?}");
 }

@@ -38,7 +38,7 @@ struct ConflictingCommit {
 }
 
 /// The search for the conflicting commit on one side of a merge.
-struct ConflictSearch<'a> {
+struct ConflictingCommitSearch<'a> {
     lake: &'a Lake,
     bases: &'a [CommitId],
     /// The name of the table on this side.
@@ -121,7 +121,7 @@ impl OngoingMerge<'_> {
         let ours = tables.load(&ours.metadata_location).await?;
         let theirs = tables.load(&theirs.metadata_location).await?;
         let [our_name, their_name] = contested.names();
-        let search = |table, other, other_is_ours| ConflictSearch {
+        let search = |table, other, other_is_ours| ConflictingCommitSearch {
             lake: self.lake,
             bases: &plan.bases,
             table,
@@ -155,7 +155,7 @@ impl OngoingMerge<'_> {
     }
 }
 
-impl ConflictSearch<'_> {
+impl ConflictingCommitSearch<'_> {
     /// Finds the first conflicting commit between the merge base and a head. Returns `None` if no
     /// commit of this side changed the table.
     async fn find(mut self, head: CommitId) -> Result<Option<ConflictingCommit>> {

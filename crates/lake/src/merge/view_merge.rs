@@ -5,7 +5,7 @@ use headwater_catalog::{BaseValue, DivergedTable, TableEntry, operation};
 use headwater_model::{
     ConflictCause, ConflictKind, MergeResolution, MergedTable, ObjectOwner, TableName,
 };
-use headwater_tables::{MergedView, SqlView, ViewMerge};
+use headwater_tables::{SqlView, ViewMerge, ViewMergeResult};
 
 use super::uncommitted_files::UncommittedMerge;
 use super::{ContentMergeResult, conflict_cause};
@@ -78,9 +78,9 @@ impl Lake {
         let ours = self.tables().views().load(&ours.metadata_location).await?;
         let theirs = self.tables().views().load(&theirs.metadata_location).await?;
         let merge = match self.tables().views().merge(base.as_ref(), &ours, &theirs)? {
-            MergedView::Ours => None,
-            MergedView::Both(merge) => Some(merge),
-            MergedView::Conflicts { query, properties } => {
+            ViewMergeResult::Ours => None,
+            ViewMergeResult::Both(merge) => Some(merge),
+            ViewMergeResult::Conflicts { query, properties } => {
                 let is_function = contested.table.function().is_some();
                 let what = if is_function { "function" } else { "view" };
                 let causes = causes(what, base.is_none(), query, &properties);

@@ -5,5 +5,5 @@ mod message;
 mod protocol;
 mod queue;
 
-pub use protocol::{SqsProtocol, TARGET_PREFIX};
+pub use protocol::{SqsApi, TARGET_PREFIX};
 pub(crate) use queue::arn;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::error::{MEDIA_TYPE, Result, SqsError};
 use super::{message, queue};
-use crate::protocol::{LambdaProtocol, with_id};
+use crate::protocol::{LambdaApi, with_id};
 
 /// The beginning of the header `x-amz-target` of all requests.
 pub const TARGET_PREFIX: &str = "AmazonSQS.";
@@ -27,10 +27,10 @@ pub(super) const ACCOUNT: &str = "000000000000";
 
 /// The SQS API on top of a service. Cheap to clone.
 #[derive(Clone)]
-pub struct SqsProtocol {
+pub struct SqsApi {
     service: Service,
-    /// The Lambda protocol, whose methods authenticate requests.
-    lambda: LambdaProtocol,
+    /// The Lambda API, whose methods authenticate requests.
+    lambda: LambdaApi,
     /// The scheme of URLs: `http` or `https`.
     scheme: &'static str,
 }
@@ -60,11 +60,11 @@ impl SqsRequest {
     }
 }
 
-impl SqsProtocol {
+impl SqsApi {
     /// Creates the protocol. The URLs of queues begin with `scheme`.
     pub fn new(service: &Service, scheme: &'static str) -> Self {
-        let lambda = LambdaProtocol::new(service, scheme);
-        SqsProtocol { service: service.clone(), lambda, scheme }
+        let lambda = LambdaApi::new(service, scheme);
+        SqsApi { service: service.clone(), lambda, scheme }
     }
 
     /// Returns an error response if the request's access key is unknown. The server then need not

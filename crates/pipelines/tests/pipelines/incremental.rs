@@ -144,7 +144,7 @@ fn settings_that_do_not_go_together_are_refused() {
     let refused = |text: &str| refusal(&files("", &[("m.sql", text)]));
     let query = "SELECT id FROM events";
     insta::assert_snapshot!(refused(&format!("-- headwater: materialization = merge\n{query}")), @"
-    invalid_project: `m` is merged into its table, but has no keys (m.sql:1)
+    invalid_project: `m` has the materialization `merge`, but no `keys` (m.sql:1)
       hint: Set `keys` to the columns that identify its rows.
     ");
     insta::assert_snapshot!(refused(&format!("-- headwater: keys = id\n{query}")), @"

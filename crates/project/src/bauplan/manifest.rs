@@ -125,7 +125,7 @@ fn defaults(source: &SourceText<'_>, table: DefaultsSection) -> Result<Defaults>
     };
     let timeout = |text: Spanned<String>| {
         quantities::duration(&text.value).ok_or_else(|| {
-            let message = format!("`{}` is not a time", text.value);
+            let message = format!("`{}` is not a duration", text.value);
             let hint = "Write a number of seconds, or a number with a unit, such as `10min`.";
             Error::invalid(at(source, &text), message, hint)
         })

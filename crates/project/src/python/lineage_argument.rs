@@ -41,7 +41,7 @@ pub(super) fn lineage(
 /// Returns the input column to which a text of the form `INPUT.COLUMN` refers.
 fn input_column(source: &str, inputs: &[StepInput], at: &Location) -> Result<InputColumn> {
     let Some((name, column)) = source.rsplit_once('.') else {
-        let message = format!("`{source}` in `lineage` names no input");
+        let message = format!("`{source}` in `lineage` has no table name");
         let hint = format!("Write the value as {FORM}.");
         return Err(Error::invalid(at.clone(), message, hint));
     };

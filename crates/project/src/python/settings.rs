@@ -239,7 +239,7 @@ pub(super) fn row_expectations(
     at: &Location,
 ) -> Result<(Vec<RowExpectation>, Vec<ParameterInput>)> {
     let (mut expectations, mut parameters) = (Vec::new(), Vec::new());
-    for setting in row_expectation::SETTINGS {
+    for setting in row_expectation::KINDS {
         let place = values.location_of(setting.name, at);
         for condition in values.texts(setting.name)?.unwrap_or_default() {
             let (expectation, used) = RowExpectation::parse(setting, &condition, &place)?;

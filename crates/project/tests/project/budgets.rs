@@ -49,7 +49,7 @@ fn invalid_budgets_are_rejected_with_their_line() {
     }
     for (keys, expected) in [
         ("calls_per_day = -1\n", "headwater.toml"),
-        ("time_per_day = \"soon\"\n", "`soon` is not a time (headwater.toml:5)"),
+        ("time_per_day = \"soon\"\n", "`soon` is not a duration (headwater.toml:5)"),
         ("money_per_day = -0.5\n", "`-0.5` is not an amount of money (headwater.toml:5)"),
         ("money_per_day = inf\n", "`inf` is not an amount of money (headwater.toml:5)"),
     ] {

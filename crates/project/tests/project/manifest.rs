@@ -106,7 +106,7 @@ fn invalid_manifest_settings_are_rejected_with_their_line() {
       hint: Write a number with a unit, such as `512MiB`.
     ");
     insta::assert_snapshot!(refused("[defaults]\ntimeout = \"soon\"\n"), @r"
-    invalid_project: `soon` is not a time (headwater.toml:4)
+    invalid_project: `soon` is not a duration (headwater.toml:4)
       hint: Write a number with a unit, such as `30s` or `10min`.
     ");
     insta::assert_snapshot!(refused("[defaults]\nnamespace = \"a..b\"\n"), @r"

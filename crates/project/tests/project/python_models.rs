@@ -359,7 +359,7 @@ fn lineage_names_columns_of_inputs() {
             "`orders.amuont` in `lineage` is not in `columns` of the input (models/m.py:2)\n  \
              hint: Did you mean `amount`?",
         ),
-        ("{'total': ['amount']}", "`amount` in `lineage` names no input (models/m.py:2)"),
+        ("{'total': ['amount']}", "`amount` in `lineage` has no table name (models/m.py:2)"),
         ("['total']", "`lineage` of `model` does not accept the value `['total']`"),
     ] {
         let refused = refused(&model(lineage));

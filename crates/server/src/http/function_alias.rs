@@ -29,7 +29,7 @@ async fn create(
     Body(request): Body<FunctionAlias>,
 ) -> HandlerResult<(StatusCode, Json<FunctionAlias>)> {
     let change = FunctionChange::CreateAlias(alias, request.clone());
-    app.service.invocations().deployed().change(&principal, &name, change.into()).await?;
+    app.service.invocations().standalone().change(&principal, &name, change.into()).await?;
     Ok((StatusCode::CREATED, Json(request)))
 }
 
@@ -45,7 +45,7 @@ async fn update(
     Segments((name, alias)): Segments<(String, String)>,
     Body(update): Body<UpdateFunctionAlias>,
 ) -> HandlerResult<Json<FunctionAlias>> {
-    let functions = app.service.invocations().deployed();
+    let functions = app.service.invocations().standalone();
     let change = FunctionChange::UpdateAlias { name: alias.clone(), update, revision: None };
     let mut changed = functions.change(&principal, &name, change.into()).await?;
     Ok(Json(changed.aliases.remove(&alias).unwrap_or_default()))
@@ -62,6 +62,6 @@ async fn remove(
     Segments((name, alias)): Segments<(String, String)>,
     Parameters(deletion): Parameters<DeleteOptions>,
 ) -> HandlerResult<StatusCode> {
-    let functions = app.service.invocations().deployed();
+    let functions = app.service.invocations().standalone();
     deletion.response(functions.delete_alias(&principal, &name, &alias).await)
 }

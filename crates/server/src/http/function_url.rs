@@ -39,7 +39,7 @@ async fn get(
     Segments(name): Segments<String>,
     Parameters(AliasOption { alias }): Parameters<AliasOption>,
 ) -> HandlerResult<Json<FunctionUrlConfig>> {
-    let functions = app.service.invocations().deployed();
+    let functions = app.service.invocations().standalone();
     let url = functions.get_url(&principal, &name, alias.as_deref()).await?;
     Ok(Json(config(&name, alias.as_deref(), &url)))
 }
@@ -62,7 +62,7 @@ async fn set(
     });
     let mode = |stream| if stream { InvokeMode::ResponseStream } else { InvokeMode::Buffered };
     let settings = UrlSettings { cors: None, mode: request.stream.map(mode) };
-    let functions = app.service.invocations().deployed();
+    let functions = app.service.invocations().standalone();
     let target = alias.as_deref();
     let change = FunctionUrlChange { auth, settings, exists: request.exists };
     let url = functions.set_url(&principal, &name, target, change);
@@ -80,7 +80,7 @@ async fn remove(
     Segments(name): Segments<String>,
     Parameters(AliasOption { alias }): Parameters<AliasOption>,
 ) -> HandlerResult<StatusCode> {
-    let functions = app.service.invocations().deployed();
+    let functions = app.service.invocations().standalone();
     functions.delete_url(&principal, &name, alias.as_deref()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -12,7 +12,6 @@ pub(crate) mod body;
 mod branch;
 mod call_events;
 mod cloud_event;
-mod deployed_function;
 mod deployment;
 mod diff;
 mod environment;
@@ -38,6 +37,7 @@ mod rows;
 mod run;
 mod secret;
 mod session;
+mod standalone_function;
 mod table;
 mod tag;
 mod token;
@@ -78,7 +78,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(backfill::routes())
         .merge(branch::routes())
         .merge(cloud_event::routes())
-        .merge(deployed_function::routes())
+        .merge(standalone_function::routes())
         .merge(function_alias::routes())
         .merge(function_url::routes())
         .merge(deployment::routes())

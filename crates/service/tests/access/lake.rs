@@ -312,7 +312,7 @@ fn files() -> Value {
 /// Creates a function that cannot be called, because it allows no concurrent calls, and a layer.
 async fn create_functions(service: &Service) {
     let owner = &Principal::owner();
-    let deployed = service.invocations().deployed();
+    let deployed = service.invocations().standalone();
     let code = json!({"app.py": "def handler(event, context):\n    return event\n"});
     let new = json!({"runtime": "python3.11", "handler": "app.handler", "files": code});
     deployed.deploy(owner, "f", request(new)).await.expect("a function");

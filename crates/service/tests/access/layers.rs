@@ -17,7 +17,7 @@ async fn deployments() {
     let token = lake.token("deployer", NewToken::default()).await;
     let deployer = lake.log_in(&token).await.expect("a principal");
     let owner = Principal::owner();
-    let functions = lake.service().invocations().deployed();
+    let functions = lake.service().invocations().standalone();
     let new = |layers: Option<&[&str]>| -> DeployFunction {
         let files = json!({"app.py": "def handler(event, context):\n    return event\n"});
         request(json!({

@@ -32,7 +32,7 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("access/src/key.rs", CREDENTIAL, "a signature with an access key of a user"),
     ("deployments/src/deployment.rs", "Actor::Owner", "a validation that stores nothing"),
     ("executors/src/backfill.rs", ".principal()", "the user that started the backfill"),
-    ("executors/src/call_access.rs", ".principal()", "the user that deployed the function"),
+    ("executors/src/call_rights.rs", ".principal()", "the user that deployed the function"),
     ("executors/src/standalone_trigger.rs", ".principal()", "the user whose rights a trigger has"),
     ("executors/src/deployer.rs", ".principal()", "the user that deployed the version"),
     ("executors/src/destination.rs", "Actor::Owner", "a comparison with the user that deployed"),

@@ -29,7 +29,7 @@ pub const UNCHECKED: &[(&str, &str)] = &[
     ("AccessControl::roles", NOUN),
     ("AccessControl::tokens", NOUN),
     ("AccessControl::users", NOUN),
-    ("Invocations::deployed", NOUN),
+    ("Invocations::standalone", NOUN),
     ("Invocations::layers", NOUN),
     ("QueueMappings::of", NOUN),
     ("Queues::of", NOUN),
@@ -99,7 +99,7 @@ pub const UNCHECKED: &[(&str, &str)] = &[
     ("Signatures::secret", LOGIN),
     ("Signatures::signer", LOGIN),
     // The settings of a URL decide which requests are accepted, some of them without a signature.
-    ("DeployedFunctions::url", LOGIN),
-    ("DeployedFunctions::read_archive", PURE),
-    ("DeployedFunctions::read_files", PURE),
+    ("StandaloneFunctions::url", LOGIN),
+    ("StandaloneFunctions::read_archive", PURE),
+    ("StandaloneFunctions::read_files", PURE),
 ];

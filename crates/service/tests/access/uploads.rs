@@ -38,7 +38,7 @@ async fn upload(lake: &Lake, name: &str, text: &str) -> String {
 async fn functions() {
     let lake = Lake::start().await;
     let owner = Principal::owner();
-    let functions = lake.service().invocations().deployed();
+    let functions = lake.service().invocations().standalone();
     let code = "def handler(event, context):\n    return event\n";
     let path = upload(&lake, "app.py", code).await;
     let new = |setting: &str, value: Value| -> DeployFunction {
@@ -105,7 +105,7 @@ async fn deletions() {
 async fn concurrent() {
     let lake = Lake::start().await;
     let owner = Principal::owner();
-    let functions = lake.service().invocations().deployed();
+    let functions = lake.service().invocations().standalone();
     let deploy = |setting: &str, value: Value| {
         let files = json!({"app.py": "def handler(event, context):\n    return event\n"});
         let mut new = json!({"runtime": "python3.11", "handler": "app.handler", "files": files});
@@ -139,7 +139,7 @@ async fn concurrent() {
 
 async fn callers() {
     let lake = Lake::start().await;
-    let (owner, functions) = (Principal::owner(), lake.service().invocations().deployed());
+    let (owner, functions) = (Principal::owner(), lake.service().invocations().standalone());
     let files = json!({"app.py": "def handler(event, context):\n    return event\n"});
     let new = json!({"runtime": "python3.11", "handler": "app.handler", "files": files});
     functions.deploy(&owner, "f", request(new)).await.expect("deployed");

@@ -94,12 +94,12 @@ impl RestTables<'_> {
                 let schema = schema_at(metadata, id)?;
                 let unknown = || Error::SnapshotNotFound { snapshot: id };
                 let snapshot = metadata.snapshot_by_id(id).ok_or_else(unknown)?;
-                (self.tables.states().files(metadata, snapshot).await?, Some(schema))
+                (self.tables.metadata_files().files(metadata, snapshot).await?, Some(schema))
             }
             (None, None) => match metadata.current_snapshot() {
                 Some(snapshot) => {
                     let schema = schema_at(metadata, snapshot.snapshot_id())?;
-                    (self.tables.states().files(metadata, snapshot).await?, Some(schema))
+                    (self.tables.metadata_files().files(metadata, snapshot).await?, Some(schema))
                 }
                 None => (Files::from([]), None),
             },

@@ -212,7 +212,7 @@ async fn rewrite(
     if matches!(removal.removal, FilesToRemove::Nothing) && removal.replaced.is_empty() {
         return Ok(None);
     }
-    let decoded = tables.states().manifest(manifest).await?;
+    let decoded = tables.metadata_files().manifest(manifest).await?;
     if !decoded.live.iter().any(|entry| removal.includes(entry, manifest)) {
         return Ok(None);
     }
@@ -291,7 +291,7 @@ pub(crate) async fn consolidate(
     let mut classes: BTreeMap<(bool, i32), (Option<SchemaRef>, Vec<ManifestEntryRef>)> =
         BTreeMap::new();
     for manifest in before {
-        let decoded = tables.states().manifest(manifest).await?;
+        let decoded = tables.metadata_files().manifest(manifest).await?;
         if decoded.live.is_empty() {
             continue;
         }
@@ -343,7 +343,8 @@ async fn merge(
                 changes.extend(new.changes);
             }
             PlannedManifest::Kept(manifest) => {
-                let decoded: Arc<CachedManifest> = tables.states().manifest(&manifest).await?;
+                let decoded: Arc<CachedManifest> =
+                    tables.metadata_files().manifest(&manifest).await?;
                 schema = Some(newer(schema, decoded.schema.clone()));
                 changes.extend(decoded.live.iter().cloned().map(NewManifestEntry::Kept));
             }

@@ -172,7 +172,7 @@ async fn merge_manifests(
 ) -> Result<Table> {
     let metadata = table.metadata();
     let Some(snapshot) = metadata.current_snapshot() else { return Ok(table.clone()) };
-    let old = tables.states().manifests(snapshot).await?;
+    let old = tables.metadata_files().manifests(snapshot).await?;
     let planned = manifests::consolidate(tables, metadata, &old).await?;
     if planned.len() >= old.len() {
         return Ok(table.clone());

@@ -67,7 +67,7 @@ impl RowChange {
     ) -> Result<Table> {
         let before = table.metadata();
         let old = match before.current_snapshot() {
-            Some(snapshot) => tables.states().manifests(snapshot).await?,
+            Some(snapshot) => tables.metadata_files().manifests(snapshot).await?,
             None => Arc::new([]),
         };
         if let Some(staged) = self.staged.as_ref().filter(|staged| !staged.is_empty()) {
@@ -112,7 +112,11 @@ impl RowChange {
         let unwritten = PendingFiles { files: encoded.files, staged: self.staged };
         let totals = changes.totals(table.totals());
         let stored = store(tables, table, build(builder)?, totals, unwritten).await?;
-        tables.states().cache_snapshot(encoded.manifest_list, encoded.listed, encoded.decoded);
+        tables.metadata_files().cache_snapshot(
+            encoded.manifest_list,
+            encoded.listed,
+            encoded.decoded,
+        );
         Ok(stored)
     }
 }

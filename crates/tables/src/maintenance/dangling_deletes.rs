@@ -30,11 +30,11 @@ impl MaintenancePlanner<'_> {
             needed.extend(deletes.files());
         }
         let mut dangling = Vec::new();
-        for manifest in self.tables.states().manifests(snapshot).await?.iter() {
+        for manifest in self.tables.metadata_files().manifests(snapshot).await?.iter() {
             if manifest.content != ManifestContentType::Deletes {
                 continue;
             }
-            for entry in &self.tables.states().manifest(manifest).await?.live {
+            for entry in &self.tables.metadata_files().manifest(manifest).await?.live {
                 let (location, at) = place_of(entry.data_file());
                 let key = (location.to_owned(), at);
                 if !needed.contains(&key) {

@@ -13,7 +13,7 @@ impl MaintenancePlanner<'_> {
     /// Returns the number of manifests of a table's current snapshot.
     pub async fn manifest_count(self, table: &Table) -> Result<usize> {
         match table.metadata().current_snapshot() {
-            Some(snapshot) => Ok(self.tables.states().manifests(snapshot).await?.len()),
+            Some(snapshot) => Ok(self.tables.metadata_files().manifests(snapshot).await?.len()),
             None => Ok(0),
         }
     }
@@ -21,7 +21,7 @@ impl MaintenancePlanner<'_> {
     /// Returns true if a table has at least twice as many manifests as it needs.
     pub async fn has_scattered_manifests(self, table: &Table) -> Result<bool> {
         let Some(snapshot) = table.metadata().current_snapshot() else { return Ok(false) };
-        let manifests = self.tables.states().manifests(snapshot).await?;
+        let manifests = self.tables.metadata_files().manifests(snapshot).await?;
         let mut entries: BTreeMap<(bool, i32), usize> = BTreeMap::new();
         for manifest in manifests.iter() {
             let deletes = manifest.content == ManifestContentType::Deletes;

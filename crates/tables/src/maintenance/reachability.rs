@@ -219,7 +219,7 @@ impl WarehouseFiles<'_> {
         snapshot: &SnapshotRef,
         reached: &ReachableFiles,
     ) -> Result<ExaminedFile> {
-        let manifests = match reached.read(self.tables.states().manifests(snapshot)).await {
+        let manifests = match reached.read(self.tables.metadata_files().manifests(snapshot)).await {
             Ok(manifests) => manifests,
             Err(error) => return ExaminedFile::unreadable(error),
         };
@@ -242,7 +242,7 @@ impl WarehouseFiles<'_> {
         manifest: &ManifestFile,
         reached: &ReachableFiles,
     ) -> Result<ExaminedFile> {
-        let decoded = match reached.read(self.tables.states().manifest(manifest)).await {
+        let decoded = match reached.read(self.tables.metadata_files().manifest(manifest)).await {
             Ok(decoded) => decoded,
             Err(error) => return ExaminedFile::unreadable(error),
         };
@@ -349,7 +349,7 @@ impl WarehouseFiles<'_> {
             self.tables.caches().views.invalidate(location);
             self.tables.caches().lists.invalidate(location);
             self.tables.caches().files.invalidate(location);
-            self.tables.states().evict_manifest(location);
+            self.tables.metadata_files().evict_manifest(location);
         }
     }
 }

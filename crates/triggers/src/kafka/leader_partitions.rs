@@ -7,8 +7,8 @@ use std::time::Duration;
 use headwater_kafka_client::{
     AbortedTransactions, BrokerFailure, Connection, EARLIEST, FETCH_MAX, FetchRequest,
     FetchedPartition, LATEST, MalformedMessage, OFFSET_OUT_OF_RANGE, PartitionOffset,
-    ReceivedContent, ReceivedItem, RecordBatch, RecordError, Records, RoundParticipant, error_text,
-    problem_at,
+    PositionUpdate, PositionUpdateContent, RecordBatch, RecordError, Records, RoundParticipant,
+    error_text, problem_at,
 };
 use headwater_model::{KafkaStart, Problem};
 use headwater_sandbox::ServerAddress;
@@ -123,7 +123,8 @@ impl LeaderPartitions<'_> {
             let end = ends.get(&found.partition).copied().filter(|_| is_after_all);
             let PartitionOffset { partition, error, offset } = end.unwrap_or(found);
             if error == 0 {
-                self.send(partition, offset, ReceivedContent::Start { previous: None }).await?;
+                self.send(partition, offset, PositionUpdateContent::Start { previous: None })
+                    .await?;
             } else {
                 readable.remove(&partition);
                 let failure = BrokerFailure::Server(error_text(error));
@@ -167,7 +168,7 @@ impl LeaderPartitions<'_> {
             let memory = self.allocate(memory_bytes).await?;
             for record in records.into_iter().filter(|record| record.offset >= first) {
                 forwarded = record.offset.saturating_add(1);
-                let content = ReceivedContent::Record { record, memory: memory.clone() };
+                let content = PositionUpdateContent::Record { record, memory: memory.clone() };
                 self.send(partition, forwarded, content).await?;
             }
             next = next.max(last.saturating_add(1));
@@ -176,7 +177,7 @@ impl LeaderPartitions<'_> {
             return Err(MalformedMessage("it contains no complete batch of records").into());
         }
         if next > forwarded {
-            self.send(partition, next, ReceivedContent::Nothing).await?;
+            self.send(partition, next, PositionUpdateContent::Nothing).await?;
         }
         Ok(())
     }
@@ -194,7 +195,7 @@ impl LeaderPartitions<'_> {
         let latest = connection.offset(topic, partition, LATEST).await?;
         let next = position_in(earliest, latest, previous);
         tracing::warn!(topic, partition, previous, next, "the position is out of range");
-        self.send(partition, next, ReceivedContent::Start { previous: Some(previous) }).await
+        self.send(partition, next, PositionUpdateContent::Start { previous: Some(previous) }).await
     }
 
     /// Returns the position of a partition.
@@ -216,11 +217,11 @@ impl LeaderPartitions<'_> {
         &self,
         partition: i32,
         next: i64,
-        content: ReceivedContent,
+        content: PositionUpdateContent,
     ) -> Result<(), BrokerFailure> {
         let receiver = self.round.receiver;
         let topic = Arc::new(receiver.position.lock().topic.clone());
-        let received = ReceivedItem { topic, partition, next, content };
+        let received = PositionUpdate { topic, partition, next, content };
         // The position moves only after the message was sent, even if this future is dropped.
         if self.round.sender.send(received).await {
             receiver.position.lock().set(partition, next);

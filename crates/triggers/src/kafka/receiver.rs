@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use headwater_kafka_client::{
     BrokerFailure, Cluster, ClusterClient, Connection, MetadataRequest, MetadataResponse, Position,
-    REQUEST_MAX, ReceivedItem, RoundDeadline, UNKNOWN_TOPIC, error_text, problem_at, server_name,
+    PositionUpdate, REQUEST_MAX, RoundDeadline, UNKNOWN_TOPIC, error_text, problem_at, server_name,
 };
 use headwater_model::{KafkaStart, Problem};
 use headwater_sandbox::{ConnectionPolicy, ServerAddress};
@@ -53,7 +53,7 @@ pub(super) struct KafkaReceiver {
 pub(super) struct ReadRound<'a> {
     pub receiver: &'a KafkaReceiver,
     pub client: &'a ClusterClient,
-    pub sender: &'a InboxSender<ReceivedItem>,
+    pub sender: &'a InboxSender<PositionUpdate>,
     end: RoundDeadline,
     /// The number of servers whose tasks have not begun to read yet.
     starting: AtomicUsize,
@@ -88,9 +88,9 @@ impl ReadRound<'_> {
 
 #[async_trait]
 impl MessageReceiver for KafkaReceiver {
-    type Message = ReceivedItem;
+    type Message = PositionUpdate;
 
-    async fn receive(&mut self, sender: &InboxSender<ReceivedItem>) -> Option<Problem> {
+    async fn receive(&mut self, sender: &InboxSender<PositionUpdate>) -> Option<Problem> {
         self.follow(sender).await.err()
     }
 }
@@ -112,7 +112,7 @@ impl KafkaReceiver {
     }
 
     /// Forwards records until the source has stopped.
-    async fn follow(&mut self, sender: &InboxSender<ReceivedItem>) -> Result<(), Problem> {
+    async fn follow(&mut self, sender: &InboxSender<PositionUpdate>) -> Result<(), Problem> {
         let client = self.client().await?;
         let mut control = client.connect_any(&self.servers).await?;
         let mut connections = BTreeMap::new();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use headwater_kafka_client::{Cluster, Position, ReceivedContent, ReceivedItem, Record};
+use headwater_kafka_client::{Cluster, Position, PositionUpdate, PositionUpdateContent, Record};
 use headwater_model::{ErrorDetails, EventData, KafkaRecord, KafkaTrigger, Timestamp, Trigger};
 use headwater_store::Append;
 use tokio::time::Instant;
@@ -105,7 +105,7 @@ impl WatchedTopic {
 /// The event source for a topic.
 pub(crate) struct KafkaSource {
     events: WatchedTopic,
-    inbox: Option<MessageInbox<ReceivedItem>>,
+    inbox: Option<MessageInbox<PositionUpdate>>,
     position: Position,
     /// The time at which the first of the received records arrived.
     since: Option<Instant>,
@@ -137,7 +137,9 @@ impl EventSource for KafkaSource {
         let mut records: BTreeMap<i32, Vec<&Record>> = BTreeMap::new();
         for received in taken {
             let is_new = reached.advance(received, now);
-            if let (true, ReceivedContent::Record { record, .. }) = (is_new, &received.content) {
+            if let (true, PositionUpdateContent::Record { record, .. }) =
+                (is_new, &received.content)
+            {
                 records.entry(received.partition).or_default().push(record);
             }
         }
@@ -184,11 +186,11 @@ impl KafkaSource {
 
 /// Returns true if waiting for more records has no use: there is no record, a full batch, or a
 /// limit is reached.
-fn is_complete(received: &[ReceivedItem], batch: usize) -> bool {
+fn is_complete(received: &[PositionUpdate], batch: usize) -> bool {
     let mut counts: BTreeMap<i32, usize> = BTreeMap::new();
     let mut bytes: usize = 0;
     for one in received {
-        let ReceivedContent::Record { record, .. } = &one.content else { continue };
+        let PositionUpdateContent::Record { record, .. } = &one.content else { continue };
         bytes = bytes.saturating_add(record.size());
         *counts.entry(one.partition).or_default() += 1;
     }

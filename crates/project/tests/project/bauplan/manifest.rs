@@ -101,7 +101,7 @@ fn mistakes_are_refused_with_their_line() {
             "unknown key `typ` (bauplan_project.yml:4)\n  hint: Did you mean `type`?",
         ),
         ("parameters: {p: {}, p: {}}", "the key `p` appears twice (bauplan_project.yml:4)"),
-        ("defaults: {timeout: soon}", "`soon` is not a time (bauplan_project.yml:4)"),
+        ("defaults: {timeout: soon}", "`soon` is not a duration (bauplan_project.yml:4)"),
         ("defaults: {namespace: a..b}", "`a..b` is not a usable namespace name"),
         (
             "defaults: {python: {packages: [{name: x}]}}",

@@ -46,67 +46,67 @@ pub const ROWS: &[Row] = &[
     ("Invocations::accept_events", writes(NO_FUNCTION), |c| {
         done(async move { c.service.invocations().accept_events(&c.by, "none", Vec::new()).await })
     }),
-    ("DeployedFunctions::list", LISTS_USABLE, |c| {
-        listed(async move { c.service.invocations().deployed().list(&c.by).await })
+    ("StandaloneFunctions::list", LISTS_USABLE, |c| {
+        listed(async move { c.service.invocations().standalone().list(&c.by).await })
     }),
-    ("DeployedFunctions::get", writes("ok"), |c| {
-        done(async move { c.service.invocations().deployed().get(&c.by, "f").await })
+    ("StandaloneFunctions::get", writes("ok"), |c| {
+        done(async move { c.service.invocations().standalone().get(&c.by, "f").await })
     }),
-    ("DeployedFunctions::show", writes("ok"), |c| {
-        done(async move { c.service.invocations().deployed().show(&c.by, "f").await })
+    ("StandaloneFunctions::show", writes("ok"), |c| {
+        done(async move { c.service.invocations().standalone().show(&c.by, "f").await })
     }),
-    ("DeployedFunctions::version", writes("ok"), |c| {
-        done(async move { c.service.invocations().deployed().version(&c.by, "f", None).await })
+    ("StandaloneFunctions::version", writes("ok"), |c| {
+        done(async move { c.service.invocations().standalone().version(&c.by, "f", None).await })
     }),
-    ("DeployedFunctions::provisioned", writes("ok"), |c| {
-        let deployed = c.service.invocations().deployed();
+    ("StandaloneFunctions::provisioned", writes("ok"), |c| {
+        let deployed = c.service.invocations().standalone();
         done(async move { deployed.provisioned(&c.by, "f", "$LATEST").await })
     }),
-    ("DeployedFunctions::stored_versions", writes("ok"), |c| {
-        done(async move { c.service.invocations().deployed().stored_versions(&c.by, "f").await })
+    ("StandaloneFunctions::stored_versions", writes("ok"), |c| {
+        done(async move { c.service.invocations().standalone().stored_versions(&c.by, "f").await })
     }),
-    ("DeployedFunctions::versions", writes("ok"), |c| {
-        done(async move { c.service.invocations().deployed().versions(&c.by, "f").await })
+    ("StandaloneFunctions::versions", writes("ok"), |c| {
+        done(async move { c.service.invocations().standalone().versions(&c.by, "f").await })
     }),
-    ("DeployedFunctions::deploy", writes("invalid_argument"), |c| {
+    ("StandaloneFunctions::deploy", writes("invalid_argument"), |c| {
         let new = request(json!({"files": {}}));
-        done(async move { c.service.invocations().deployed().deploy(&c.by, "made", new).await })
+        done(async move { c.service.invocations().standalone().deploy(&c.by, "made", new).await })
     }),
-    ("DeployedFunctions::create", writes("invalid_argument"), |c| {
+    ("StandaloneFunctions::create", writes("invalid_argument"), |c| {
         done(async move {
-            let deployed = c.service.invocations().deployed();
+            let deployed = c.service.invocations().standalone();
             let files = deployed.read_files(project(), None).await?;
             let changes = vec![FunctionChange::Publish(None)];
             deployed.create(&c.by, "made", files, changes).await
         })
     }),
-    ("DeployedFunctions::change", writes("ok"), |c| {
+    ("StandaloneFunctions::change", writes("ok"), |c| {
         let update = FunctionUpdate::from(FunctionChange::Concurrency(Some(0)));
-        done(async move { c.service.invocations().deployed().change(&c.by, "f", update).await })
+        done(async move { c.service.invocations().standalone().change(&c.by, "f", update).await })
     }),
-    ("DeployedFunctions::check_destination", writes("ok"), |c| {
-        let deployed = c.service.invocations().deployed();
+    ("StandaloneFunctions::check_destination", writes("ok"), |c| {
+        let deployed = c.service.invocations().standalone();
         done(async move { deployed.check_destination(&c.by, "table://made").await })
     }),
-    ("DeployedFunctions::delete_alias", writes(NO_FUNCTION), |c| {
-        let deployed = c.service.invocations().deployed();
+    ("StandaloneFunctions::delete_alias", writes(NO_FUNCTION), |c| {
+        let deployed = c.service.invocations().standalone();
         done(async move { deployed.delete_alias(&c.by, "none", "live").await })
     }),
-    ("DeployedFunctions::get_url", writes(NO_FUNCTION), |c| {
-        done(async move { c.service.invocations().deployed().get_url(&c.by, "none", None).await })
+    ("StandaloneFunctions::get_url", writes(NO_FUNCTION), |c| {
+        done(async move { c.service.invocations().standalone().get_url(&c.by, "none", None).await })
     }),
-    ("DeployedFunctions::set_url", writes(NO_FUNCTION), |c| {
-        let deployed = c.service.invocations().deployed();
+    ("StandaloneFunctions::set_url", writes(NO_FUNCTION), |c| {
+        let deployed = c.service.invocations().standalone();
         let (auth, settings) = (Some(UrlAuth::Iam), UrlSettings::default());
         let change = FunctionUrlChange { auth, settings, exists: None };
         done(async move { deployed.set_url(&c.by, "none", None, change).await })
     }),
-    ("DeployedFunctions::delete_url", writes(NO_FUNCTION), |c| {
-        let deployed = c.service.invocations().deployed();
+    ("StandaloneFunctions::delete_url", writes(NO_FUNCTION), |c| {
+        let deployed = c.service.invocations().standalone();
         done(async move { deployed.delete_url(&c.by, "none", None).await })
     }),
-    ("DeployedFunctions::delete", writes(NO_FUNCTION), |c| {
-        done(async move { c.service.invocations().deployed().delete(&c.by, "none").await })
+    ("StandaloneFunctions::delete", writes(NO_FUNCTION), |c| {
+        done(async move { c.service.invocations().standalone().delete(&c.by, "none").await })
     }),
     ("Layers::list", LISTS_USABLE, |c| {
         listed(async move { c.service.invocations().layers().list(&c.by).await })

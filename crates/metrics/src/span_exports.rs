@@ -1,11 +1,11 @@
-//! Metrics of the export of traces.
+//! Metrics of the export of spans to an OpenTelemetry collector.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The result of the export of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SpanResult {
+pub enum SpanExportResult {
     /// The collector received the span.
     Exported,
     /// The queue was full.
@@ -14,30 +14,31 @@ pub enum SpanResult {
     Failed,
 }
 
-impl SpanResult {
-    const ALL: [SpanResult; 3] = [SpanResult::Exported, SpanResult::Dropped, SpanResult::Failed];
+impl SpanExportResult {
+    const ALL: [SpanExportResult; 3] =
+        [SpanExportResult::Exported, SpanExportResult::Dropped, SpanExportResult::Failed];
 
     const fn as_str(self) -> &'static str {
         match self {
-            SpanResult::Exported => "exported",
-            SpanResult::Dropped => "dropped",
-            SpanResult::Failed => "failed",
+            SpanExportResult::Exported => "exported",
+            SpanExportResult::Dropped => "dropped",
+            SpanExportResult::Failed => "failed",
         }
     }
 }
 
 /// The number of spans by result. Clones share the metrics.
 #[derive(Debug, Clone, Default)]
-pub struct SpanMetrics(Arc<[AtomicU64; SpanResult::ALL.len()]>);
+pub struct SpanExportMetrics(Arc<[AtomicU64; SpanExportResult::ALL.len()]>);
 
-impl SpanMetrics {
+impl SpanExportMetrics {
     /// Counts spans.
-    pub fn count(&self, result: SpanResult, spans: u64) {
+    pub fn count(&self, result: SpanExportResult, spans: u64) {
         self.0[result as usize].fetch_add(spans, Ordering::Relaxed);
     }
 
-    pub(crate) fn counts(&self) -> [(&'static str, u64); SpanResult::ALL.len()] {
-        SpanResult::ALL
+    pub(crate) fn counts(&self) -> [(&'static str, u64); SpanExportResult::ALL.len()] {
+        SpanExportResult::ALL
             .map(|result| (result.as_str(), self.0[result as usize].load(Ordering::Relaxed)))
     }
 }

@@ -1,5 +1,7 @@
-//! The worker: the Python program in an instance. It maps the inputs, calls the user's function and
-//! returns the output. This file defines the messages that the worker sends and receives.
+//! Messages between the server and the worker, and the files of the worker.
+//!
+//! The worker is the Python program in an instance. It maps the inputs, calls the user's function
+//! and returns the output.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -346,9 +348,9 @@ pub(crate) enum WorkerMessage {
     },
 }
 
-/// The combined content of the messages that a worker has sent during a call.
+/// The state of a call, from the messages that its worker has sent so far.
 #[derive(Debug, Default)]
-pub(crate) struct WorkerMessages {
+pub(crate) struct WorkerCallState {
     /// True if the worker has begun to run the user's code.
     pub(crate) begun: bool,
     pub(crate) said: FinalMessage,

@@ -1,4 +1,5 @@
-//! The manifests and data files of snapshots, read once and cached.
+//! Metadata files of tables: table metadata, manifest lists and manifests. Each is read once and
+//! cached.
 
 use std::sync::Arc;
 
@@ -20,14 +21,14 @@ use crate::{DataFile, Error, Result, Table, Tables, partition};
 /// Maximum number of manifests read concurrently.
 const MANIFEST_READS_MAX: usize = 16;
 
-/// The components of table states: metadata, manifest lists, manifests and data files. This type is
-/// for crates that build states themselves. [`Tables::states`] returns it.
+/// Access to the metadata files of tables, for crates that commit table metadata themselves.
+/// [`Tables::metadata_files`] returns it.
 #[derive(Debug, Clone, Copy)]
-pub struct TableStates<'a> {
+pub struct MetadataFiles<'a> {
     pub(crate) tables: &'a Tables,
 }
 
-impl<'a> TableStates<'a> {
+impl<'a> MetadataFiles<'a> {
     /// Writes the metadata of a table to a file, and makes the file durable.
     pub async fn store(
         self,
@@ -80,7 +81,7 @@ impl<'a> TableStates<'a> {
     }
 }
 
-impl TableStates<'_> {
+impl MetadataFiles<'_> {
     /// Returns a snapshot's manifests from the cache or the object store.
     pub async fn manifests(self, snapshot: &SnapshotRef) -> Result<Manifests> {
         let location = snapshot.manifest_list();

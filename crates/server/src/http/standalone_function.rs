@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
-use headwater_model::{DeployFunction, DeployedFunction, FunctionVersion, Problem};
+use headwater_model::{DeployFunction, FunctionVersion, Problem, StandaloneFunction};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -30,28 +30,28 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(put, path = "/v1/functions/{function}",
     operation_id = "deploy_function", tag = "function",
     params(("function" = String, Path)), request_body = DeployFunction,
-    responses((status = 200, body = DeployedFunction), (status = "default", body = Problem)))]
+    responses((status = 200, body = StandaloneFunction), (status = "default", body = Problem)))]
 async fn deploy(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
     Body(mut request): Body<DeployFunction>,
-) -> HandlerResult<Json<DeployedFunction>> {
+) -> HandlerResult<Json<StandaloneFunction>> {
     let principal = principal.with_author(request.author.take());
-    Ok(Json(app.service.invocations().deployed().deploy(&principal, &name, request).await?))
+    Ok(Json(app.service.invocations().standalone().deploy(&principal, &name, request).await?))
 }
 
 /// Returns a function that is deployed without a project.
 #[utoipa::path(get, path = "/v1/functions/{function}",
     operation_id = "get_function", tag = "function",
     params(("function" = String, Path)),
-    responses((status = 200, body = DeployedFunction), (status = "default", body = Problem)))]
+    responses((status = 200, body = StandaloneFunction), (status = "default", body = Problem)))]
 async fn get(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
-) -> HandlerResult<Json<DeployedFunction>> {
-    Ok(Json(app.service.invocations().deployed().show(&principal, &name).await?))
+) -> HandlerResult<Json<StandaloneFunction>> {
+    Ok(Json(app.service.invocations().standalone().show(&principal, &name).await?))
 }
 
 /// Lists the versions of a function that is deployed without a project, by number.
@@ -64,7 +64,7 @@ async fn versions(
     Caller(principal): Caller,
     Segments(name): Segments<String>,
 ) -> HandlerResult<Json<Vec<FunctionVersion>>> {
-    Ok(Json(app.service.invocations().deployed().versions(&principal, &name).await?))
+    Ok(Json(app.service.invocations().standalone().versions(&principal, &name).await?))
 }
 
 /// Deletes a function that is deployed without a project, with all its versions. Running calls are
@@ -79,5 +79,5 @@ async fn remove(
     Segments(name): Segments<String>,
     Parameters(deletion): Parameters<DeleteOptions>,
 ) -> HandlerResult<StatusCode> {
-    deletion.response(app.service.invocations().deployed().delete(&principal, &name).await)
+    deletion.response(app.service.invocations().standalone().delete(&principal, &name).await)
 }

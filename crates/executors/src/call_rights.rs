@@ -17,7 +17,7 @@ use crate::rights::{is_change, table_access};
 
 /// Returns the access decisions for a call of a function; `None` allows everything. `deployed_by`
 /// is the identity that deployed the function, if it is known.
-pub fn call_access(
+pub fn call_rights(
     access: &Access,
     caller: &Principal,
     deployed_by: Option<&Actor>,
@@ -26,19 +26,19 @@ pub fn call_access(
     let caller = table_access(access, caller, Some(job))?;
     let Some(deployed_by) = deployed_by else { return Some(caller) };
     match table_access(access, &deployed_by.principal(), Some(job)) {
-        Some(deployer) => Some(Arc::new(CallAccess { caller, deployer })),
+        Some(deployer) => Some(Arc::new(CallRights { caller, deployer })),
         None => Some(caller),
     }
 }
 
 /// The access decisions of a call.
 #[derive(Debug)]
-struct CallAccess {
+struct CallRights {
     caller: Arc<dyn SessionRights>,
     deployer: Arc<dyn SessionRights>,
 }
 
-impl CallAccess {
+impl CallRights {
     /// Returns true if the rights of the deployer allow an action of the function.
     fn deployer_allows(&self, action: Action, object: &Object) -> bool {
         if matches!(action, Action::Select | Action::Read | Action::List) {
@@ -57,7 +57,7 @@ impl CallAccess {
     }
 }
 
-impl SessionRights for CallAccess {
+impl SessionRights for CallRights {
     fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
         self.caller.check(action, object)?;
         if self.deployer_allows(action, object) {

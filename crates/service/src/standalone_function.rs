@@ -17,8 +17,8 @@ use headwater_function_store::{
 };
 use headwater_functions::ProvisionedStatus;
 use headwater_model::{
-    Action, Actor, DeployFunction, DeployedFunction, ErrorCode, ErrorDetails, FunctionSettings,
-    FunctionVersion, Object, Principal, Problem, ProjectFiles, ResultExt,
+    Action, Actor, DeployFunction, ErrorCode, ErrorDetails, FunctionSettings, FunctionVersion,
+    Object, Principal, Problem, ProjectFiles, ResultExt, StandaloneFunction,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -38,9 +38,9 @@ const DEPLOY_ATTEMPTS: u32 = 20;
 
 /// Operations on functions that are deployed without a project.
 #[derive(Clone)]
-pub struct DeployedFunctions(pub(crate) Arc<Components>);
+pub struct StandaloneFunctions(pub(crate) Arc<Components>);
 
-impl DeployedFunctions {
+impl StandaloneFunctions {
     /// Lists the functions that the principal may deploy.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<StoredFunction>, Problem> {
         self.0.authenticated(principal)?;
@@ -61,7 +61,7 @@ impl DeployedFunctions {
         &self,
         principal: &Principal,
         name: &str,
-    ) -> Result<DeployedFunction, Problem> {
+    ) -> Result<StandaloneFunction, Problem> {
         let function = self.get(principal, name).await?;
         self.describe(principal, function).await
     }
@@ -70,12 +70,12 @@ impl DeployedFunctions {
         &self,
         principal: &Principal,
         function: StoredFunction,
-    ) -> Result<DeployedFunction, Problem> {
+    ) -> Result<StandaloneFunction, Problem> {
         let store = self.0.catalog.store();
         let paths = store.paths(&function.name, &function.latest.code).await.or_problem()?;
         let provisioned = provisioned_instances(&self.0.functions, &function);
         let callers = self.callers(principal, &function.name).await;
-        Ok(DeployedFunction { provisioned, callers, ..function.summary(paths) })
+        Ok(StandaloneFunction { provisioned, callers, ..function.summary(paths) })
     }
 
     /// Returns the triggers and event source mappings that call a function, as far as the principal
@@ -164,7 +164,7 @@ impl DeployedFunctions {
         principal: &Principal,
         name: &str,
         mut request: DeployFunction,
-    ) -> Result<DeployedFunction, Problem> {
+    ) -> Result<StandaloneFunction, Problem> {
         self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
         let (files, archive) = (mem::take(&mut request.files), request.archive.take());
         let upload = request.upload.take();

@@ -265,7 +265,7 @@ pub struct FunctionUrlConfig {
 
 /// A function that is deployed without a project.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct DeployedFunction {
+pub struct StandaloneFunction {
     /// The function's name.
     pub name: String,
     /// The function's latest state, used by calls that name no version.

@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use headwater_model::{
-    DeployFunction, DeployedFunction, ErrorCode, FunctionSetting, FunctionSettingsUpdate,
-    FunctionVersion, Upload,
+    DeployFunction, ErrorCode, FunctionSetting, FunctionSettingsUpdate, FunctionVersion,
+    StandaloneFunction, Upload,
 };
 use headwater_server::FunctionSource;
 use hyper::Method;
@@ -46,7 +46,7 @@ pub async fn deploy(context: &Context, api: &ApiClient, arguments: FunctionDeplo
     };
     let path = format!("/v1/functions/{}", segment(&arguments.name));
     let deployed = api.call(Method::PUT, path, &request).await;
-    let function: DeployedFunction =
+    let function: StandaloneFunction =
         or_delete_upload(api, request.upload.as_deref(), deployed).await?;
     if context.output == OutputFormat::Json {
         output::print_json(&function);
@@ -111,7 +111,7 @@ pub async fn or_delete_upload<T>(
 /// Shows a function.
 pub async fn show(context: &Context, api: &ApiClient, arguments: &FunctionName) -> Result<()> {
     let path = format!("/v1/functions/{}", segment(&arguments.name));
-    let function: DeployedFunction = api.get(path).await?;
+    let function: StandaloneFunction = api.get(path).await?;
     if context.output == OutputFormat::Json {
         output::print_json(&function);
         return Ok(());
@@ -184,7 +184,7 @@ pub async fn versions(context: &Context, api: &ApiClient, arguments: &FunctionNa
 pub async fn remove(context: &Context, api: &ApiClient, arguments: &FunctionRm) -> Result<()> {
     let name = &arguments.name;
     let path = format!("/v1/functions/{}", segment(name));
-    let callers = api.get::<DeployedFunction>(&path).await.map(|function| function.callers);
+    let callers = api.get::<StandaloneFunction>(&path).await.map(|function| function.callers);
     let deletion = api.delete(&path).await;
     let missing = arguments.if_exists.then_some(ErrorCode::FunctionNotFound);
     let is_removed = deletion.is_ok();

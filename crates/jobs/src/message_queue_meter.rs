@@ -1,4 +1,4 @@
-//! Usage of queues: the requests of one user to one queue within a minute are one job.
+//! Usage of message queues: the requests of one user to one queue within a minute are one job.
 //!
 //! A job for each request would cost more than the request itself. A timer records the jobs after
 //! the minute. The jobs are also recorded before usage is read, and when the server stops.
@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 /// Time for which requests are counted before they are recorded as a job.
 const PERIOD: Duration = Duration::from_mins(1);
 
-/// Counts the requests to queues.
-pub struct QueueMeter(Arc<QueueMeterInner>);
+/// Counts the requests to message queues.
+pub struct MessageQueueMeter(Arc<MessageQueueMeterInner>);
 
-struct QueueMeterInner {
+struct MessageQueueMeterInner {
     jobs: Jobs,
     open: Mutex<UnrecordedRequests>,
 }
@@ -25,26 +25,27 @@ struct QueueMeterInner {
 /// The requests that are not recorded yet, by queue and user.
 type UnrecordedRequests = HashMap<(String, String), (NewJob, Usage)>;
 
-impl QueueMeter {
+impl MessageQueueMeter {
     /// Creates a meter and starts its timer, which ends with the meter.
     pub fn start(jobs: Jobs) -> Self {
         Self::with_period(jobs, PERIOD)
     }
 
     fn with_period(jobs: Jobs, period: Duration) -> Self {
-        let inner = Arc::new(QueueMeterInner { jobs, open: Mutex::default() });
+        let inner = Arc::new(MessageQueueMeterInner { jobs, open: Mutex::default() });
         let meter = Arc::downgrade(&inner);
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(period).await;
                 let Some(inner) = meter.upgrade() else { return };
-                QueueMeter(inner).flush();
+                MessageQueueMeter(inner).flush();
             }
         });
-        QueueMeter(inner)
+        MessageQueueMeter(inner)
     }
 
-    /// Counts one request to a queue, with the bytes of the messages that it sent and received.
+    /// Counts one request to a message queue, with the bytes of the messages that it sent and
+    /// received.
     pub fn count(&self, principal: &Principal, queue: &str, bytes: [usize; 2]) {
         let [bytes_in, bytes_out] = bytes.map(|bytes| bytes as u64);
         let usage = Usage { requests: 1, bytes_in, bytes_out, ..Usage::default() };
@@ -90,7 +91,7 @@ mod tests {
             scopes: None,
             expires: None,
         });
-        let meter = QueueMeter::with_period(jobs.clone(), Duration::from_millis(5));
+        let meter = MessageQueueMeter::with_period(jobs.clone(), Duration::from_millis(5));
         meter.count(&ana, "orders", [10, 0]);
         meter.count(&ana, "orders", [0, 10]);
         // The timer must record the requests without a further request.
