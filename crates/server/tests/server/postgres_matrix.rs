@@ -191,7 +191,7 @@ const OTHERS: [Row; 16] = [
 /// Returns all rows of the matrix. The name of a row contains its kind of statement.
 fn rows() -> Vec<(String, String, States)> {
     let kinds = [
-        ("Command", &STATEMENTS[..]),
+        ("SupportedStatement", &STATEMENTS[..]),
         ("AccessStatement", &ACCESS),
         ("RestrictionStatement", &RESTRICTIONS),
         ("FunctionStatement", &FUNCTIONS),
@@ -210,18 +210,18 @@ fn rows() -> Vec<(String, String, States)> {
 /// Returns the kinds of statements that the code declares.
 fn kinds() -> Vec<String> {
     let kinds = [
-        ("sql/src/statement.rs", "Command"),
+        ("sql/src/statement.rs", "SupportedStatement"),
         ("sql/src/alter_table.rs", "ParsedAlteration"),
         ("sql/src/access_statement.rs", "AccessStatement"),
         ("sql/src/restriction_statement.rs", "RestrictionStatement"),
         ("sql/src/function_statement.rs", "FunctionStatement"),
-        ("postgres/src/command.rs", "SessionCommand"),
+        ("postgres/src/session_command.rs", "SessionCommand"),
     ];
     let named = |(file, kind): (&str, &str)| {
         let variants = declared_operations::variants(file, kind).into_iter();
         variants.map(|name| format!("{kind}::{name}")).collect::<Vec<_>>()
     };
-    let groups = ["AccessStatement::Restrictions", "Command::Function"];
+    let groups = ["AccessStatement::Restrictions", "SupportedStatement::Function"];
     let is_one = |name: &String| !groups.contains(&name.as_str());
     kinds.into_iter().flat_map(named).filter(is_one).collect()
 }

@@ -222,7 +222,8 @@ async fn repeated() {
     assert_eq!(status("once"), Some(&json!("reused")), "its input has not changed: {job}");
     assert_eq!(status("slow"), Some(&json!("succeeded")), "its input has changed: {job}");
     let log = server.text(&format!("/v1/jobs/{}/events", id(&job))).await;
-    assert!(log.contains("repeating the run (1 of 3) in 0.5 s: `main` changed"), "{log}");
+    let repeats = "repeating the run (1 of 3) in 0.5 s: during the run, other commits on `main`";
+    assert!(log.contains(repeats), "{log}");
     let rows = "SELECT (SELECT count(*) FROM k WHERE id = 2) AS k, count(*) AS slow FROM slow";
     assert_eq!(server.rows(rows).await, json!([{"k": 1, "slow": 2}]));
     assert_eq!(server.get("/v1/branches?prefix=run/").await, json!([]));

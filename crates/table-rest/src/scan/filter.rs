@@ -451,7 +451,7 @@ mod tests {
         reject(json!({"type": "not"}), "no `child`");
         reject(json!({"type": "eq", "term": "id"}), "no `value`");
         reject(json!({"type": "eq", "value": 1}), "no `term`");
-        reject(json!({"type": "eq", "term": 1, "value": 1}), "not a term");
+        reject(json!({"type": "eq", "term": 1, "value": 1}), "not a column or a transform");
         reject(json!({"type": "in", "term": "id", "values": 1}), "not a list");
         reject(json!({"type": "eq", "term": "ID", "value": 1}), "no column `ID`");
         reject(json!({"type": "eq", "term": "id", "value": "1"}), "`id`: `\"1\"` is not a value");
