@@ -378,3 +378,43 @@ fn a_merge_removes_rows_that_the_target_of_a_cherry_pick_did_not_have() {
     ];
     run(replay(moves, "2", false)).expect("both rows are removed");
 }
+
+fn fails(moves: &[Move], version: &'static str, on_read: bool) -> Option<String> {
+    let moves = moves.to_vec();
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        run(replay(moves, version, on_read))
+    }));
+    match result {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(format!("E {error:?}")),
+        Err(error) => Some(format!("P {:?}", error.downcast_ref::<String>().cloned().unwrap_or_default())),
+    }
+}
+
+#[test]
+fn minimize() {
+    use Change::*;
+    use self::Move::*;
+    if std::env::var("MHMIN").is_err() { return; }
+    let mut moves = vec![ Remember( 0, 0, ), Make( 0, Append( vec![ 0, ], ), ), Make( 0, Append( vec![ 0, ], ), ), Remember( 0, 0, ), Make( 0, Append( vec![ 0, ], ), ), Remember( 0, 1, ), Revert( 0, ), Make( 2, Append( vec![ 0, ], ), ), Make( 0, Delete( vec![ 188, ], ), ), Remember( 0, 1, ), Merge( 0, 1, ), Make( 0, Append( vec![ 0, ], ), ), Make( 1, Append( vec![ 252, 34, 188, ], ), ), Remember( 1, 0, ), Merge( 0, 2, ), Make( 1, Compact, ), Remember( 1, 1, ), Merge( 1, 0, ), Make( 2, Delete( vec![ 82, 166, ], ), ), Pick( 2, 0, ), Pick( 0, 0, ), Make( 0, Append( vec![ 0, ], ), ), Make( 1, Append( vec![ 74, 80, 139, ], ), ), Remember( 1, 0, ), Merge( 0, 2, ), Make( 1, Delete( vec![ 58, 201, ], ), ), Remember( 1, 1, ), Merge( 1, 0, ), Make( 0, Compact, ), Make( 2, Delete( vec![ 101, ], ), ), Pick( 2, 0, ), Make( 1, Renew( 253, ), ), Pick( 0, 1, ), Remember( 2, 1, ), Pick( 1, 1, ), Make( 0, Renew( 224, ), ), Make( 2, Append( vec![ 0, ], ), ), Make( 0, Append( vec![ 26, 205, 121, ], ), ), Remember( 0, 0, ), Merge( 0, 1, ), Make( 0, Renew( 15, ), ), Remember( 0, 1, ), Merge( 1, 2, ), Make( 2, Compact, ), Make( 1, Renew( 175, ), ), Pick( 1, 2, ), Make( 2, Append( vec![ 198, 246, ], ), ), Make( 1, Append( vec![ 0, ], ), ), Make( 2, Append( vec![ 216, 143, 18, 25, ], ), ), Remember( 2, 0, ), Merge( 0, 0, ), Make( 2, Delete( vec![ 43, ], ), ), Remember( 2, 1, ), Merge( 1, 1, ), Make( 0, Delete( vec![ 131, ], ), ), Pick( 0, 1, ), Make( 1, AddColumn( 237, ), ), Merge( 0, 0, ), ];
+    let first = fails(&moves, "2", true);
+    eprintln!("FIRST {first:?}");
+    if first.is_none() { return; }
+    let mut changed = true;
+    while changed {
+        changed = false;
+        let mut at = moves.len();
+        while at > 0 {
+            at -= 1;
+            let mut fewer = moves.clone();
+            fewer.remove(at);
+            if fails(&fewer, "2", true).is_some_and(|text| text.contains("same rows")) {
+                moves = fewer;
+                changed = true;
+            }
+        }
+        eprintln!("NOW {}", moves.len());
+    }
+    eprintln!("MINIMAL {moves:?}");
+    eprintln!("LAST {:?}", fails(&moves, "2", true));
+}

@@ -31,7 +31,7 @@ pub const UNCHECKED: &[(&str, &str)] = &[
     ("AccessControl::users", NOUN),
     ("Invocations::standalone", NOUN),
     ("Invocations::layers", NOUN),
-    ("QueueMappings::of", NOUN),
+    ("EventSourceMappings::of", NOUN),
     ("Queues::of", NOUN),
     ("S3Operations::buckets", NOUN),
     ("S3Operations::objects", NOUN),

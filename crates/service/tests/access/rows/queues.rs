@@ -51,7 +51,7 @@ pub const ROWS: &[Row] = &[
         done(async move { queues(c).delete_messages(&c.by, MADE, &["none".to_owned()]).await })
     }),
     ("Queues::purge", writes(OK), |c| done(async move { queues(c).purge(&c.by, MADE).await })),
-    ("QueueMappings::create", writes("function_not_found"), |c| {
+    ("EventSourceMappings::create", writes("function_not_found"), |c| {
         let settings = MappingSettings {
             function: "none".to_owned(),
             is_enabled: false,
@@ -64,14 +64,14 @@ pub const ROWS: &[Row] = &[
         };
         done(async move { mappings(c).create(&c.by, MADE, settings).await })
     }),
-    ("QueueMappings::list", every(EMPTY), |c| listed(async move { mappings(c).list(&c.by).await })),
-    ("QueueMappings::get", every(MISSING), |c| {
+    ("EventSourceMappings::list", every(EMPTY), |c| listed(async move { mappings(c).list(&c.by).await })),
+    ("EventSourceMappings::get", every(MISSING), |c| {
         done(async move { mappings(c).get(&c.by, "none").await })
     }),
-    ("QueueMappings::update", every(MISSING), |c| {
+    ("EventSourceMappings::update", every(MISSING), |c| {
         done(async move { mappings(c).update(&c.by, "none", |_| {}).await })
     }),
-    ("QueueMappings::delete", every(MISSING), |c| {
+    ("EventSourceMappings::delete", every(MISSING), |c| {
         done(async move { mappings(c).delete(&c.by, "none").await })
     }),
     ("Queues::delete", writes(OK), |c| done(async move { queues(c).delete(&c.by, MADE).await })),
