@@ -277,8 +277,17 @@ impl Session {
         self.temporary.apply(sql, &namespace);
     }
 
-    /// Drops the temporary objects of the transaction, the latest first.
+    /// Drops the temporary objects of the transaction, the latest first. The session's
+    /// `search_path` may name a namespace that does not exist, so it is not used.
     pub async fn drop_temporary(&mut self) -> MessageResult {
+        let settings = self.settings.clone();
+        self.settings.set("search_path", DEFAULT_NAMESPACE)?;
+        let dropped = self.drop_latest_first().await;
+        self.settings = settings;
+        dropped
+    }
+
+    async fn drop_latest_first(&mut self) -> MessageResult {
         while let Some(TemporaryRelation { name, kind }) = self.temporary.current.pop() {
             let sql = format!("DROP {kind} IF EXISTS {}", name::quoted(&name));
             let prepared = PreparedStatement::parse(&sql).or_problem()?;

@@ -64,7 +64,6 @@ impl MergeAncestry {
     /// change. A cherry-pick removes only rows that its target has, and a later merge can add the
     /// other rows to the target. So the removals of each side must count as its own changes.
     pub fn partial_removal(&self, sides: [&IncludedChanges; 2], id: i64) -> Option<Operation> {
-        if std::env::var("MHOLD").is_ok() { return None; }
         let own = self.sides.iter().find(|side| side.ancestors().contains(&id));
         let replays = self.sides.iter().zip(sides).filter_map(|(side, changes)| {
             let again = *changes.again.get(&id)?;
