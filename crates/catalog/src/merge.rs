@@ -3,12 +3,11 @@
 //! If only one side changed a table, the merge takes the table from that side. Equal changes on
 //! both sides need no action. A table that both sides changed differently is contested.
 //! [`Merges::plan`] classifies the tables and changes nothing. The lake merges the contents of
-//! contested tables, and [`Merges::apply`] creates the commit. A contested table whose contents
-//! cannot be merged is a conflict.
+//! contested tables, and [`Merges::apply`] creates the commit. A contested table is a conflict if
+//! its contents cannot be merged.
 
 use std::collections::BTreeMap;
-use std::iter;
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use bytes::Bytes;
 use headwater_model::{

@@ -29,8 +29,9 @@ pub struct RestrictedTable {
 }
 
 impl RestrictedTable {
-    /// Creates a table from the plan of [`crate::restricted_query`] over a table with this schema. `conceal`
-    /// replaces each error from the execution of the plan, because it may contain hidden values.
+    /// Creates a table from the plan of [`crate::restricted_query`] over a table with this schema.
+    /// `conceal` replaces each error from the execution of the plan, because it may contain hidden
+    /// values.
     ///
     /// Errors: the plan contains operations other than filters and projections, or the type of a
     /// mask differs from the type of its column.

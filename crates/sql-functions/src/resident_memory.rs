@@ -1,8 +1,8 @@
 //! Enforces the limit on the server's resident memory.
 //!
-//! Reservations in memory pools do not cover every allocation. A [`ResidentMemoryMonitor`] therefore
-//! compares the resident memory of the process with the limit every few milliseconds. If the
-//! resident memory exceeds the limit, the statement with the largest memory reservation is
+//! Reservations in memory pools do not cover every allocation. A [`ResidentMemoryMonitor`]
+//! therefore compares the resident memory of the process with the limit every few milliseconds. If
+//! the resident memory exceeds the limit, the statement with the largest memory reservation is
 //! cancelled. Of several statements with the same reservation, the newest is cancelled. The thread
 //! sleeps while no statement runs. Mapped files and shared memory are not counted.
 

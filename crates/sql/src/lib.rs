@@ -1,9 +1,9 @@
 //! Converts SQL text to checked statements: one dialect, parameters, rejection of unsupported
 //! clauses, and resolution of names against the caller's tables.
 //!
-//! [`PreparedStatement`] is a parsed statement, and [`statement::SupportedStatement`] is a checked statement.
-//! The error for an unsupported clause contains the name of the clause. This crate does not read
-//! the lake and does not plan.
+//! [`PreparedStatement`] is a parsed statement, and [`statement::SupportedStatement`] is a checked
+//! statement. The error for an unsupported clause contains the name of the clause. This crate does
+//! not read the lake and does not plan.
 
 mod access_statement;
 pub mod alter_table;

@@ -244,28 +244,33 @@ pub fn command(statement: Statement, view: Option<String>) -> Result<SupportedSt
         }
         explain @ Statement::Explain { .. } => explained(explain),
         drop @ Statement::Drop { .. } => dropped(drop),
-        Statement::CreateSchema {
-            schema_name,
-            if_not_exists,
-            with,
-            options,
-            default_collate_spec,
-            clone,
-        } => {
-            none(with.as_ref(), "WITH (…) in CREATE SCHEMA")?;
-            none(options.as_ref(), "OPTIONS (…) in CREATE SCHEMA")?;
-            none(default_collate_spec.as_ref(), "DEFAULT COLLATE in CREATE SCHEMA")?;
-            none(clone.as_ref(), "CLONE in CREATE SCHEMA")?;
-            match schema_name {
-                SchemaName::Simple(name) => {
-                    Ok(SupportedStatement::CreateNamespace { name, if_not_exists })
-                }
-                SchemaName::UnnamedAuthorization(_) | SchemaName::NamedAuthorization(..) => {
-                    Err(Error::unsupported("AUTHORIZATION in CREATE SCHEMA"))
-                }
-            }
-        }
+        create @ Statement::CreateSchema { .. } => created_schema(create),
         refused => Err(refusal(&refused)),
+    }
+}
+
+/// Converts CREATE SCHEMA.
+fn created_schema(statement: Statement) -> Result<SupportedStatement> {
+    let Statement::CreateSchema {
+        schema_name,
+        if_not_exists,
+        with,
+        options,
+        default_collate_spec,
+        clone,
+    } = statement
+    else {
+        return Err(refusal(&statement));
+    };
+    none(with.as_ref(), "WITH (…) in CREATE SCHEMA")?;
+    none(options.as_ref(), "OPTIONS (…) in CREATE SCHEMA")?;
+    none(default_collate_spec.as_ref(), "DEFAULT COLLATE in CREATE SCHEMA")?;
+    none(clone.as_ref(), "CLONE in CREATE SCHEMA")?;
+    match schema_name {
+        SchemaName::Simple(name) => Ok(SupportedStatement::CreateNamespace { name, if_not_exists }),
+        SchemaName::UnnamedAuthorization(_) | SchemaName::NamedAuthorization(..) => {
+            Err(Error::unsupported("AUTHORIZATION in CREATE SCHEMA"))
+        }
     }
 }
 

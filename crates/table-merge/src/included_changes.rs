@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use headwater_tables::{SnapshotAncestry, picked_by, undone_by};
-use iceberg::spec::Operation;
+use iceberg::spec::{Operation, Snapshot};
 
 use crate::side_history::MergeAncestry;
 
@@ -60,9 +60,9 @@ impl IncludedChanges {
 }
 
 impl MergeAncestry {
-    /// Returns the operation of a snapshot that removed rows, if a side contains only a part of this
-    /// change. A cherry-pick removes only rows that its target has, and a later merge can add the
-    /// other rows to the target. So the removals of each side must count as its own changes.
+    /// Returns the operation of a snapshot that removed rows, if a side contains only a part of
+    /// this change. A cherry-pick removes only rows that its target has, and a later merge can add
+    /// the other rows to the target. So the removals of each side must count as its own changes.
     pub fn partial_removal(&self, sides: [&IncludedChanges; 2], id: i64) -> Option<Operation> {
         let own = self.sides.iter().find(|side| side.ancestors().contains(&id));
         let replays = self.sides.iter().zip(sides).filter_map(|(side, changes)| {
@@ -71,7 +71,7 @@ impl MergeAncestry {
         });
         let snapshots: Vec<(&SnapshotAncestry, i64)> =
             own.map(|side| (side, id)).into_iter().chain(replays).collect();
-        let counts = snapshots.iter().filter_map(|(side, id)| side.row_change(*id));
+        let counts = snapshots.iter().filter_map(|(side, id)| row_change(side, *id));
         if counts.collect::<HashSet<i64>>().len() < 2 {
             return None;
         }
@@ -79,4 +79,23 @@ impl MergeAncestry {
         let mut operations = operations.map(|one| one.summary().operation.clone());
         operations.find(|one| matches!(one, Operation::Delete | Operation::Overwrite))
     }
+}
+
+/// Returns the number of rows that a snapshot added, minus the number of rows that it removed;
+/// `None` if this is unknown, for example because the table has equality deletes.
+fn row_change(state: &SnapshotAncestry, id: i64) -> Option<i64> {
+    let snapshot = state.get(id)?;
+    let before = match snapshot.parent_snapshot_id() {
+        Some(parent) => row_count(state.get(parent)?)?,
+        None => 0,
+    };
+    Some(row_count(snapshot)? - before)
+}
+
+/// Returns the number of rows of a table after a snapshot, from the snapshot's summary.
+fn row_count(snapshot: &Snapshot) -> Option<i64> {
+    let properties = &snapshot.summary().additional_properties;
+    let total = |key: &str| properties.get(key).map_or(Some(0), |value| value.parse::<i64>().ok());
+    let written: i64 = properties.get("total-records")?.parse().ok()?;
+    (total("total-equality-deletes")? == 0).then_some(written - total("total-position-deletes")?)
 }

@@ -11,7 +11,7 @@
 //! both sides have the added rows, but it is not known which rows these are. In that case, the
 //! merge succeeds only if no other new row is equal to one of these rows.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use headwater_tables::{
@@ -109,23 +109,6 @@ impl MergeAncestry {
         let unapplied = self.with_replays(&unapplied);
         common.same.retain(|id| !unapplied.contains(id));
         Ok(common)
-    }
-
-    /// Returns the summary properties of the snapshots in `same` that are newer than the base, each
-    /// as a pair of the parent's properties and its own.
-    pub fn shared_properties(&self, same: &HashSet<i64>) -> Vec<[HashMap<String, String>; 2]> {
-        let old = self.base.ancestors();
-        let properties = |one: &Snapshot| one.summary().additional_properties.clone();
-        let both = |side: &SnapshotAncestry, id: i64| {
-            let snapshot = side.get(id)?;
-            let before = match snapshot.parent_snapshot_id() {
-                Some(parent) => properties(side.get(parent)?),
-                None => HashMap::new(),
-            };
-            Some([before, properties(snapshot)])
-        };
-        let new = same.iter().filter(|id| !old.contains(id));
-        new.filter_map(|id| self.sides.iter().find_map(|side| both(side, *id))).collect()
     }
 
     /// Returns a snapshot of the base that removed rows, if their side has these rows again and our

@@ -9,7 +9,7 @@
 //! changes. Some snapshots may not be known. If the side then kept no file of the table or of a
 //! partition, it is assumed that the side replaced all rows there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures::FutureExt;
 use headwater_tables::{ChangeScope, SnapshotAncestry, Table, Tables, merged_by};
@@ -114,6 +114,23 @@ impl MergeAncestry {
                 return false;
             }
         }
+    }
+
+    /// Returns the summary properties of the snapshots in `same` that are newer than the base, each
+    /// as a pair of the parent's properties and its own.
+    pub fn shared_properties(&self, same: &HashSet<i64>) -> Vec<[HashMap<String, String>; 2]> {
+        let old = self.base.ancestors();
+        let properties = |one: &Snapshot| one.summary().additional_properties.clone();
+        let both = |side: &SnapshotAncestry, id: i64| {
+            let snapshot = side.get(id)?;
+            let before = match snapshot.parent_snapshot_id() {
+                Some(parent) => properties(side.get(parent)?),
+                None => HashMap::new(),
+            };
+            Some([before, properties(snapshot)])
+        };
+        let new = same.iter().filter(|id| !old.contains(id));
+        new.filter_map(|id| self.sides.iter().find_map(|side| both(side, *id))).collect()
     }
 
     /// Returns the changes of both sides since the base. Omits the changes of the snapshots in

@@ -61,7 +61,8 @@ pub enum TableOperation {
         schema: SchemaRef,
         /// The new partition fields.
         partition: Vec<PartitionField>,
-        /// The field ids of new columns are greater than this id, as in [`TableOperation::AddColumns`].
+        /// The field ids of new columns are greater than this id, as in
+        /// [`TableOperation::AddColumns`].
         after: Option<i32>,
         /// The new rows.
         staged: StagedFiles,
@@ -79,7 +80,8 @@ pub enum TableOperation {
     Alter {
         /// The changes, in order.
         alterations: Vec<Alteration>,
-        /// The field ids of new columns are greater than this id, as in [`TableOperation::AddColumns`].
+        /// The field ids of new columns are greater than this id, as in
+        /// [`TableOperation::AddColumns`].
         after: Option<i32>,
     },
     /// Sets table properties. Other properties are unchanged.

@@ -37,10 +37,6 @@ pub const READ_UP_TO: &str = "headwater.read.";
 /// Summary key of the number of rows, from the Iceberg specification.
 const TOTAL_RECORDS: &str = "total-records";
 
-/// Summary keys of the numbers of position deletes and equality deletes, from the Iceberg
-/// specification.
-const TOTAL_DELETES: [&str; 2] = ["total-position-deletes", "total-equality-deletes"];
-
 /// Maximum number of older metadata files to read for one lineage.
 const FILES_MAX: usize = 100;
 
@@ -107,7 +103,8 @@ impl SnapshotAncestry {
         self.ancestors_since(id, &HashSet::new())
     }
 
-    /// Like [`SnapshotAncestry::ancestors_of`], but without the snapshots in `others` and their ancestors.
+    /// Like [`SnapshotAncestry::ancestors_of`], but without the snapshots in `others` and their
+    /// ancestors.
     pub fn ancestors_since(&self, id: Option<i64>, others: &HashSet<i64>) -> HashSet<i64> {
         self.walk(id, others, |_, _| {})
     }
@@ -261,17 +258,6 @@ impl SnapshotAncestry {
         (value(&merged_snapshot, TOTAL_RECORDS)? == rows).then_some(merged)
     }
 
-    /// Returns the number of rows that a snapshot added, minus the number of rows that it removed;
-    /// `None` if this is unknown, for example because the table has equality deletes.
-    pub fn row_change(&self, id: i64) -> Option<i64> {
-        let snapshot = self.get(id)?;
-        let before = match snapshot.parent_snapshot_id() {
-            Some(parent) => rows(self.get(parent)?)?,
-            None => 0,
-        };
-        Some(rows(snapshot)? - before)
-    }
-
     /// Adds missing ancestors of this state, as far as another lineage has already read them.
     pub fn add_ancestors_from(&mut self, other: &SnapshotAncestry) {
         let mut next = Vec::new();
@@ -296,7 +282,8 @@ impl SnapshotAncestry {
         self.read_since(tables, &HashSet::new()).await
     }
 
-    /// Does the same as [`SnapshotAncestry::read_more`], but only for ancestors that are not in `others`.
+    /// Does the same as [`SnapshotAncestry::read_more`], but only for ancestors that are not in
+    /// `others`.
     pub async fn read_since(&mut self, tables: &Tables, others: &HashSet<i64>) -> bool {
         let mut metadata_files: HashSet<String> = HashSet::new();
         self.walk(self.current, others, |_, metadata_file| {
@@ -373,13 +360,6 @@ impl TableHistory<'_> {
         }
         None
     }
-}
-
-/// Returns the number of rows after a snapshot, if its summary tells it.
-fn rows(snapshot: &Snapshot) -> Option<i64> {
-    let [positions, keys] = TOTAL_DELETES.map(|key| value(snapshot, key).unwrap_or("0"));
-    let written: i64 = value(snapshot, TOTAL_RECORDS)?.parse().ok()?;
-    (keys == "0").then_some(written - positions.parse::<i64>().ok()?)
 }
 
 /// Returns the parent of a snapshot, and the snapshot that it merged.

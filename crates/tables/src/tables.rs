@@ -175,8 +175,8 @@ impl Tables {
         create_and_evolve::check_partition(schema, partition)
     }
 
-    /// Returns the table that an [`TableOperation::Replace`] with these columns and partition fields
-    /// will create. The new rows must be written for this table with [`Tables::write`]. The
+    /// Returns the table that an [`TableOperation::Replace`] with these columns and partition
+    /// fields will create. The new rows must be written for this table with [`Tables::write`]. The
     /// returned table is not stored, and has the totals of the old rows.
     pub fn replacement(
         &self,

@@ -2,8 +2,8 @@
 //!
 //! One batch of the store writes all events as a few large entries, together with their ids. A
 //! request therefore needs one sync, and events need no separate entries. The events wait in these
-//! entries; [`WaitingEventSource`](crate::waiting_event_source) turns them into deliveries when the queue of the
-//! function has capacity.
+//! entries; [`WaitingEventSource`](crate::waiting_event_source) turns them into deliveries when the
+//! queue of the function has capacity.
 //!
 //! | journal | key | value |
 //! |---|---|---|

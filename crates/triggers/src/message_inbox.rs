@@ -34,8 +34,8 @@ pub(crate) trait MessageReceiver: Send + 'static {
     /// A message of the server.
     type Message: Send;
 
-    /// Connects, calls [`InboxSender::connected`] and forwards messages. Returns the problem that ended
-    /// the connection; `None` if the event source has stopped.
+    /// Connects, calls [`InboxSender::connected`] and forwards messages. Returns the problem that
+    /// ended the connection; `None` if the event source has stopped.
     async fn receive(&mut self, sender: &InboxSender<Self::Message>) -> Option<Problem>;
 }
 

@@ -71,8 +71,8 @@ impl<W> CallQueueState<W> {
         idle + self.provisioned_of(key).map_or(0, |one| one.running)
     }
 
-    /// Returns a flag for each instance in [`CallQueueState::idle`], in the same order: true if the instance
-    /// is provisioned.
+    /// Returns a flag for each instance in [`CallQueueState::idle`], in the same order: true if the
+    /// instance is provisioned.
     pub(super) fn provisioned_idle(&self) -> Vec<bool> {
         let mut flags = vec![false; self.idle.len()];
         for one in &self.provisioned {

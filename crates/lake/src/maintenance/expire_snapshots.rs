@@ -6,7 +6,7 @@ use headwater_model::MaintainedTable;
 use super::Maintenance;
 use super::ValidatedOperations;
 use super::compact::record_conflict;
-use super::sweep::Retention;
+use super::sweep_options::Retention;
 use crate::error::Result;
 
 impl Maintenance<'_> {

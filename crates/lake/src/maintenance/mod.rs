@@ -14,6 +14,7 @@ mod history;
 mod pinned_commits;
 mod policy;
 mod sweep;
+mod sweep_options;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::handle::Maintenance;
 pub(crate) use self::pinned_commits::{CommitPin, PinnedCommits};
 pub(crate) use self::policy::ChangedTables;
-use self::sweep::{Retention, SweepOptions};
+use self::sweep_options::{Retention, SweepOptions};
 use crate::error::{Error, Result};
 
 /// Default minimum age at which unreferenced files are removed.

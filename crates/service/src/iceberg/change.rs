@@ -33,6 +33,9 @@ pub struct ChangeRequest {
     pub message: Option<String>,
 }
 
+/// The result of a change of the catalog, once the change is made.
+type ChangeFuture<T> = BoxFuture<'static, Result<T, Problem>>;
+
 /// The result of a change that a client requested.
 pub type ChangeResult<T> = Result<T, ChangeError>;
 
@@ -153,7 +156,7 @@ impl Iceberg {
         principal: &Principal,
         request: &ChangeRequest,
         description: String,
-        work: impl FnOnce(Arc<CatalogChange>) -> BoxFuture<'static, Result<T, Problem>> + Send + 'static,
+        work: impl FnOnce(Arc<CatalogChange>) -> ChangeFuture<T> + Send + 'static,
     ) -> ChangeResult<Option<T>> {
         self.0.authorize(principal, Action::Write, &Object::reference(&request.reference))?;
         let _lock = self.0.changes.wait_for(request.digest.clone()).await;

@@ -2,8 +2,9 @@
 //! years 1677 to 2262.
 //!
 //! A `TIMESTAMP` without a precision has microseconds. Operands of comparisons with it
-//! ([`MicrosecondComparisonRewrite`]) and results of functions ([`functions`]) also have microseconds.
-//! [`AT_TIME_ZONE`] is implemented as a function. [`add_seconds`] accepts texts without seconds.
+//! ([`MicrosecondComparisonRewrite`]) and results of functions ([`functions`]) also have
+//! microseconds. [`AT_TIME_ZONE`] is implemented as a function. [`add_seconds`] accepts texts
+//! without seconds.
 
 mod comparison;
 mod functions;

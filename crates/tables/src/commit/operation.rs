@@ -157,11 +157,11 @@ async fn plan_compaction(
 
 /// Returns true if the operation upgrades the format version.
 fn upgrades(operation: &TableOperation) -> bool {
-    let version = |one: &Alteration| match one {
+    let TableOperation::Alter { alterations, .. } = operation else { return false };
+    alterations.iter().any(|one| match one {
         Alteration::SetProperties(properties) => properties.contains_key(FORMAT_VERSION),
         _ => false,
-    };
-    matches!(operation, TableOperation::Alter { alterations, .. } if alterations.iter().any(version))
+    })
 }
 
 /// Merges small manifests. Returns the table unchanged if there are only a few manifests.

@@ -2,7 +2,8 @@
 //!
 //! If the controllers are in version 2, one group per process is sufficient. On hybrid hosts,
 //! version 1 groups enforce the limits, and version 2 groups kill and measure processes. Without
-//! delegation, an ordinary user cannot create groups; then [`CgroupHierarchies::memory`] returns false.
+//! delegation, an ordinary user cannot create groups; then [`CgroupHierarchies::memory`] returns
+//! false.
 
 mod control_files;
 mod hierarchies;

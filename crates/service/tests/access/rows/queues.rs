@@ -64,7 +64,9 @@ pub const ROWS: &[Row] = &[
         };
         done(async move { mappings(c).create(&c.by, MADE, settings).await })
     }),
-    ("EventSourceMappings::list", every(EMPTY), |c| listed(async move { mappings(c).list(&c.by).await })),
+    ("EventSourceMappings::list", every(EMPTY), |c| {
+        listed(async move { mappings(c).list(&c.by).await })
+    }),
     ("EventSourceMappings::get", every(MISSING), |c| {
         done(async move { mappings(c).get(&c.by, "none").await })
     }),
