@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from .runs import FINAL
+
 # The maximum number of calls whose events are read at a time. Further calls are read later.
 STREAMS_MAX = 64
 
@@ -68,8 +70,15 @@ class CallFollower:
                 return
 
     def _read(self, call: dict[str, Any]) -> None:
-        """Sends each event of a call. Sends the last event together with the ended job."""
+        """Sends each event of a call. Sends the last event together with the ended job.
+
+        A call that ended before it was found has only one output.
+        """
         last = []
+        if call["status"] in FINAL:
+            last = list(self._client.job_events(call["id"]))
+            self._send({"job": call, "events": last, "is_last": True})
+            return
         for event in self._client.job_events(call["id"], follow=True):
             if event["type"] == "ended":
                 last.append(event)

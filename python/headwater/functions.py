@@ -340,7 +340,7 @@ class Functions(Responses):
 
         With `follow`, then yields the output of running and later calls as soon as it is printed,
         until the caller stops the iteration: the `job` of the call, and only its new `events`. A
-        call is yielded several times, and the last time with its ended `job`.
+        call is yielded several times while it runs, and the last time with its ended `job`.
         """
         client: Any = self
         recorded = self._recorded_calls()

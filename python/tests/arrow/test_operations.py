@@ -65,10 +65,15 @@ class Operations(RealServer):
         calls = self.client.function_logs("price", follow=True)
         for number in (1, 2):
             self.client.invoke("price", event={"id": number})
-            call = next(calls)
-            self.assertEqual(call["job"]["status"], "succeeded")
-            output = [event["text"] for event in call["events"] if event["type"] == "log"]
-            self.assertEqual(output, [f"price of {number}"])
+            events = []
+            # The last output of a call contains the ended job.
+            while True:
+                output = next(calls)
+                events += output["events"]
+                if output["job"]["status"] == "succeeded":
+                    break
+            texts = [event["text"] for event in events if event["type"] == "log"]
+            self.assertEqual(texts, [f"price of {number}"])
 
     def test_lines_of_running_calls_are_yielded_before_the_calls_end(self):
         self.write("wait/app.py", WAITING)
