@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use headwater_functions::{
     CallOwner, Environment, EnvironmentSpec, Functions, FunctionsOptions, Invocation, Isolation,
-    LambdaCallParts, Limits, ResultKind, ReuseScope, SpawnerCommand, Telemetry, ZygoteOptions,
+    Limits, OptionalCallParts, ResultKind, ReuseScope, SpawnerCommand, Telemetry, ZygoteOptions,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -344,7 +344,7 @@ pub fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
         label: "f".to_owned(),
         quota: None,
         lake: None,
-        client: LambdaCallParts::default(),
+        client: OptionalCallParts::default(),
         reuse: ReuseScope::Never,
         starts_runtime: false,
         share: CallOwner::default(),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::ProjectFile;
+use headwater_model::FileContent;
 use headwater_project::fingerprint::{self, short_hash};
 use headwater_project::{Project, PythonFunction, Step, StepCode};
 use headwater_tables::Table;
@@ -82,7 +82,7 @@ impl BuildRecord {
     fn add_files(&mut self, project: &Project, function: &PythonFunction) {
         let mut own = function.code.len();
         for path in &function.modules {
-            let text = project.files.get(&**path).map_or("", ProjectFile::text);
+            let text = project.files.get(&**path).map_or("", FileContent::text);
             // The function's code ends with the texts of the imported modules, each after a line
             // with the module's path. Subtract both.
             own = own.saturating_sub(text.len() + path.len() + "\n# \n".len());

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{
-    Actor, ChangeKind, Clock, DeployChange, DeployedKind, Deployment, ObjectId, ProjectFile,
+    Actor, ChangeKind, Clock, DeployChange, DeployedKind, Deployment, FileContent, ObjectId,
     ProjectFiles, Timestamp,
 };
 use headwater_project::Project;
@@ -107,7 +107,7 @@ impl DeploymentStore {
         let contents = self.objects(version, &ids).await?;
         let files = manifest.into_iter().zip(contents);
         let file = |((path, stored), bytes): ((String, StoredFile), Bytes)| {
-            (path, ProjectFile::new(bytes.into(), matches!(stored, StoredFile::Program { .. })))
+            (path, FileContent::new(bytes.into(), matches!(stored, StoredFile::Program { .. })))
         };
         Ok(files.map(file).collect())
     }
@@ -209,7 +209,7 @@ impl DeploymentStore {
 
 /// Returns the manifest of a project, and the contents of its files.
 fn objects(project: &Project) -> (Bytes, Vec<Bytes>) {
-    let content = |file: &ProjectFile| Bytes::copy_from_slice(file.bytes());
+    let content = |file: &FileContent| Bytes::copy_from_slice(file.bytes());
     let files: Vec<Bytes> = project.files.values().map(content).collect();
     let entry = |((path, file), bytes)| (path, StoredFile::of(file, bytes));
     let manifest: BTreeMap<&String, StoredFile> =
@@ -230,12 +230,12 @@ enum StoredFile {
 }
 
 impl StoredFile {
-    fn of(file: &ProjectFile, bytes: &Bytes) -> Self {
+    fn of(file: &FileContent, bytes: &Bytes) -> Self {
         let id = ObjectId::of(bytes);
         match file {
-            ProjectFile::Binary(file) if file.executable => StoredFile::Program { program: id },
+            FileContent::Binary(file) if file.executable => StoredFile::Program { program: id },
             // A project has no packages: only functions without a project have them.
-            ProjectFile::Binary(_) | ProjectFile::Text(_) | ProjectFile::Packed(_) => {
+            FileContent::Binary(_) | FileContent::Text(_) | FileContent::Packed(_) => {
                 StoredFile::Plain(id)
             }
         }
@@ -267,7 +267,7 @@ pub fn deploy_changes(before: Option<&Project>, after: &Project) -> Vec<DeployCh
 
 /// Returns the hash of each file's content, by path.
 fn files(project: &Project) -> BTreeMap<String, String> {
-    let hashed = |(path, file): (&String, &ProjectFile)| {
+    let hashed = |(path, file): (&String, &FileContent)| {
         let bytes = Bytes::copy_from_slice(file.bytes());
         let id = StoredFile::of(file, &bytes);
         (path.clone(), serde_json::json!(id).to_string())

@@ -9,11 +9,11 @@
 
 mod alter_table;
 mod assignment_cast;
+mod cast_error_position;
 mod change;
 mod clause_position;
 mod column_defaults;
 mod column_definitions;
-mod constant_position;
 mod create_table;
 mod drop_table;
 mod engine;

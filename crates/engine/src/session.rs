@@ -26,8 +26,8 @@ use headwater_table_scan::{
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 
+use crate::cast_error_position::locate;
 use crate::clause_position;
-use crate::constant_position::locate;
 use crate::engine::{Engine, planning_panicked};
 use crate::error::Result;
 use crate::executor::{self, RunningPlan};

@@ -16,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_access::Access;
 use headwater_backfill::{BackfillReport, ValueReport};
-use headwater_jobs::{Executor, JobContext, Jobs, NewJob, SpawnOnDrop};
+use headwater_jobs::{DetachOnDrop, Executor, JobContext, Jobs, NewJob};
 use headwater_lake::Lake;
 use headwater_model::{
     Action, Actor, BackfillRequest, CommitId, CreateRef, ErrorCode, Job, JobEventKind, JobId,
@@ -93,7 +93,7 @@ impl Executor for BackfillExecutor {
         });
         // The job queue drops the future of a stopped job that does not end in time. This task
         // nevertheless continues, to stop the runs and delete the branches of the backfill.
-        let ended = SpawnOnDrop::new(async move { work.execute().await }).await;
+        let ended = DetachOnDrop::new(async move { work.execute().await }).await;
         ended.unwrap_or_else(|| Err(Problem::new(ErrorCode::Internal, "the backfill panicked")))
     }
 }

@@ -12,7 +12,7 @@ use headwater_function_store::{
 use headwater_functions::LimitSource;
 use headwater_lake::Lake;
 use headwater_model::{
-    Actor, ErrorCode, FunctionSettings, ObjectId, Problem, ProjectFile, ProjectFiles, ResultExt,
+    Actor, ErrorCode, FileContent, FunctionSettings, ObjectId, Problem, ProjectFiles, ResultExt,
 };
 use headwater_objects::Objects;
 use headwater_pipelines::{Callable, ParsedProject, Project, ProjectError, parse_project};
@@ -100,14 +100,14 @@ impl FunctionCatalog {
     /// of buckets. `folder` is for temporary files.
     pub fn new(lake: &Lake, objects: &Objects, folder: &Path) -> Self {
         let store = FunctionStore::new(lake.store().clone(), lake.clock().clone());
-        let store = store.with_packages(objects.clone(), folder);
+        let store = store.with_pack_files(objects.clone(), folder);
         let weigh = |_: &ObjectId, parsed: &ParsedFunction| {
             // A file outside a package counts twice, because both the project and the sandboxes
             // hold it in memory. A package is on disk; it counts to limit the disk space for
             // copies.
-            let weight = |file: &ProjectFile| match file {
-                ProjectFile::Packed(packed) => packed.bytes / PACKED_SHARE,
-                ProjectFile::Text(_) | ProjectFile::Binary(_) => 2 * file.size(),
+            let weight = |file: &FileContent| match file {
+                FileContent::Packed(packed) => packed.bytes / PACKED_SHARE,
+                FileContent::Text(_) | FileContent::Binary(_) => 2 * file.size(),
             };
             let bytes: u64 = parsed.project.files.values().map(weight).sum();
             u32::try_from((bytes >> 10) + 1).unwrap_or(u32::MAX)
@@ -222,7 +222,7 @@ fn disabled(callable: &Callable) -> Problem {
         LimitSource::Decorator => {
             "Change `reserved_concurrency` in the function's decorator, and deploy the project."
         }
-        LimitSource::ProjectFile | LimitSource::SqlFunction => {
+        LimitSource::FileContent | LimitSource::SqlFunction => {
             "Change `reserved_concurrency` of the function in headwater.toml, and deploy the \
              project."
         }

@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use headwater_model::{ErrorCode, PROJECT_FILE, PROJECT_FILES, Problem, ProjectFile, ProjectFiles};
+use headwater_model::{ErrorCode, FileContent, PROJECT_FILE, PROJECT_FILES, Problem, ProjectFiles};
 use headwater_pipelines::{CommandPaths, parallel_map};
 
 /// Maximum size of a project's files, in bytes.
@@ -115,7 +115,7 @@ impl FileReader<'_> {
     }
 
     /// Reads a file. SQL, Python and the project file must be text.
-    fn read_file(&self, path: &Path) -> Result<ProjectFile, Problem> {
+    fn read_file(&self, path: &Path) -> Result<FileContent, Problem> {
         let file = File::open(path).map_err(unreadable(path))?;
         let metadata = file.metadata().map_err(unreadable(path))?;
         let before = self.bytes.fetch_add(metadata.len(), Ordering::Relaxed);
@@ -126,8 +126,8 @@ impl FileReader<'_> {
         let mut bytes = Vec::with_capacity(size);
         let read = file.take(PROJECT_BYTES_MAX).read_to_end(&mut bytes);
         read.map_err(unreadable(path))?;
-        let file = ProjectFile::new(bytes, metadata.permissions().mode() & 0o111 != 0);
-        if matches!(file, ProjectFile::Binary(_)) && is_code_file(self.root, path) {
+        let file = FileContent::new(bytes, metadata.permissions().mode() & 0o111 != 0);
+        if matches!(file, FileContent::Binary(_)) && is_code_file(self.root, path) {
             let message = format!("`{}` is not UTF-8 text", path.display());
             let problem = Problem::new(ErrorCode::InvalidArgument, message);
             return Err(problem.with_hint("Save the file as UTF-8."));

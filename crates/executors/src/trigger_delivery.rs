@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use headwater_destinations::{DestinationSender, is_address};
 use headwater_function_lake::{AppendResult, CallIdentity, FunctionLakeAccess};
 use headwater_functions::{
-    Argument, ArgumentValue, EnvironmentCache, FunctionResult, LambdaCallParts, ResultKind,
+    Argument, ArgumentValue, EnvironmentCache, FunctionResult, OptionalCallParts, ResultKind,
 };
 use headwater_jobs::{CallBudget, JobContext};
 use headwater_model::{
@@ -304,7 +304,7 @@ impl TriggerExecutor {
         };
         let lake = Arc::new(FunctionLakeAccess::new(self.destinations.lake.clone(), scope));
         let arguments = arguments(&callable, trigger, event)?;
-        let (returns, client) = (ResultKind::Any, LambdaCallParts::default());
+        let (returns, client) = (ResultKind::Any, OptionalCallParts::default());
         let input = CallInput { arguments, returns, lake: Some(lake.clone()), client };
         let returned = self.runner.call((&*project, &*self.given), &callable, input, context).await;
         let (returned, failed) = match (returned.or_problem(), &batch) {

@@ -1,7 +1,7 @@
 //! ZIP archives with the files of a function.
 //!
 //! The reader checks every name, size and checksum, because an archive may be hostile. The files of
-//! a small archive are read into memory. The files of a large archive are written to a package on
+//! a small archive are read into memory. The files of a large archive are written to a pack file on
 //! disk, one after the other. Links, encrypted entries and duplicate names are rejected. The limits
 //! apply to the bytes that are actually decompressed, not to the sizes that the archive declares.
 
@@ -11,10 +11,10 @@ use std::fs::File;
 use std::io::Read;
 
 use flate2::read::DeflateDecoder;
-use headwater_model::{ProjectFile, ProjectFiles};
+use headwater_model::{FileContent, ProjectFiles};
 use rawzip::{CompressionMethod, ReaderAt, ZipArchive, ZipFileHeaderRecord};
 
-use crate::package::PackageWriter;
+use crate::pack_file::PackFileWriter;
 use crate::paths::{
     FILES_BYTES_MAX, FILES_MAX, MEMORY_BYTES_MAX, file_and_folder, limits_hint, path_error,
     printable,
@@ -50,7 +50,7 @@ const DAMAGED: &str = "Create the archive again, for example with `zip -r functi
 /// Errors: `invalid_argument`.
 pub fn read_archive(bytes: &[u8]) -> Result<ProjectFiles> {
     let archive = open(bytes)?;
-    ArchiveReader { archive: &archive, left: MEMORY_BYTES_MAX, ranges: Vec::new(), package: None }
+    ArchiveReader { archive: &archive, left: MEMORY_BYTES_MAX, ranges: Vec::new(), pack_file: None }
         .files()
 }
 
@@ -61,18 +61,18 @@ pub(crate) fn is_large(bytes: &[u8]) -> Result<bool> {
     declared_size_exceeds(&open(bytes)?, MEMORY_BYTES_MAX)
 }
 
-/// Writes the files in a ZIP archive to a package and returns them by path. Memory does not depend
-/// on the size of the files.
+/// Writes the files in a ZIP archive to a pack file and returns them by path. Memory does not
+/// depend on the size of the files.
 ///
 /// Errors: `invalid_argument`, `disk_full`, `storage`.
-pub(crate) fn unpack(archive: File, package: PackageWriter) -> Result<ProjectFiles> {
+pub(crate) fn unpack(archive: File, pack_file: PackFileWriter) -> Result<ProjectFiles> {
     let archive = ZipArchive::from_file(archive, &mut vec![0_u8; BUFFER_BYTES]);
     let archive = archive.map_err(|error| not_an_archive(&error))?;
     if declared_size_exceeds(&archive, FILES_BYTES_MAX)? {
         return Err(too_large());
     }
-    let (left, package) = (FILES_BYTES_MAX, Some(package));
-    ArchiveReader { archive: &archive, left, ranges: Vec::new(), package }.files()
+    let (left, pack_file) = (FILES_BYTES_MAX, Some(pack_file));
+    ArchiveReader { archive: &archive, left, ranges: Vec::new(), pack_file }.files()
 }
 
 fn open(bytes: &[u8]) -> Result<ZipArchive<&[u8]>> {
@@ -144,8 +144,8 @@ struct ArchiveReader<'a, R> {
     left: u64,
     /// The byte ranges of the archive that contain the compressed data of entries.
     ranges: Vec<(u64, u64)>,
-    /// The package for the files; `None` to read them into memory.
-    package: Option<PackageWriter>,
+    /// The pack file for the files; `None` to read them into memory.
+    pack_file: Option<PackFileWriter>,
 }
 
 impl<R: ReaderAt> ArchiveReader<'_, R> {
@@ -184,7 +184,7 @@ impl<R: ReaderAt> ArchiveReader<'_, R> {
         Ok(files)
     }
 
-    fn file(&mut self, header: &ZipFileHeaderRecord<'_>, path: &str) -> Result<ProjectFile> {
+    fn file(&mut self, header: &ZipFileHeaderRecord<'_>, path: &str) -> Result<FileContent> {
         let wrong = |error: &dyn Display| {
             Error::archive(format!("entry `{}` is damaged ({error})", printable(path)), DAMAGED)
         };
@@ -204,19 +204,19 @@ impl<R: ReaderAt> ArchiveReader<'_, R> {
         // Read at most one byte more than the limit: this byte shows that the limit is exceeded.
         let mut content = content.take(self.left + 1);
         let is_executable = header.mode().value() & EXECUTABLE != 0;
-        let file = match &mut self.package {
-            Some(package) if !is_requirements(path) => {
-                let packed = package.add(&mut content, is_executable, &wrong)?;
-                // A package must not be empty, so empty files are not written to it.
+        let file = match &mut self.pack_file {
+            Some(pack_file) if !is_requirements(path) => {
+                let packed = pack_file.add(&mut content, is_executable, &wrong)?;
+                // A pack file must not be empty, so empty files are not written to it.
                 if packed.bytes == 0 {
-                    return Ok(ProjectFile::new(Vec::new(), is_executable));
+                    return Ok(FileContent::new(Vec::new(), is_executable));
                 }
-                ProjectFile::Packed(packed)
+                FileContent::Packed(packed)
             }
-            package => {
-                // Keep the requirements file in memory, not in the package, because it is read to
+            pack_file => {
+                // Keep the requirements file in memory, not in the pack file, because it is read to
                 // determine the function's environment.
-                let is_packed = package.is_some();
+                let is_packed = pack_file.is_some();
                 let most = if is_packed { REQUIREMENTS_BYTES_MAX } else { u64::MAX };
                 let mut bytes = Vec::new();
                 content.take(most).read_to_end(&mut bytes).map_err(|error| wrong(&error))?;
@@ -224,7 +224,7 @@ impl<R: ReaderAt> ArchiveReader<'_, R> {
                     let reason = format!("`{}` has 1 MiB or more", requirements::FILE);
                     return Err(Error::archive(reason, "Shorten the file"));
                 }
-                ProjectFile::new(bytes, is_executable)
+                FileContent::new(bytes, is_executable)
             }
         };
         self.left = self.left.checked_sub(file.size()).ok_or_else(too_large)?;
@@ -357,7 +357,7 @@ mod tests {
             (vec![(0, 10), (5, 5), (6, 8)], true),
         ] {
             let shown = format!("{ranges:?}");
-            let mut reader = ArchiveReader { archive: &archive, left: 0, ranges, package: None };
+            let mut reader = ArchiveReader { archive: &archive, left: 0, ranges, pack_file: None };
             assert_eq!(reader.check_ranges().is_err(), is_rejected, "{shown}");
         }
     }

@@ -8,7 +8,7 @@ use headwater_model::{FunctionAlias, FunctionSettings, ObjectId, Timestamp, Upda
 use serde_json::Value;
 
 use crate::function_store::{Author, check_revision};
-use crate::package::NewPackage;
+use crate::pack_file::NewPackFile;
 use crate::{
     Error, FunctionFiles, QualifierChange, Result, StoredCode, StoredFunction, StoredVersion,
 };
@@ -23,10 +23,11 @@ const TAGS_MAX: usize = 50;
 pub struct NewCode {
     /// The stored form of the files: their manifest, size and hash.
     pub code: StoredCode,
-    /// The objects to store: the manifest, and the contents of the files that are not in a package.
+    /// The objects to store: the manifest, and the contents of the files that are not in a pack
+    /// file.
     pub objects: Vec<Bytes>,
-    /// The package of large files.
-    pub(crate) package: Option<NewPackage>,
+    /// The pack file of large files.
+    pub(crate) pack_file: Option<NewPackFile>,
 }
 
 /// A change of a function.

@@ -95,13 +95,13 @@ pub enum Error {
         /// The name of the function.
         name: String,
     },
-    /// A large archive or package cannot be written to the server's disk, or read from the disk.
+    /// A large archive or pack file cannot be written to the server's disk, or read from the disk.
     #[error("the function's files cannot be written to or read from the disk")]
     Disk {
         /// The system's error.
         source: std::io::Error,
     },
-    /// A package cannot be stored or read.
+    /// A pack file cannot be stored or read.
     #[error(transparent)]
     Objects(#[from] headwater_objects::Error),
     /// The store failed.

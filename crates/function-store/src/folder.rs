@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use headwater_model::{DeployFunction, ProjectFile};
+use headwater_model::{DeployFunction, FileContent};
 use rawzip::path::EntryPath;
 use rawzip::{CompressionMethod, ZipArchiveWriter};
 
@@ -51,7 +51,7 @@ pub fn read_source(path: &Path) -> Result<FunctionSource> {
         }
         for (name, file) in files {
             let content = fs::read(&file.path).map_err(|error| unreadable(&file.path, &error))?;
-            request.files.insert(name, ProjectFile::new(content, file.is_executable));
+            request.files.insert(name, FileContent::new(content, file.is_executable));
         }
         return Ok(FunctionSource::Request(Box::new(request)));
     }

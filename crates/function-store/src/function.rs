@@ -23,8 +23,8 @@ pub struct StoredCode {
     pub bytes: u64,
     /// SHA-256 of the archive, or of the manifest, in Base64.
     pub sha256: String,
-    /// True if the contents of the files are in a package. The package has the manifest's id as its
-    /// name.
+    /// True if the contents of the files are in a pack file. The pack file has the manifest's id as
+    /// its name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub packaged: bool,
 }

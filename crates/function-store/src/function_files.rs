@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use headwater_model::ProjectFiles;
 
 use crate::archive::{STORED_ARCHIVE_BYTES_MAX, is_large, unpack};
-use crate::package::{ArchiveDigest, PackageWriter, temporary_file};
+use crate::pack_file::{ArchiveDigest, PackFileWriter, temporary_file};
 use crate::{ARCHIVE_BYTES_MAX, Error, FunctionStore, NewCode, Result, read_archive};
 
 /// The files of a function, as received and in stored form.
@@ -51,7 +51,7 @@ pub fn read_request(
 }
 
 impl FunctionFiles {
-    /// Reads the files of a ZIP archive in memory. Writes large files to a package in `folder`.
+    /// Reads the files of a ZIP archive in memory. Writes large files to a pack file in `folder`.
     ///
     /// Errors: `invalid_argument`, `disk_full`, `storage`.
     pub fn of_archive(bytes: &[u8], folder: &Path) -> Result<Self> {
@@ -65,7 +65,7 @@ impl FunctionFiles {
         Ok(FunctionFiles { files, code })
     }
 
-    /// Writes the files of a ZIP archive on disk to a package in `folder`. Memory does not depend
+    /// Writes the files of a ZIP archive on disk to a pack file in `folder`. Memory does not depend
     /// on the size of the files.
     ///
     /// Errors: `invalid_argument`, `disk_full`, `storage`.
@@ -76,7 +76,7 @@ impl FunctionFiles {
             return Err(Error::archive(reason, "Remove files from the archive"));
         }
         let digest = ArchiveDigest::of_file(&archive)?;
-        let files = unpack(archive, PackageWriter::create(folder)?)?;
+        let files = unpack(archive, PackFileWriter::create(folder)?)?;
         let code = FunctionStore::code(&files, Some(&digest))?;
         Ok(FunctionFiles { files, code })
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::change::ChangeContext;
 use crate::layer::check_layers;
-use crate::package::Packages;
+use crate::pack_file::PackFiles;
 use crate::{
     Error, FunctionChange, FunctionUpdate, NewCode, Result, StoredFunction, StoredVersion,
 };
@@ -46,13 +46,13 @@ pub struct FunctionStore {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     /// The storage of large functions.
-    pub(crate) packages: Option<Packages>,
+    pub(crate) pack_files: Option<PackFiles>,
 }
 
 impl FunctionStore {
     /// Opens the functions in a store.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        FunctionStore { store, clock, packages: None }
+        FunctionStore { store, clock, pack_files: None }
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
@@ -135,7 +135,7 @@ impl FunctionStore {
     ) -> Result<StoredFunction> {
         check_name(name)?;
         check_changes(changes)?;
-        self.store_package(&code).await?;
+        self.store_pack_file(&code).await?;
         let mut function = StoredFunction {
             name: name.to_owned(),
             latest: StoredVersion {
@@ -179,7 +179,7 @@ impl FunctionStore {
         check_changes(&update.changes)?;
         let code = update.files.as_ref().map(|files| &files.code);
         if let Some(code) = code {
-            self.store_package(code).await?;
+            self.store_pack_file(code).await?;
         }
         let mut changes: Vec<FunctionChange> = Vec::new();
         changes.extend(code.map(|code| FunctionChange::Code(code.code.clone())));

@@ -60,7 +60,7 @@ pub fn check_handler(settings: &FunctionSettings, files: &ProjectFiles) -> Resul
 /// Rejects a `bootstrap` program without the execute permission, because it cannot be started.
 fn check_bootstrap(runtime: &str, files: &ProjectFiles) -> Result<()> {
     let program = files.get("bootstrap").filter(|_| runtime.starts_with("provided"));
-    if program.is_none_or(headwater_model::ProjectFile::is_executable) {
+    if program.is_none_or(headwater_model::FileContent::is_executable) {
         return Ok(());
     }
     let hint = "Begin a script with `#!/bin/sh`, or run `chmod +x bootstrap` for a program";

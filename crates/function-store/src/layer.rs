@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use headwater_model::{ProjectFile, ProjectFiles, Timestamp};
+use headwater_model::{FileContent, ProjectFiles, Timestamp};
 use headwater_store::{Error as StoreError, RefChange, RefPrecondition, WriteBatch};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -224,7 +224,7 @@ impl FunctionStore {
     pub async fn change_layer(&self, name: &str, change: &LayerChange) -> Result<StoredLayer> {
         check_layer_name(name)?;
         if let LayerChange::Publish { code, .. } = change {
-            self.store_package(code).await?;
+            self.store_pack_file(code).await?;
         }
         for _ in 0..ATTEMPTS {
             let (mut layer, expected) = match (self.read_layer(name).await?, change) {
@@ -357,7 +357,7 @@ pub(crate) fn check_layers(attributes: &BTreeMap<String, Value>) -> Result<()> {
 pub fn add_layers(files: ProjectFiles, layers: Vec<ProjectFiles>) -> ProjectFiles {
     let mut merged = ProjectFiles::new();
     for layer in layers {
-        let moved = |(path, file): (String, ProjectFile)| {
+        let moved = |(path, file): (String, FileContent)| {
             let below = ROOTS.iter().find_map(|root| path.strip_prefix(root));
             let path = below.map_or_else(|| format!("{OTHERS}/{path}"), str::to_owned);
             (path, file)

@@ -2,7 +2,7 @@
 //!
 //! [`read_archive`] reads a ZIP archive that may be hostile. [`FunctionStore`] stores functions:
 //! each has a latest state, immutable numbered versions, and aliases of versions. Small files are
-//! objects of the store, named by their hash. The files of a large function are in a package.
+//! objects of the store, named by their hash. The files of a large function are in a pack file.
 //! [`project_files`] returns a project that contains only one function, so that the function is
 //! parsed and called as functions of users' projects are. This crate never calls a function.
 
@@ -17,7 +17,7 @@ mod function_store;
 mod handler_check;
 mod layer;
 mod manifest;
-mod package;
+mod pack_file;
 mod paths;
 mod qualifier;
 mod requirements;
@@ -35,7 +35,7 @@ pub use handler_check::check_handler;
 pub use layer::{
     LAYERS, LayerChange, LayerVersion, StoredLayer, UsedLayer, add_layers, parse_layer_version,
 };
-pub use package::{ArchiveDigest, temporary_file};
+pub use pack_file::{ArchiveDigest, temporary_file};
 pub use paths::{FILES_BYTES_MAX, check_files};
 pub use qualifier::{
     Cors, EventInvokeConfig, FunctionUrl, InvokeMode, ProvisionedConfig, QualifierChange,

@@ -14,7 +14,7 @@ pub(crate) const FILES_MAX: usize = 20_000;
 pub const FILES_BYTES_MAX: u64 = 1 << 30;
 
 /// Maximum size of all files of an archive that are read into memory, in bytes. The files of larger
-/// archives are in a package on disk.
+/// archives are in a pack file on disk.
 pub(crate) const MEMORY_BYTES_MAX: u64 = 32 << 20;
 
 /// Maximum length of a path in bytes, and of one component.
@@ -58,7 +58,7 @@ pub fn check_files(files: &ProjectFiles) -> Result<()> {
             return Err(Error::invalid(format!("file `{}`: {reason}", printable(path)), hint));
         }
     }
-    let bytes: u64 = files.values().map(headwater_model::ProjectFile::size).sum();
+    let bytes: u64 = files.values().map(headwater_model::FileContent::size).sum();
     if files.len() > FILES_MAX || bytes > FILES_BYTES_MAX {
         let message = format!(
             "the function has {} files of {bytes} bytes together (limits: 20,000 files, 1 GiB)",

@@ -66,7 +66,7 @@ pub fn project_files(
     if settings.timeout_ms == Some(0) {
         return Err(Error::invalid("the timeout is 0 ms", "Write a longer timeout, such as `30s`"));
     }
-    let requirements = files.get(requirements::FILE).map(headwater_model::ProjectFile::text);
+    let requirements = files.get(requirements::FILE).map(headwater_model::FileContent::text);
     let is_python = settings.runtime.starts_with("python");
     let packages = match requirements.filter(|_| is_python) {
         Some(text) => requirements::parse(text)?,

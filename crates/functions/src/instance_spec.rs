@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use headwater_model::ProjectFile;
+use headwater_model::FileContent;
 use headwater_sandbox::{CloneSpec, EgressPolicy, ProcessIsolation, ProcessSpec, SandboxSpec};
 use headwater_shared_memory::MemoryFile;
 
@@ -123,7 +123,7 @@ pub(crate) fn files(
     let project = project.map(|(path, file)| (format!("project/{path}"), Cow::Borrowed(file)));
     let names = policy.map(EgressPolicy::files).unwrap_or_default();
     let names = names.into_iter().map(|(path, text)| (path, Cow::Owned(text.into())));
-    let files: BTreeMap<String, Cow<'_, ProjectFile>> = own.chain(project).chain(names).collect();
+    let files: BTreeMap<String, Cow<'_, FileContent>> = own.chain(project).chain(names).collect();
     let bytes = serde_json::to_vec(&files)
         .map_err(|error| Error::io("write the project's files")(error.into()))?;
     Ok(MemoryFile::with("headwater-files", &bytes)?)

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    EarlyResultSender, Environment, LakeAccess, LambdaCallParts, Limits, Result, SharedTable,
+    EarlyResultSender, Environment, LakeAccess, Limits, OptionalCallParts, Result, SharedTable,
     StreamedInput, TableQuota,
 };
 
@@ -46,7 +46,7 @@ pub struct Invocation {
     /// Handles the call's requests to the lake, which user code makes with `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
     /// The client context, and the sender of a streamed response.
-    pub client: LambdaCallParts,
+    pub client: OptionalCallParts,
     /// A sender that also gets the result, before the process has exited.
     pub early_result: Option<EarlyResultSender>,
 }

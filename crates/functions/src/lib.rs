@@ -30,7 +30,7 @@ mod invocation;
 mod invoke;
 mod keep_alive;
 mod lake_access;
-mod lambda_call_parts;
+mod optional_call_parts;
 mod options;
 mod pending_rows;
 mod periodic_tasks;
@@ -67,7 +67,7 @@ pub use invocation::{
 };
 pub use keep_alive::ExpectedCall;
 pub use lake_access::{LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeRequest, LakeResponse, too_large};
-pub use lambda_call_parts::{LambdaCallParts, ResponsePart, ResponseSender};
+pub use optional_call_parts::{OptionalCallParts, ResponsePart, ResponseSender};
 pub use options::{FunctionsOptions, Isolation, ZygoteOptions};
 pub use provisioning::ProvisionedStatus;
 pub use streaming_input::{RowStream, StreamedInput};

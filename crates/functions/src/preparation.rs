@@ -25,7 +25,8 @@ use crate::queue::{Reservation, ReservationResult};
 use crate::warm_instance::{IdleInstance, UnchargedCpu};
 use crate::zygote::ZygoteLookup;
 use crate::{
-    CallOwner, Error, Invocation, Isolation, LakeAccess, LakeRequest, LakeResponse, LambdaCallParts,
+    CallOwner, Error, Invocation, Isolation, LakeAccess, LakeRequest, LakeResponse,
+    OptionalCallParts,
 };
 
 /// Time limit for starting an instance in advance. If instances of the function usually need this
@@ -189,7 +190,7 @@ impl Invocation {
         Invocation {
             share: CallOwner { job: None, ..self.share.clone() },
             lake: None,
-            client: LambdaCallParts::default(),
+            client: OptionalCallParts::default(),
             begins_until: CancellationToken::new(),
             ..self.without_arguments()
         }

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use headwater_model::{PackedFile, ProjectFile, ProjectFiles};
+use headwater_model::{FileContent, PackedFile, ProjectFiles};
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statfs, statvfs};
 use sha2::{Digest, Sha256};
@@ -33,7 +33,7 @@ pub(crate) const IDLE_MAX: Duration = Duration::from_secs(600);
 /// functions fail.
 const BYTES_MAX: u64 = 4 << 30;
 
-/// Size of the buffer for copying a file out of a package, in bytes.
+/// Size of the buffer for copying a file out of a pack file, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// After a write failed because the disk was full, no folder is written for this time. Each attempt
@@ -187,7 +187,7 @@ impl ProjectFolders {
         if let Some(found) = self.find(files, |version| version.digest == digest) {
             return Ok(Some(found));
         }
-        let bytes: u64 = files.values().map(ProjectFile::size).sum();
+        let bytes: u64 = files.values().map(FileContent::size).sum();
         let is_too_large = || self.bytes().saturating_add(bytes) > BYTES_MAX;
         if is_too_large() {
             self.remove_unused(Duration::ZERO);
@@ -263,10 +263,10 @@ pub(crate) fn is_shareable(folder: &Path) -> bool {
     is_executable && !is_fuse
 }
 
-/// Returns true if the files of a project are in a package on disk instead of in memory. Such files
-/// are never written into a sandbox; they need a folder.
+/// Returns true if the files of a project are in a pack file on disk instead of in memory. Such
+/// files are never written into a sandbox; they need a folder.
 pub(crate) fn is_large(files: &ProjectFiles) -> bool {
-    files.values().any(|file| matches!(file, ProjectFile::Packed(_)))
+    files.values().any(|file| matches!(file, FileContent::Packed(_)))
 }
 
 /// Removes the folders of servers that ended without removing them.
@@ -283,13 +283,13 @@ fn remove_stale(own: &Path) {
 }
 
 /// Returns a digest of the paths, contents and executable flags of a project's files. Files in a
-/// package contribute the hash of their content.
+/// pack file contribute the hash of their content.
 fn digest(files: &ProjectFiles) -> [u8; 32] {
     let mut digest = Sha256::new();
     for (path, file) in files {
         let (content, is_packed): (&[u8], _) = match file {
-            ProjectFile::Packed(packed) => (packed.content.as_bytes().as_slice(), true),
-            ProjectFile::Text(_) | ProjectFile::Binary(_) => (file.bytes(), false),
+            FileContent::Packed(packed) => (packed.content.as_bytes().as_slice(), true),
+            FileContent::Text(_) | FileContent::Binary(_) => (file.bytes(), false),
         };
         for part in [path.as_bytes(), content] {
             digest.update((part.len() as u64).to_le_bytes());
@@ -323,8 +323,8 @@ fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()> {
         let path = folder.join(path);
         let mut written = File::options().write(true).create_new(true).mode(mode).open(path)?;
         match file {
-            ProjectFile::Packed(packed) => copy(packed, &mut written)?,
-            ProjectFile::Text(_) | ProjectFile::Binary(_) => written.write_all(file.bytes())?,
+            FileContent::Packed(packed) => copy(packed, &mut written)?,
+            FileContent::Text(_) | FileContent::Binary(_) => written.write_all(file.bytes())?,
         }
         // Set the permissions again, because the server's umask may have removed some of them.
         written.set_permissions(Permissions::from_mode(mode))?;
@@ -332,7 +332,7 @@ fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies a file from its package.
+/// Copies a file from its pack file.
 fn copy(packed: &PackedFile, to: &mut File) -> io::Result<()> {
     let (mut left, mut offset) = (packed.bytes, packed.offset);
     let length = usize::try_from(left).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
@@ -340,7 +340,7 @@ fn copy(packed: &PackedFile, to: &mut File) -> io::Result<()> {
     while left > 0 {
         let length = usize::try_from(left).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
         let part = &mut buffer[..length];
-        packed.package.read_exact_at(part, offset)?;
+        packed.pack_file.read_exact_at(part, offset)?;
         to.write_all(part)?;
         left -= length as u64;
         offset += length as u64;
@@ -395,18 +395,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn files_in_packages_are_copied() {
+    async fn files_in_pack_files_are_copied() {
         let own = tempfile::tempdir().unwrap();
         let folders = Arc::new(ProjectFolders::open(own.path(), true));
         let content = vec![7_u8; BUFFER_BYTES + 1];
-        let mut package = tempfile::tempfile_in(own.path()).unwrap();
-        package.write_all(b"before").unwrap();
-        package.write_all(&content).unwrap();
-        let package = Arc::new(package);
+        let mut pack_file = tempfile::tempfile_in(own.path()).unwrap();
+        pack_file.write_all(b"before").unwrap();
+        pack_file.write_all(&content).unwrap();
+        let pack_file = Arc::new(pack_file);
         let packed = |offset: u64, bytes: usize, executable: bool| {
             let content = ObjectId::of(&[u8::from(executable)]);
-            let (package, bytes) = (package.clone(), bytes as u64);
-            ProjectFile::Packed(PackedFile { package, offset, bytes, content, executable })
+            let (pack_file, bytes) = (pack_file.clone(), bytes as u64);
+            FileContent::Packed(PackedFile { pack_file, offset, bytes, content, executable })
         };
         let files = Arc::new(ProjectFiles::from([
             ("app.py".to_owned(), packed(0, 6, false)),

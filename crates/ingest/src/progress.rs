@@ -163,24 +163,24 @@ impl StageCounter {
     }
 }
 
-/// The source from which a file's bytes are read.
-enum FileInput {
+/// An open file on disk or object, from which bytes are read.
+enum OpenSource {
     Disk(File, DiskFile),
     Object(ObjectReader),
 }
 
-impl FileInput {
+impl OpenSource {
     fn open(source: &SourceFile) -> Result<Self> {
         Ok(match &source.place {
-            SourceLocation::Disk(disk) => FileInput::Disk(source.open_disk(disk)?, disk.clone()),
-            SourceLocation::Object(object) => FileInput::Object(ObjectReader::new(object)),
+            SourceLocation::Disk(disk) => OpenSource::Disk(source.open_disk(disk)?, disk.clone()),
+            SourceLocation::Object(object) => OpenSource::Object(ObjectReader::new(object)),
         })
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         match self {
-            FileInput::Disk(file, _) => file.read(buffer),
-            FileInput::Object(object) => object.read(buffer),
+            OpenSource::Disk(file, _) => file.read(buffer),
+            OpenSource::Object(object) => object.read(buffer),
         }
     }
 
@@ -188,15 +188,15 @@ impl FileInput {
     /// object, because each range request checks the object's `ETag`.
     fn is_unchanged(&self) -> std::io::Result<bool> {
         match self {
-            FileInput::Disk(file, listed) => listed.is_unchanged(file),
-            FileInput::Object(_) => Ok(true),
+            OpenSource::Disk(file, listed) => listed.is_unchanged(file),
+            OpenSource::Object(_) => Ok(true),
         }
     }
 }
 
 /// Reader of an open file that counts and hashes its bytes.
 pub(crate) struct CountingReader {
-    file: FileInput,
+    file: OpenSource,
     hash: Option<Sha256>,
     meter: Arc<StageCounter>,
 }
@@ -206,7 +206,7 @@ impl CountingReader {
     ///
     /// Errors: `FileChanged` if the file has changed since it was listed.
     pub fn open(source: &SourceFile, meter: &Arc<StageCounter>) -> Result<Self> {
-        let file = FileInput::open(source)?;
+        let file = OpenSource::open(source)?;
         Ok(CountingReader { file, hash: None, meter: meter.clone() })
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
-use crate::event_log::{EventLog, EventsAfter};
+use crate::event_buffer::{EventBuffer, EventsAfter};
 use crate::executor::NewJob;
 use crate::job_ends::{JobEndEntry, end_entry};
 use crate::job_logging;
@@ -63,7 +63,7 @@ pub(crate) struct VisibleEventsEnd {
 
 struct ActiveJobState {
     record: JobRecord,
-    log: EventLog,
+    log: EventBuffer,
     /// The final state of the job, until other clients may see it.
     end: Option<Job>,
     ended: bool,
@@ -120,22 +120,22 @@ impl ActiveJob {
             trigger: new.trigger.clone(),
             budget: new.budget.as_ref().map(|call| call.function.clone()),
         };
-        ActiveJob::of(record, EventLog::new(log_bytes_max))
+        ActiveJob::of(record, EventBuffer::new(log_bytes_max))
     }
 
     /// Creates a job from its stored record after a restart. `last` is the sequence number of the
     /// last stored event.
     pub(crate) fn reopened(record: JobRecord, last: u64, log_bytes_max: usize) -> Self {
         let log = match last {
-            0 => EventLog::new(log_bytes_max),
-            last => EventLog::after_stored(last),
+            0 => EventBuffer::new(log_bytes_max),
+            last => EventBuffer::after_stored(last),
         };
         let live = ActiveJob::of(record, log);
         live.set_stored();
         live
     }
 
-    fn of(record: JobRecord, log: EventLog) -> Self {
+    fn of(record: JobRecord, log: EventBuffer) -> Self {
         let seen = VisibleEventsEnd { sequence: log.last(), ended: false };
         let state = ActiveJobState {
             record,

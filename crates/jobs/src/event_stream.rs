@@ -14,7 +14,7 @@ use headwater_store::KeyRange;
 use tokio::sync::watch;
 
 use crate::active_job::{ActiveJob, VisibleEventsEnd};
-use crate::event_log::EventsAfter;
+use crate::event_buffer::EventsAfter;
 use crate::outcome::plain_events;
 use crate::record::{decode_events, event_key, events_journal};
 use crate::writer::JobsState;

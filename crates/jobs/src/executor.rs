@@ -131,7 +131,7 @@ impl JobContext {
 
     /// Adds a log line that is written by Headwater, not by the job's code.
     pub fn log_system(&self, text: impl Into<String>) {
-        self.emit(crate::event_log::remark(text.into()));
+        self.emit(crate::event_buffer::remark(text.into()));
     }
 
     /// Adds to the job's usage. Elapsed time is added only for function calls; the elapsed time of

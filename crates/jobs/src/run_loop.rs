@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::active_job::ActiveJob;
 use crate::admission::QueuePermit;
-use crate::event_log::remark;
+use crate::event_buffer::remark;
 use crate::jobs::{JobsInner, record_batch, waits_for};
 use crate::outcome::lost;
 use crate::queue::QueuePosition;

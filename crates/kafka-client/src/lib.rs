@@ -33,7 +33,7 @@ pub use messages::{
     MetadataRequest, MetadataResponse, OFFSET_OUT_OF_RANGE, PartitionMetadata, PartitionOffset,
     Request, UNKNOWN_TOPIC, error_text,
 };
-pub use position::{Position, PositionUpdate, PositionUpdateContent, Topic};
+pub use position::{Position, PositionUpdate, PositionUpdateContent, TopicIdentity};
 pub use records::{AbortedTransactions, Record, RecordBatch, RecordError, Records};
 pub use round_deadline::{RoundDeadline, RoundParticipant};
 pub use wire::MalformedMessage;

@@ -21,7 +21,7 @@ const LOSSES_SHOWN: usize = 10;
 pub struct Position {
     /// The topic to which the position belongs.
     #[serde(flatten)]
-    pub topic: Topic,
+    pub topic: TopicIdentity,
     /// Offset of the next record by partition.
     next: BTreeMap<i32, i64>,
     /// The latest loss of records of each partition.
@@ -32,7 +32,7 @@ pub struct Position {
 /// The topic in which a position is valid. If the trigger reads another topic, it discards the
 /// position.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Topic {
+pub struct TopicIdentity {
     /// Id of the cluster and name of the topic.
     pub topic: String,
     /// The number of partitions when the trigger read the topic for the first time. Later
@@ -64,7 +64,7 @@ impl fmt::Display for LostRecords {
 /// A change of the position in a partition, with the record that caused it, if there is one.
 pub struct PositionUpdate {
     /// The topic to which the new position belongs.
-    pub topic: Arc<Topic>,
+    pub topic: Arc<TopicIdentity>,
     /// Number of the partition.
     pub partition: i32,
     /// The new position: the offset where reading continues.
@@ -106,7 +106,7 @@ impl Position {
     /// Discards the position if it belongs to another topic.
     pub fn reset_on_topic_change(&mut self, topic: &str, partitions: i32) {
         if self.topic.topic != topic {
-            let topic = Topic { topic: topic.to_owned(), partitions };
+            let topic = TopicIdentity { topic: topic.to_owned(), partitions };
             *self = Position { topic, ..Position::default() };
         }
     }
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     fn received(
-        topic: &Arc<Topic>,
+        topic: &Arc<TopicIdentity>,
         partition: i32,
         next: i64,
         content: PositionUpdateContent,
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_record_is_new_once_until_the_topic_changes() {
         let now = Timestamp::UNIX_EPOCH;
-        let topic = |name: &str| Arc::new(Topic { topic: name.to_owned(), partitions: 1 });
+        let topic = |name: &str| Arc::new(TopicIdentity { topic: name.to_owned(), partitions: 1 });
         let (one, other) = (topic("c/one"), topic("c/other"));
         let mut position = Position::default();
         position.reset_on_topic_change("c/one", 1);

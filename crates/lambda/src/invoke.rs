@@ -10,7 +10,7 @@ use headwater_model::{
     ErrorCode, InvokeAsyncRequest, Job, JobEventKind, JobId, LogStream, Principal, Problem,
 };
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, FunctionResult, JobContext, LambdaCallParts,
+    Argument, ArgumentValue, CallInput, FunctionResult, JobContext, OptionalCallParts,
     ResolvedFunction, ResultKind, Service,
 };
 use http::header::{CONTENT_TYPE, HeaderName};
@@ -112,7 +112,7 @@ async fn call(
     let value = ArgumentValue::Json(event);
     let arguments = vec![Argument { name: EVENT.to_owned(), value }];
     let client =
-        LambdaCallParts { context: client_context(request)?, ..LambdaCallParts::default() };
+        OptionalCallParts { context: client_context(request)?, ..OptionalCallParts::default() };
     let returns = ResultKind::Any;
     let input = CallInput { arguments, returns, client, permit: None, started: None };
     let encode = |returned, _: JobContext| encode(returned);

@@ -5,7 +5,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use headwater_model::{Principal, Problem};
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, EndedJob, JobContext, LambdaCallParts, ResolvedFunction,
+    Argument, ArgumentValue, CallInput, EndedJob, JobContext, OptionalCallParts, ResolvedFunction,
     ResponsePart, ResponseSender, ResultKind, Service,
 };
 use serde_json::Value;
@@ -52,7 +52,7 @@ impl StreamedCall {
     ) -> Self {
         let (answer, parts) = ResponseSender::new();
         let client =
-            LambdaCallParts { context, answer: Some(answer), ..LambdaCallParts::default() };
+            OptionalCallParts { context, answer: Some(answer), ..OptionalCallParts::default() };
         let arguments =
             vec![Argument { name: EVENT.to_owned(), value: ArgumentValue::Json(event) }];
         let returns = ResultKind::Any;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use chrono::Utc;
 use headwater_model::{ErrorCode, Principal, Problem};
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, Cors, FunctionUrl, InvokeMode, JobContext, LambdaCallParts,
-    ResultKind, UrlAuth,
+    Argument, ArgumentValue, CallInput, Cors, FunctionUrl, InvokeMode, JobContext,
+    OptionalCallParts, ResultKind, UrlAuth,
 };
 use http::header::{HeaderName, ORIGIN, VARY};
 use http::request::Parts;
@@ -153,7 +153,7 @@ impl LambdaApi {
         let function = invocations.find(principal, &name.called()).await;
         let function = function.map_err(|problem| status_of(&problem))?;
         let arguments = vec![Argument { name: EVENT.to_owned(), value }];
-        let client = LambdaCallParts::default();
+        let client = OptionalCallParts::default();
         let returns = ResultKind::Any;
         let input = CallInput { arguments, returns, client, permit: None, started: None };
         let encode = |returned, job: JobContext| async move {

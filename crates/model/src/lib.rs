@@ -125,7 +125,7 @@ pub use principal::{
     AUTHOR_BYTES_MAX, Actor, AuthMethod, AuthenticatedUser, Identity, ObjectOwner, Principal,
 };
 pub use project_file::{
-    BinaryFile, PROJECT_FILE, PROJECT_FILES, PackedFile, ProjectFile, ProjectFiles,
+    BinaryFile, FileContent, PROJECT_FILE, PROJECT_FILES, PackedFile, ProjectFiles,
 };
 pub use quantity::{FUNCTION_MEMORY_BYTES_MIN, parse_duration, parse_size};
 pub use query::QueryRequest;

@@ -25,17 +25,17 @@ pub const PROJECT_FILE: &str = "headwater.toml";
 pub const PROJECT_FILES: [&str; 3] = [PROJECT_FILE, "bauplan_project.yml", "bauplan_project.yaml"];
 
 /// The files of a project by path, relative to its root and separated by `/`.
-pub type ProjectFiles = BTreeMap<String, ProjectFile>;
+pub type ProjectFiles = BTreeMap<String, FileContent>;
 
 /// The content of a project's file: UTF-8 text, or binary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
-pub enum ProjectFile {
+pub enum FileContent {
     /// UTF-8 text. Text that begins with `#!` is executable.
     Text(String),
     /// Binary content.
     Binary(BinaryFile),
-    /// Content in a package on the server's disk. Requests and responses never contain it.
+    /// Content in a pack file on the server's disk. Requests and responses never contain it.
     #[serde(skip)]
     Packed(PackedFile),
 }
@@ -53,12 +53,12 @@ pub struct BinaryFile {
     pub executable: bool,
 }
 
-/// A file of a large function: a part of its package, which is not in memory.
+/// A file of a large function: a part of its pack file, which is not in memory.
 #[derive(Debug, Clone)]
 pub struct PackedFile {
-    /// The package: the contents of all files, one after the other.
-    pub package: Arc<File>,
-    /// The position of the file's first byte in the package.
+    /// The pack file: the contents of all files, one after the other.
+    pub pack_file: Arc<File>,
+    /// The position of the file's first byte in the pack file.
     pub offset: u64,
     /// The length of the file in bytes.
     pub bytes: u64,
@@ -68,7 +68,7 @@ pub struct PackedFile {
     pub executable: bool,
 }
 
-/// Packed files are equal if their contents are equal; their packages may differ.
+/// Packed files are equal if their contents are equal; their pack files may differ.
 impl PartialEq for PackedFile {
     fn eq(&self, other: &Self) -> bool {
         self.content == other.content && self.executable == other.executable
@@ -77,79 +77,79 @@ impl PartialEq for PackedFile {
 
 impl Eq for PackedFile {}
 
-impl ProjectFile {
+impl FileContent {
     /// Creates the content of a file from its bytes: text if the bytes are UTF-8.
     pub fn new(bytes: Vec<u8>, executable: bool) -> Self {
         match String::from_utf8(bytes) {
-            Ok(text) => ProjectFile::Text(text),
+            Ok(text) => FileContent::Text(text),
             Err(error) => {
-                ProjectFile::Binary(BinaryFile { base64: error.into_bytes(), executable })
+                FileContent::Binary(BinaryFile { base64: error.into_bytes(), executable })
             }
         }
     }
 
-    /// Returns the file's text; empty for binary content and for content in a package.
+    /// Returns the file's text; empty for binary content and for content in a pack file.
     pub fn text(&self) -> &str {
         match self {
-            ProjectFile::Text(text) => text,
-            ProjectFile::Binary(_) | ProjectFile::Packed(_) => "",
+            FileContent::Text(text) => text,
+            FileContent::Binary(_) | FileContent::Packed(_) => "",
         }
     }
 
-    /// Returns the file's bytes; empty for content in a package, which is not in memory.
+    /// Returns the file's bytes; empty for content in a pack file, which is not in memory.
     pub fn bytes(&self) -> &[u8] {
         match self {
-            ProjectFile::Text(text) => text.as_bytes(),
-            ProjectFile::Binary(file) => &file.base64,
-            ProjectFile::Packed(_) => &[],
+            FileContent::Text(text) => text.as_bytes(),
+            FileContent::Binary(file) => &file.base64,
+            FileContent::Packed(_) => &[],
         }
     }
 
-    /// Reads the file's bytes, also from a package; `None` if there are more than `bytes_max`.
+    /// Reads the file's bytes, also from a pack file; `None` if there are more than `bytes_max`.
     /// Blocks on the disk.
     pub fn read(&self, bytes_max: u64) -> io::Result<Option<Cow<'_, [u8]>>> {
         if self.size() > bytes_max {
             return Ok(None);
         }
-        let ProjectFile::Packed(file) = self else { return Ok(Some(Cow::Borrowed(self.bytes()))) };
+        let FileContent::Packed(file) = self else { return Ok(Some(Cow::Borrowed(self.bytes()))) };
         let mut bytes = vec![0; usize::try_from(file.bytes).unwrap_or(usize::MAX)];
-        file.package.read_exact_at(&mut bytes, file.offset)?;
+        file.pack_file.read_exact_at(&mut bytes, file.offset)?;
         Ok(Some(Cow::Owned(bytes)))
     }
 
     /// Returns the length of the file in bytes.
     pub fn size(&self) -> u64 {
         match self {
-            ProjectFile::Packed(file) => file.bytes,
-            ProjectFile::Text(_) | ProjectFile::Binary(_) => self.bytes().len() as u64,
+            FileContent::Packed(file) => file.bytes,
+            FileContent::Text(_) | FileContent::Binary(_) => self.bytes().len() as u64,
         }
     }
 
     /// Returns true for a binary program, and for a script that starts with `#!`.
     pub fn is_executable(&self) -> bool {
         match self {
-            ProjectFile::Text(text) => text.starts_with("#!"),
-            ProjectFile::Binary(file) => file.executable,
-            ProjectFile::Packed(file) => file.executable,
+            FileContent::Text(text) => text.starts_with("#!"),
+            FileContent::Binary(file) => file.executable,
+            FileContent::Packed(file) => file.executable,
         }
     }
 }
 
-impl From<String> for ProjectFile {
+impl From<String> for FileContent {
     fn from(text: String) -> Self {
-        ProjectFile::Text(text)
+        FileContent::Text(text)
     }
 }
 
-impl From<&str> for ProjectFile {
+impl From<&str> for FileContent {
     fn from(text: &str) -> Self {
-        ProjectFile::Text(text.to_owned())
+        FileContent::Text(text.to_owned())
     }
 }
 
 /// Written by hand, because the derived implementation of an untagged enum would copy the text of
 /// each file.
-impl<'de> Deserialize<'de> for ProjectFile {
+impl<'de> Deserialize<'de> for FileContent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(FileVisitor)
     }
@@ -158,22 +158,22 @@ impl<'de> Deserialize<'de> for ProjectFile {
 struct FileVisitor;
 
 impl<'de> Visitor<'de> for FileVisitor {
-    type Value = ProjectFile;
+    type Value = FileContent;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("text, or an object with `base64`")
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<ProjectFile, E> {
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<FileContent, E> {
         Ok(text.into())
     }
 
-    fn visit_string<E: de::Error>(self, text: String) -> Result<ProjectFile, E> {
+    fn visit_string<E: de::Error>(self, text: String) -> Result<FileContent, E> {
         Ok(text.into())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ProjectFile, A::Error> {
-        BinaryFile::deserialize(MapAccessDeserializer::new(map)).map(ProjectFile::Binary)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FileContent, A::Error> {
+        BinaryFile::deserialize(MapAccessDeserializer::new(map)).map(FileContent::Binary)
     }
 }
 
@@ -197,14 +197,14 @@ mod tests {
             (b"\xff\x00", true, r#"{"base64":"/wA=","executable":true}"#),
             (b"\xff\x00", false, r#"{"base64":"/wA=","executable":false}"#),
         ] {
-            let file = ProjectFile::new(bytes.to_vec(), executable);
+            let file = FileContent::new(bytes.to_vec(), executable);
             assert_eq!(file.bytes(), bytes);
             let text = serde_json::to_string(&file).expect("JSON");
             assert_eq!(text, expected);
-            assert_eq!(serde_json::from_str::<ProjectFile>(&text).expect("a file"), file);
+            assert_eq!(serde_json::from_str::<FileContent>(&text).expect("a file"), file);
         }
         for wrong in [r#"{"base64": "?"}"#, r#"{"base64": "", "mode": 7}"#, "7", "{}"] {
-            assert!(serde_json::from_str::<ProjectFile>(wrong).is_err(), "{wrong}");
+            assert!(serde_json::from_str::<FileContent>(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -8,7 +8,7 @@
 //! | `object-uploads/ID` | [`UploadRecord`] |
 //! | `object-parts/ID/NUMBER` | [`PartRecord`]; the number has five digits |
 //! | `object-garbage/ID` | [`UnreferencedFiles`] |
-//! | `function-packages/NAME` | [`PackageRecord`] |
+//! | `function-packages/NAME` | [`PackFileRecord`] |
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ use crate::{Error, Result};
 pub(crate) const BUCKETS: &str = "buckets/";
 pub(crate) const UPLOADS: &str = "object-uploads/";
 pub(crate) const GARBAGE: &str = "object-garbage/";
-pub(crate) const PACKAGES: &str = "function-packages/";
+pub(crate) const PACK_FILES: &str = "function-packages/";
 
 /// A stored bucket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -103,11 +103,11 @@ pub(crate) struct PartRecord {
     pub(crate) modified: Timestamp,
 }
 
-/// A stored package of a function.
+/// A stored pack file of a function.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct PackageRecord {
+pub(crate) struct PackFileRecord {
     pub(crate) blob: ContentFile,
-    /// The time at which the package was last stored.
+    /// The time at which the pack file was last stored.
     pub(crate) stored: Timestamp,
 }
 
@@ -151,8 +151,8 @@ pub(crate) fn garbage_ref(id: &str) -> String {
     format!("{GARBAGE}{id}")
 }
 
-pub(crate) fn package_ref(name: &str) -> String {
-    format!("{PACKAGES}{name}")
+pub(crate) fn pack_file_ref(name: &str) -> String {
+    format!("{PACK_FILES}{name}")
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(name: &str, value: &[u8]) -> Result<T> {

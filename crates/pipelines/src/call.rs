@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use headwater_functions::{
     Argument, CallOwner, Environment, EnvironmentCache, EnvironmentSpec, FunctionResult,
-    LakeAccess, LambdaCallParts, ResultKind, ReuseScope,
+    LakeAccess, OptionalCallParts, ResultKind, ReuseScope,
 };
 use headwater_jobs::JobContext;
 use headwater_model::Usage;
@@ -25,7 +25,7 @@ pub struct CallInput {
     /// The function's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
     /// Values from the client: the Lambda client context, and the receiver of a streamed response.
-    pub client: LambdaCallParts,
+    pub client: OptionalCallParts,
 }
 
 impl Runner {

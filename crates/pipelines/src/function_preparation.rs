@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_functions::{
-    CallOwner, Environment, EnvironmentCache, ExpectedCall, Invocation, LambdaCallParts,
+    CallOwner, Environment, EnvironmentCache, ExpectedCall, Invocation, OptionalCallParts,
     ResultKind, ReuseScope,
 };
 use headwater_model::Priority;
@@ -145,7 +145,7 @@ impl Runner {
             reuse: if may_start { ReuseScope::SameFunction } else { ReuseScope::Never },
             start_until: CancellationToken::new(),
             lake: None,
-            client: LambdaCallParts::default(),
+            client: OptionalCallParts::default(),
             early_result: None,
         };
         self.invocation_of(call).0

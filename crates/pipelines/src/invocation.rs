@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use headwater_functions::{
     Argument, CallOwner, EarlyResultSender, Environment, EnvironmentEvent, EnvironmentSpec,
-    FunctionEvent, Invocation, InvocationOutcome, LakeAccess, LambdaCallParts, Limits, ResultKind,
-    ReuseScope,
+    FunctionEvent, Invocation, InvocationOutcome, LakeAccess, Limits, OptionalCallParts,
+    ResultKind, ReuseScope,
 };
 use headwater_jobs::JobContext;
 use headwater_model::{JobEventKind, LogStream};
@@ -45,7 +45,7 @@ pub(crate) struct FunctionCall<'a> {
     /// The function's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
     /// Values from the client: the Lambda client context, and the receiver of a streamed response.
-    pub client: LambdaCallParts,
+    pub client: OptionalCallParts,
     /// The receiver of a result that is sent before the process exits. Secrets are not removed from
     /// the result, which is a table or a Boolean value.
     pub early_result: Option<EarlyResultSender>,

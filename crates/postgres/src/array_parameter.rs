@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes};
 use headwater_postgres_catalog::ScalarType;
 
-use crate::message::ValueFormat;
+use crate::frontend_message::ValueFormat;
 use crate::session_command::StatementWords;
 
 /// The SQL type of an array of texts.

@@ -6,7 +6,7 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_service::TransactionState;
 use tokio_util::sync::CancellationToken;
 
-use crate::message::FrontendMessage;
+use crate::frontend_message::FrontendMessage;
 use crate::reply::{ReplyWriter, Severity, TransactionStatus};
 use crate::session::{MessageError, MessageResult, Session};
 use crate::wire::MESSAGE_BYTES_MAX;

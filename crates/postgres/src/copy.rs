@@ -16,7 +16,7 @@ use sqlparser::ast::{CopySource, CopyTarget, Ident, SetExpr, Statement};
 use crate::copy_binary::BinaryDecoder;
 use crate::copy_format::{CopyFormat, CopyRow, TextDecoder};
 use crate::copy_options::{format_of, parse};
-use crate::message::FrontendMessage;
+use crate::frontend_message::FrontendMessage;
 use crate::reply::{ReplyWriter, TransactionStatus};
 use crate::session::{MessageError, MessageResult, Session, StatementAction, cancelled};
 use crate::wire::MESSAGE_BYTES_MAX;

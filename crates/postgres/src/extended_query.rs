@@ -10,7 +10,7 @@ use headwater_service::{PreparedStatement, TypedParameter, split_script};
 use serde_json::Value;
 
 use crate::array_parameter;
-use crate::message::{Bind, Parse, StatementOrPortal, ValueFormat};
+use crate::frontend_message::{Bind, Parse, StatementOrPortal, ValueFormat};
 use crate::parameter;
 use crate::parameter_inference::{object_ids, stated_types, typing_query};
 use crate::reply::{ReplyWriter, ResultColumn};

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::array_parameter;
 use crate::column_encoder::{EPOCH_DAYS, EPOCH_MICROS};
-use crate::message::ValueFormat;
+use crate::frontend_message::ValueFormat;
 use crate::numeric;
 use crate::text_format;
 

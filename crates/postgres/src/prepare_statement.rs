@@ -6,7 +6,7 @@ use headwater_model::{ErrorCode, Problem};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
-use crate::message::{Bind, Parse};
+use crate::frontend_message::{Bind, Parse};
 use crate::parameter_inference::pg_type;
 use crate::reply::{ReplyWriter, ResultColumn};
 use crate::session::{MessageResult, Portal, PortalProgress, Session, StatementAction};

@@ -16,7 +16,7 @@ use crate::column_encoder::ColumnEncoder;
 use crate::copy_binary;
 use crate::copy_format::CopyFormat;
 use crate::explain;
-use crate::message::ValueFormat;
+use crate::frontend_message::ValueFormat;
 use crate::reply::{ReplyWriter, ResultColumn};
 use crate::session::{MessageResult, until_stopped};
 use crate::wire::BufferedConnection;

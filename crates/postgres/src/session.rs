@@ -21,7 +21,7 @@ use headwater_service::{
 use tokio_util::sync::CancellationToken;
 
 use crate::copy::CopyStatement;
-use crate::message::ValueFormat;
+use crate::frontend_message::ValueFormat;
 use crate::reply::TransactionStatus;
 use crate::result_rows::{Cursor, StatementProperties};
 use crate::session_command::SessionCommand;

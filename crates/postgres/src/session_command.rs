@@ -7,8 +7,8 @@ use headwater_model::{ErrorCode, Problem};
 
 use crate::prepare_statement::{ExecuteStatement, PrepareStatement};
 use crate::session_function_call;
+use crate::set_config_query::SetConfigQuery;
 use crate::settings::{DEFAULT_READ_ONLY, switch_text};
-use crate::settings_query::SettingsQuery;
 use crate::temporary_objects::CreateTemporaryStatement;
 use crate::transaction_modes::TransactionModes;
 
@@ -56,7 +56,7 @@ pub enum SessionCommand {
     /// `CREATE TEMPORARY TABLE` or `VIEW`
     CreateTemporary(CreateTemporaryStatement),
     /// `SELECT set_config(name, value, is_local), …`
-    SetConfig(SettingsQuery),
+    SetConfig(SetConfigQuery),
     /// `SELECT pg_sleep(seconds)`
     Sleep(Duration),
     /// `VACUUM`, which has no effect, because tables are maintained automatically.

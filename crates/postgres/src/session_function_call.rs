@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use crate::session_command::{SessionCommand, StatementWords, unquoted};
-use crate::settings_query::SettingsQuery;
+use crate::set_config_query::SetConfigQuery;
 
 /// Parses a query; `None` for every other query. `words` are the words after SELECT.
 pub fn parse(sql: &str, mut words: StatementWords<'_>) -> Option<SessionCommand> {
-    if let Some(query) = SettingsQuery::parse(sql) {
+    if let Some(query) = SetConfigQuery::parse(sql) {
         return Some(SessionCommand::SetConfig(query));
     }
     let name = words.next()?.to_ascii_lowercase();

@@ -6,7 +6,7 @@
 //! `exec` can also bind a name. Only deployments check handlers, so that a version that is already
 //! active stays usable.
 
-use headwater_model::{ProjectFile, ProjectFiles};
+use headwater_model::{FileContent, ProjectFiles};
 use ruff_python_ast::visitor::{self, Visitor};
 use ruff_python_ast::{Expr, ExprContext, Pattern, Stmt};
 
@@ -107,7 +107,7 @@ enum FileCheck {
 
 impl FileCheck {
     /// Checks that a file may bind the name. A file that cannot be read may always bind it.
-    fn of(file: &ProjectFile, name: &str) -> Self {
+    fn of(file: &FileContent, name: &str) -> Self {
         let Ok(Some(bytes)) = file.read(FILE_BYTES_MAX) else { return FileCheck::MayDefine };
         if declares_encoding(&bytes) {
             return FileCheck::MayDefine;
@@ -289,7 +289,7 @@ mod tests {
             (b"# -*- coding: latin-1 -*-\nhandler = '\xe9'\n", None),
             (b"\xef\xbb\xbfhandler = print\n", None),
         ] {
-            let line = match FileCheck::of(&ProjectFile::new(bytes.to_vec(), false), "handler") {
+            let line = match FileCheck::of(&FileContent::new(bytes.to_vec(), false), "handler") {
                 FileCheck::Invalid { line, .. } => Some(line),
                 FileCheck::MayDefine => None,
                 FileCheck::Lacks => panic!("the name is bound"),

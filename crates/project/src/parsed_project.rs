@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_model::{ProjectFile, ProjectFiles};
+use headwater_model::{FileContent, ProjectFiles};
 use headwater_sql::time_travel::ConstantEvaluatorFn;
 
 use crate::command_function::CommandFunction;
@@ -16,8 +16,8 @@ use crate::project::{by_name, check_growing, check_names, check_view, deeply};
 use crate::source_location::SourceText;
 use crate::{Callable, Error, Project, Result, Step};
 use crate::{
-    manifest, memory_check, parallel_map, parameter, partition_overwrite, python, row_expectation,
-    sql_model_cache, trigger_checks,
+    manifest, minimum_memory, parallel_map, parameter, partition_overwrite, python,
+    row_expectation, sql_model_cache, trigger_checks,
 };
 
 /// A project with its parse errors.
@@ -115,7 +115,7 @@ impl ParsedProject {
         let checked = self.handlers.iter().filter(|handler| !is_reported(handler));
         let errors: Vec<Error> = checked.filter_map(|handler| handler.check(files).err()).collect();
         self.errors.extend(errors);
-        self.errors.extend(memory_check::check(&self.project));
+        self.errors.extend(minimum_memory::check(&self.project));
         self
     }
 
@@ -187,7 +187,7 @@ fn is_in_function(manifest: &manifest::Manifest, path: &str) -> bool {
 /// certainly defines no step.
 fn is_needed_by_run(error: &Error, project: &Project) -> bool {
     let Some(file) = error.file() else { return true };
-    let text = project.files.get(file).map_or("", ProjectFile::text);
+    let text = project.files.get(file).map_or("", FileContent::text);
     let is_python = file.rsplit_once('.').is_some_and(|(_, ending)| ending == "py");
     let names_step = ["model", "expectation", "bauplan"].iter().any(|word| text.contains(word));
     // A step with a misspelled decorator is not recognised. So any file that uses `headwater` may

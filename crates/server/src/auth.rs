@@ -18,9 +18,9 @@ use headwater_service::{Credential, LoginAttempt, is_jwt};
 use crate::console::presented_session;
 use crate::flight;
 use crate::host_and_origin::only;
+use crate::local_tcp_token::LocalTcpToken;
 use crate::request_protocol::{error_response, is_public};
 use crate::server_state::App;
-use crate::server_token::ServerToken;
 
 /// Header with the addresses of the client and of the proxies through which the request came, the
 /// nearest one last.
@@ -41,7 +41,7 @@ pub struct TcpPeer {
     /// The address of the client, or of the proxy in front of it.
     pub address: SocketAddr,
     /// The server's token, which the request must contain; `None` if requests need no token.
-    pub token: Option<ServerToken>,
+    pub token: Option<LocalTcpToken>,
 }
 
 /// Request extension for requests to a public path without a valid token.

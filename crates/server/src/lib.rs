@@ -11,7 +11,6 @@
 mod auth;
 mod config;
 mod console;
-mod error;
 mod expect_continue;
 mod flight;
 mod host_and_origin;
@@ -20,6 +19,7 @@ mod iceberg;
 mod lake_lock;
 mod lambda;
 mod listeners;
+mod local_tcp_token;
 mod network;
 mod panic;
 mod postgres;
@@ -31,16 +31,15 @@ mod s3;
 mod server;
 mod server_handle;
 mod server_state;
-mod server_token;
 mod shutdown;
 mod sqs;
+mod startup_error;
 mod tls;
 mod unix_socket;
 mod write_timeout;
 
 pub use axum::body::Body;
 pub use config::ServerConfig;
-pub use error::{Error, Result};
 pub use headwater_flight::FlightLimits;
 pub use headwater_service::{
     Access, CloudSettings, Credential, FunctionSource, Isolation, KeySource, NewUser, OidcConfig,
@@ -54,4 +53,5 @@ pub use listeners::HttpListener;
 pub use network::{CertificateSource, NetworkConfig, WebPageOrigin};
 pub use server::Server;
 pub use server_handle::ServerHandle;
+pub use startup_error::{Error, Result};
 pub use unix_socket::connect_socket;

@@ -31,12 +31,12 @@ use tower::ServiceExt;
 
 use crate::auth::TcpPeer;
 use crate::host_and_origin::{self, HostAndOriginRules};
+use crate::local_tcp_token::{LocalTcpToken, TokenFile};
 use crate::network::is_public;
 use crate::postgres::{self, PostgresListener};
 use crate::preface_timeout::PrefaceTimeout;
 use crate::s3;
 use crate::server_state::App;
-use crate::server_token::{ServerToken, TokenFile};
 use crate::tls::{TlsSettings, first_byte};
 use crate::unix_socket::short_path;
 use crate::{Error, Result, ServerConfig, write_timeout};
@@ -159,7 +159,7 @@ impl BoundListeners {
     }
 
     /// Returns the required token of requests over TCP; `None` if these requests need no token.
-    pub fn token(&self) -> Option<&ServerToken> {
+    pub fn token(&self) -> Option<&LocalTcpToken> {
         self.token.as_ref().map(|file| &file.token)
     }
 
@@ -313,7 +313,7 @@ fn tcp_router(
 struct TcpConnectionSettings {
     router: Router,
     tls: Option<TlsSettings>,
-    token: Option<ServerToken>,
+    token: Option<LocalTcpToken>,
     timeouts: Timeouts,
 }
 

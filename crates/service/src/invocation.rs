@@ -11,8 +11,8 @@ use headwater_executors::{
     function_summary, instance_state, limits, parse_folder, record_secrets, split_name,
 };
 use headwater_function_lake::{CallIdentity, FunctionLakeAccess};
-use headwater_functions::{Argument, FunctionResult, LakeAccess, LambdaCallParts, ResultKind};
-use headwater_jobs::{JobContext, NewJob, SpawnOnDrop};
+use headwater_functions::{Argument, FunctionResult, LakeAccess, OptionalCallParts, ResultKind};
+use headwater_jobs::{DetachOnDrop, JobContext, NewJob};
 use headwater_model::{
     AcceptedEvent, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobId, JobKind,
     MAIN_BRANCH, Object, Principal, Problem, ProjectFiles, ResultExt, nearest,
@@ -53,7 +53,7 @@ pub struct CallInput {
     /// The kind of result that the caller accepts.
     pub returns: ResultKind,
     /// Values from the client: the Lambda client context, and the receiver of a streamed response.
-    pub client: LambdaCallParts,
+    pub client: OptionalCallParts,
     /// A permit for the memory of the arguments, held until the call has ended.
     pub permit: Option<Box<dyn Send>>,
     /// Receives the id of the call's job as soon as the job is recorded.
@@ -264,7 +264,7 @@ impl Invocations {
         // Dropping this guard stops the function if the caller disconnects; its usage is recorded.
         let leaving = context.cancelled().drop_guard();
         let components = self.0.clone();
-        let call = SpawnOnDrop::new(async move {
+        let call = DetachOnDrop::new(async move {
             let with = (&*project, &*components.given);
             let lake_access = Some(lake.clone() as Arc<dyn LakeAccess>);
             let input = PipelineInput { arguments, returns, lake: lake_access, client };

@@ -125,7 +125,7 @@ pub use headwater_function_store::{
     read_source as read_function, write_archive as write_function_archive,
 };
 pub use headwater_functions::{
-    Argument, ArgumentValue, FunctionResult, Isolation, LambdaCallParts, ProvisionedStatus,
+    Argument, ArgumentValue, FunctionResult, Isolation, OptionalCallParts, ProvisionedStatus,
     ResponsePart, ResponseSender, ResultKind, SharedTable, SpawnerCommand, make_folder,
     set_short_time_slice, spawner_main,
 };

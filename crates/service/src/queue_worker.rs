@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use headwater_functions::{Argument, ArgumentValue, FunctionResult, LambdaCallParts, ResultKind};
+use headwater_functions::{Argument, ArgumentValue, FunctionResult, OptionalCallParts, ResultKind};
 use headwater_model::{Action, ErrorCode, Object, Principal, Problem, ResultExt};
 use headwater_queues::{
     EventSourceMapping, MessageFilter, Queues, ReceiveOptions, ReceivedMessage, batch_bytes,
@@ -379,7 +379,7 @@ impl QueueWorker {
         let function = function.with_lineage(lineage.into_iter().collect());
         let name = function.event_argument()?.to_owned();
         let arguments = vec![Argument { name, value: ArgumentValue::Json(event) }];
-        let (returns, client) = (ResultKind::Any, LambdaCallParts::default());
+        let (returns, client) = (ResultKind::Any, OptionalCallParts::default());
         let input = CallInput { arguments, returns, client, permit: None, started: None };
         let reports = self.mapping.settings.reports_failures;
         let ids: BTreeSet<String> = part.iter().map(|(one, _)| one.message.id.clone()).collect();

@@ -167,7 +167,7 @@ impl Service {
         self.0.settings.refresh().await;
         self.0.deployer.retry().await;
         self.0.refresh_access().await;
-        if let Err(error) = self.0.catalog.store().remove_unused_packages().await {
+        if let Err(error) = self.0.catalog.store().remove_unused_pack_files().await {
             tracing::warn!("files of deleted functions cannot be removed: {error}");
         }
         self.0.buckets.collect_garbage().await;

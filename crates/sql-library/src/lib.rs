@@ -7,7 +7,7 @@
 
 mod array_literal;
 mod bytea;
-mod casts_from_text;
+mod bytes_and_nested_parser;
 mod date_patterns;
 mod dialect_functions;
 mod dialect_rewrites;
@@ -19,17 +19,17 @@ mod number_format;
 mod regular_expressions;
 mod scalar_function;
 mod size_text;
-mod text_parsing;
+mod text_cast_rewrite;
 mod text_similarity;
 
 use std::sync::Arc;
 
 use datafusion::logical_expr::{HigherOrderUDF, ScalarUDF};
 
-pub use casts_from_text::{TextCastRewrite, parse_cast};
+pub use bytes_and_nested_parser::{is_parsed, parse as parse_texts, parse_value};
 pub use dialect_rewrites::{is_rewritten, respelled};
 pub use number_format::NumberFormat;
-pub use text_parsing::{is_parsed, parse as parse_texts, parse_value};
+pub use text_cast_rewrite::{TextCastRewrite, parse_cast};
 
 /// Returns the scalar functions.
 pub fn functions() -> Vec<Arc<ScalarUDF>> {

@@ -18,8 +18,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, Environment, EnvironmentCache, EnvironmentSpec, Error,
-    FunctionResult, Functions, Invocation, InvocationOutcome, LambdaCallParts, LimitSource, Limits,
-    ResultKind, ReuseScope, SharedTable, TracebackFrame,
+    FunctionResult, Functions, Invocation, InvocationOutcome, LimitSource, Limits,
+    OptionalCallParts, ResultKind, ReuseScope, SharedTable, TracebackFrame,
 };
 use headwater_model::{ErrorCode, ErrorDetails, Priority, Problem, ProjectFiles, ResultExt, Usage};
 use headwater_project::check_definition;
@@ -147,7 +147,7 @@ impl SqlFunctionRuntime {
             },
             begins_until: in_time.clone(),
             lake: None,
-            client: LambdaCallParts::default(),
+            client: OptionalCallParts::default(),
             early_result: None,
         };
         // The receiver is dropped, so printed lines are discarded.

@@ -4,10 +4,10 @@
 //! with the same `p.k` as an additional column. `t` is joined with these rows. A row of `p` is the
 //! nearest row if its own value satisfies the inequality and the next value does not.
 
+use headwater_sql::ast_builders::{alias, all, binary, derived, item, name, only, star};
 use headwater_sql::change::{QueryClauses, query_of};
 use headwater_sql::expression::call;
 use headwater_sql::name_match::equals_ignoring_case;
-use headwater_sql::syntax_nodes::{alias, all, binary, derived, item, name, only, star};
 use headwater_sql::{Error, Result};
 use headwater_sql_tokens::{ASOF_INNER, ASOF_LEFT};
 use sqlparser::ast::{

@@ -7,10 +7,10 @@
 
 use std::ops::ControlFlow;
 
+use headwater_sql::ast_builders::{binary, derived, item, name, only, text as string};
 use headwater_sql::change::{QueryClauses, query_of};
 use headwater_sql::expression::call;
 use headwater_sql::name_match::equals_ignoring_case;
-use headwater_sql::syntax_nodes::{binary, derived, item, name, only, text as string};
 use headwater_sql::{Error, Result};
 use headwater_sql_tokens::GROUPED;
 use sqlparser::ast::{
@@ -299,7 +299,7 @@ impl Unpivot {
         }
         let value = Expr::Identifier(name(&self.value.value));
         let query = query_of(QueryClauses {
-            projection: vec![headwater_sql::syntax_nodes::star(<_>::default())],
+            projection: vec![headwater_sql::ast_builders::star(<_>::default())],
             from: vec![only(derived(rows, None))],
             selection: Some(Expr::IsNotNull(Box::new(value))),
             ..QueryClauses::default()

@@ -1,9 +1,9 @@
 //! `generate_series` and `range` in FROM: series of timestamps, and the alias as the name of the
 //! column, as in PostgreSQL's `SELECT n FROM generate_series(1, 3) AS n`.
 
+use headwater_sql::ast_builders::name;
 use headwater_sql::expression::call;
 use headwater_sql::name_match::equals_ignoring_case;
-use headwater_sql::syntax_nodes::name;
 use sqlparser::ast::{
     DataType, Expr, FunctionArg, FunctionArgExpr, Ident, Interval, ObjectName, ObjectNamePart,
     TableAlias, TableAliasColumnDef, TableFactor, Value,

@@ -5,9 +5,9 @@
 
 use std::ops::ControlFlow;
 
+use headwater_sql::ast_builders::{all, item};
 use headwater_sql::expression::is_columns;
 use headwater_sql::name_match::equals_ignoring_case;
-use headwater_sql::syntax_nodes::{all, item};
 use headwater_sql::table_name::{idents, position};
 use headwater_sql::{Error, Result};
 use headwater_sql_tokens::EXACT;

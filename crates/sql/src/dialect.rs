@@ -15,7 +15,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
 use crate::change::{QueryClauses, query_of};
-use crate::{foreign_operators, integer_literal, partition_field};
+use crate::{foreign_operators, partition_field, radix_literal};
 
 /// Headwater's dialect.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Dialect for HeadwaterDialect {
     /// Parses integers in hexadecimal, octal and binary notation, list comprehensions, and names
     /// before the operator `->`.
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
-        integer_literal::parse(parser)
+        radix_literal::parse(parser)
             .or_else(|| foreign_operators::comprehension(parser))
             .or_else(|| foreign_operators::name_before_arrow(parser).map(Ok))
     }

@@ -6,11 +6,11 @@ use sqlparser::ast::{
     Value, ValueWithSpan,
 };
 
+use crate::ast_builders::{binary, name, number, text};
 use crate::expression::{SIMILAR_TO, SLICE, call};
 use crate::foreign_operators::in_list;
 use crate::interval_product;
 use crate::interval_text::with_units;
-use crate::syntax_nodes::{binary, name, number, text};
 
 /// Rewrites an expression for the planner. For example, `SIMILAR TO` becomes a function call, and
 /// `RLIKE` becomes `~`. A cast to `VARCHAR(n)` truncates the text, and `LIKE ANY` becomes several

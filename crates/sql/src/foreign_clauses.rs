@@ -13,10 +13,10 @@ use sqlparser::ast::{
     WildcardAdditionalOptions, WindowSpec, WindowType,
 };
 
+use crate::ast_builders::{alias, binary, derived, item, name, number, only, star};
 use crate::change::{QueryClauses, query_of};
 use crate::error::{Error, Result};
 use crate::expression::call;
-use crate::syntax_nodes::{alias, binary, derived, item, name, number, only, star};
 use crate::table_name::idents;
 
 /// Names of two columns that a rewrite adds: the rank of a row, and the number of all rows.

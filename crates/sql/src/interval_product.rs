@@ -3,9 +3,9 @@
 
 use sqlparser::ast::{BinaryOperator, DataType, Expr, Interval, Value};
 
+use crate::ast_builders::{binary, number};
 use crate::expression::call;
 use crate::interval_text::with_units;
-use crate::syntax_nodes::{binary, number};
 
 /// Microseconds of a second.
 const SECOND: i64 = 1_000_000;

@@ -7,6 +7,7 @@
 
 mod access_statement;
 pub mod alter_table;
+pub mod ast_builders;
 mod called_functions;
 pub mod change;
 mod condition;
@@ -24,7 +25,6 @@ mod foreign_clauses;
 mod foreign_operators;
 pub mod function_statement;
 pub mod insert;
-mod integer_literal;
 mod interval_product;
 mod interval_text;
 pub mod name_match;
@@ -33,11 +33,11 @@ mod parameters;
 pub mod parse;
 pub mod partition_field;
 mod prepared_statement;
+mod radix_literal;
 mod referenced_tables;
 mod restriction_statement;
 pub mod statement;
 mod syntax_hint;
-pub mod syntax_nodes;
 pub mod table_name;
 pub mod table_references;
 pub mod time_travel;

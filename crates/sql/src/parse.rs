@@ -9,7 +9,7 @@ use crate::dialect::HeadwaterDialect;
 use crate::error::{Error, Position, Result};
 use crate::prepared_statement::{ParsedStatement, PreparedStatement};
 use crate::statement::SupportedStatement;
-use crate::{access_statement, alter_table, create_view, function_statement, integer_literal};
+use crate::{access_statement, alter_table, create_view, function_statement, radix_literal};
 use headwater_sql_tokens::{ComplexityError, check_complexity};
 
 /// Maximum nesting depth of a statement.
@@ -161,7 +161,7 @@ pub fn syntax(error: ParserError) -> Error {
                 None => lower_first(&text),
             };
             let hint = message
-                .ends_with(integer_literal::NO_NUMBER)
+                .ends_with(radix_literal::NO_NUMBER)
                 .then(|| "Write a space after the number, or a number below 2^63.".to_owned());
             Error::Syntax { message, hint, position }
         }

@@ -14,11 +14,11 @@ use sqlparser::ast::{
     With,
 };
 
+use crate::ast_builders::{alias, all, binary, derived, name, number, only, star};
 use crate::change::{MergeStatement, QueryClauses, is_default, query_of, row_merge};
 use crate::error::{Error, Result};
 use crate::expression::{UNIQUE_KEY, call};
 use crate::name_match::equals_ignoring_case;
-use crate::syntax_nodes::{alias, all, binary, derived, name, number, only, star};
 use crate::table_name::idents;
 use crate::unsupported_clauses::{none, unset};
 
@@ -54,7 +54,7 @@ pub fn name_new_rows(query: &mut Query, columns: &[String]) -> Result<()> {
         )),
         _ => {
             let columns = columns.iter().map(|column| name(column)).collect();
-            *alias = crate::syntax_nodes::alias(name(NEW_ROWS), columns);
+            *alias = crate::ast_builders::alias(name(NEW_ROWS), columns);
             Ok(())
         }
     }

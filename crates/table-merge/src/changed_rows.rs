@@ -14,7 +14,7 @@ use arrow::row::{RowConverter, SortField};
 use futures::TryStreamExt;
 use headwater_tables::{DataFile, Error, Result, read_with_schema};
 
-use crate::rows::{RowCounts, RowReader, keys};
+use crate::multiset_merge::{RowCounts, RowReader, keys};
 
 /// Maximum number of new rows of a side that are compared with rows of the base.
 const CANDIDATES_MAX: usize = 10_000;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use headwater_tables::{
-    AddedFiles, CleanupGuard, DataFile, Error, FilesToRemove, Result, RowChange, StagedFiles,
+    AddedFiles, CleanupGuard, DataFile, Error, FilesToRemove, Result, SnapshotUpdate, StagedFiles,
     Table, Tables, commit_metadata, edited_metadata, has_row_ids, metadata_builder, with_row_id,
 };
 use iceberg::spec::{ManifestContentType, PartitionSpecRef, TableMetadata, TableMetadataBuilder};
@@ -77,7 +77,7 @@ impl TableMerge {
         }
         summary.extend(self.record());
         let after = edited_metadata(&self.ours, |builder| self.edit(builder))?;
-        let change = RowChange {
+        let change = SnapshotUpdate {
             removal: FilesToRemove::files(&self.files_to_remove),
             staged: StagedFiles::all(staged),
             additions: self.additions(&after)?,

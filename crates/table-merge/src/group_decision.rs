@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::files::FileMergeGroup;
 use crate::merge_inputs::EqualChanges;
-use crate::rows::{RowCounts, RowKey};
+use crate::multiset_merge::{RowCounts, RowKey};
 
 /// The result for a group, from the numbers of equal rows.
 pub(crate) enum GroupDecision {

@@ -19,7 +19,7 @@ use crate::conflict::{Cause, Conflict};
 use crate::files::{File, MergeFiles};
 use crate::merge::{TableMerge, TableMergeResult};
 use crate::merge_inputs::EqualChanges;
-use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
+use crate::multiset_merge::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 use crate::side_history::SideHistory;
 
 /// The changed rows of each key. A row is identified by its values, and stored with the number of

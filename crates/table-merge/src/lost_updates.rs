@@ -18,7 +18,7 @@ use iceberg::spec::TableMetadata;
 
 use crate::conflict::{Cause, Conflict, MergeSide};
 use crate::files::{File, ReplacedFiles};
-use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
+use crate::multiset_merge::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 
 /// The columns that a side shares with the base (`all`), and those of them that the merged table
 /// also has (`remaining`).

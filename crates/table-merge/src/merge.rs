@@ -18,8 +18,8 @@ use crate::key_conflicts;
 use crate::lost_updates::{self, SideChange};
 use crate::merge_inputs::{EqualChanges, MergeInputs};
 use crate::metadata::{MergeStates, MergedMetadata};
+use crate::multiset_merge::{GroupResult, MergedGroup, RowBudget, RowReader};
 use crate::row_lineage::BaseCounters;
-use crate::rows::{GroupResult, MergedGroup, RowBudget, RowReader};
 use crate::side_history::{MergeAncestry, SideHistory};
 use crate::summary::ReplayedChanges;
 

@@ -48,7 +48,7 @@ pub use commit::alter::{Alteration, ColumnPath, ColumnPosition};
 pub use commit::create_and_evolve::check_table;
 pub use commit::manifests::{AddedFiles, FilesToRemove};
 pub use commit::partition_and_sort_order::PartitionFieldRef;
-pub use commit::{CommitKind, RowChange, commit_metadata, edited_metadata, metadata_builder};
+pub use commit::{CommitKind, SnapshotUpdate, commit_metadata, edited_metadata, metadata_builder};
 pub use deletes::{DeleteFile, DeleteKey, Fingerprint, RowDeletes};
 pub use foreign_types::{FOREIGN_TYPE, foreign_column};
 pub use headwater_table_format::{

@@ -14,7 +14,7 @@ use headwater_telemetry::with_current;
 use serde_json::Value;
 
 use crate::delivery_log::Delivery;
-use crate::event_batch::{BATCHES, EVENTS_MAX, EventCall, NewEntry, WaitingEvent, entry_key};
+use crate::event_ingestion::{BATCHES, EVENTS_MAX, EventCall, NewEntry, WaitingEvent, entry_key};
 use crate::event_source::SourceContext;
 use crate::events::to_end;
 use crate::journal_codec::{encode, read};

@@ -345,7 +345,7 @@ mod tests {
     use headwater_store::MemoryStore;
 
     use super::*;
-    use crate::event_batch::{BATCHES, prefix};
+    use crate::event_ingestion::{BATCHES, prefix};
 
     #[tokio::test]
     async fn a_trim_keeps_events_that_wait() {

@@ -47,7 +47,7 @@ pub(crate) struct MessageInbox<T> {
     /// True if the last attempt to record the messages in `held` failed.
     has_failed: bool,
     state: Arc<InboxState>,
-    steps: BatchCounter,
+    recorder: IdempotentBatchRecorder,
     _stop: DropGuard,
 }
 
@@ -114,9 +114,9 @@ impl<T: Send + 'static> MessageInbox<T> {
         let options = &context.options;
         let back_off = BackOff::new(options.reconnect_pause, options.reconnect_pause_max);
         tokio::spawn(run(receiver, sender, context.trigger.clone(), back_off));
-        let steps = BatchCounter::new(context);
+        let recorder = IdempotentBatchRecorder::new(context);
         let (held, has_failed) = (Vec::new(), false);
-        MessageInbox { messages, held, has_failed, state, steps, _stop: stop.drop_guard() }
+        MessageInbox { messages, held, has_failed, state, recorder, _stop: stop.drop_guard() }
     }
 
     /// Waits until the first attempt to connect has ended, for a limited time.
@@ -159,23 +159,24 @@ impl<T: Send + 'static> MessageInbox<T> {
         entries: Vec<Append>,
     ) -> Result<Vec<T>> {
         self.has_failed = true;
-        self.steps.record(context, events, entries).await?;
+        self.recorder.record(context, events, entries).await?;
         self.has_failed = false;
         Ok(std::mem::take(&mut self.held))
     }
 }
 
-/// A counter whose numbers identify batches, so that each batch is recorded only once.
+/// Records batches of events. A counter identifies each batch, so that a batch is recorded only
+/// once.
 #[derive(Debug)]
-pub(crate) struct BatchCounter {
-    /// Unique id of this counter. Counters of other processes have other ids.
+pub(crate) struct IdempotentBatchRecorder {
+    /// Unique id of this recorder. Recorders of other processes have other ids.
     id: String,
     step: u64,
 }
 
-impl BatchCounter {
+impl IdempotentBatchRecorder {
     pub(crate) fn new(context: &SourceContext) -> Self {
-        BatchCounter { id: context.log.jobs.new_id().to_string(), step: 0 }
+        IdempotentBatchRecorder { id: context.log.jobs.new_id().to_string(), step: 0 }
     }
 
     /// Records a batch, unless an earlier attempt stored it although it returned an error.

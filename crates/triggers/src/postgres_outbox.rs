@@ -17,7 +17,7 @@ use sqlx::{AssertSqlSafe, Postgres, Row, Transaction};
 use crate::back_off::BackOff;
 use crate::event_source::{NewEvent, SourceContext};
 use crate::journal_codec::{encode, read};
-use crate::message_inbox::BatchCounter;
+use crate::message_inbox::IdempotentBatchRecorder;
 use crate::postgres_server::PostgresServer;
 use crate::{Error, Result};
 
@@ -54,7 +54,7 @@ pub(crate) struct OutboxReader {
     key_type: String,
     /// The stored position; `None` until it has been read.
     position: Option<UndeletedRows>,
-    steps: Option<BatchCounter>,
+    recorder: Option<IdempotentBatchRecorder>,
     back_off: BackOff,
 }
 
@@ -102,7 +102,7 @@ impl OutboxReader {
             pool: None,
             key_type: String::new(),
             position: None,
-            steps: None,
+            recorder: None,
             back_off: BackOff::default(),
         }
     }
@@ -162,8 +162,8 @@ impl OutboxReader {
         let entry = Append::put(POSITIONS, &context.trigger, encode(&position)?);
         // The store may have stored the batch despite an error, so read the keys again.
         self.position = None;
-        let steps = self.steps.get_or_insert_with(|| BatchCounter::new(context));
-        steps.record(context, new, vec![entry]).await?;
+        let recorder = self.recorder.get_or_insert_with(|| IdempotentBatchRecorder::new(context));
+        recorder.record(context, new, vec![entry]).await?;
         let position = self.position.insert(position).clone();
         self.delete(&mut transaction, &position.keys).await?;
         self.run(transaction.commit()).await?;

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::sync::Notify;
 
 use crate::delivery_log::{Delivery, DeliveryLog};
-use crate::event_batch::{
+use crate::event_ingestion::{
     BATCHES, IDS, NewEntry, WaitingEntry, decode_ids, entry_key, parse_key, prefix,
 };
 use crate::event_source::SourceContext;

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, Environment, EnvironmentSpec, Error, FunctionEvent,
-    FunctionResult, Functions, FunctionsOptions, Invocation, InvocationOutcome, Isolation,
-    LambdaCallParts, Limits, ResultKind, ReuseScope, SharedTable, SpawnerCommand, Telemetry,
+    FunctionResult, Functions, FunctionsOptions, Invocation, InvocationOutcome, Isolation, Limits,
+    OptionalCallParts, ResultKind, ReuseScope, SharedTable, SpawnerCommand, Telemetry,
     ZygoteOptions,
 };
 use headwater_model::LogStream;
@@ -122,7 +122,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         share: CallOwner::default(),
         begins_until: CancellationToken::new(),
         lake: None,
-        client: LambdaCallParts::default(),
+        client: OptionalCallParts::default(),
         early_result: None,
     }
 }

@@ -9,7 +9,7 @@ use headwater_model::{
     PROPERTY_REVERTED, RefSpec, RevertRequest, TableName,
 };
 
-use super::{MergeOptions, MergeRights, MergedChanges, OngoingMerge};
+use super::{MergeOptions, MergeRange, MergeRights, OngoingMerge};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
@@ -36,8 +36,8 @@ impl Lake {
             choices: request.choices,
         };
         let options = with_commit(options.into(), PROPERTY_PICKED, id);
-        let change = MergedChanges::From { commit: parent, only: None, is_revert: false };
-        self.merge_change(target, merge, options, change).await
+        let range = MergeRange::From { commit: parent, only: None, is_revert: false };
+        self.merge_range(target, merge, options, range).await
     }
 
     /// Reverts the changes of one commit, in one new commit. The request names a commit of the
@@ -72,8 +72,8 @@ impl Lake {
             choices: request.choices,
         };
         let options = with_commit(options, PROPERTY_REVERTED, id);
-        let change = MergedChanges::From { commit: id, only, is_revert: true };
-        self.merge_change(target, merge, options, change).await
+        let range = MergeRange::From { commit: id, only, is_revert: true };
+        self.merge_range(target, merge, options, range).await
     }
 
     async fn with_parent(&self, id: CommitId) -> Result<(Commit, CommitId)> {
@@ -130,7 +130,7 @@ impl OngoingMerge<'_> {
     /// Returns true if, since the merge base, the changes of one commit reached both sides through
     /// a cherry-pick.
     pub(super) async fn has_common_cherry_pick(&self, plan: &MergePlan) -> Result<bool> {
-        if matches!(&self.change, MergedChanges::From { is_revert: true, .. }) {
+        if matches!(&self.range, MergeRange::From { is_revert: true, .. }) {
             return Ok(false);
         }
         let catalog = self.lake.catalog();

@@ -15,7 +15,7 @@ use headwater_table_merge::{
 use headwater_tables::Table;
 
 use super::merge_rights::check_choice;
-use super::{ContentMergeResult, MergedChanges, OngoingMerge, conflict_cause};
+use super::{ContentMergeResult, MergeRange, OngoingMerge, conflict_cause};
 use crate::error::Result;
 use crate::lake::Lake;
 
@@ -109,7 +109,7 @@ impl OngoingMerge<'_> {
         };
         // In a cherry-pick or revert, the base need not be in the history of both sides, so there
         // is no range of commits to search.
-        if !matches!(self.change, MergedChanges::Branch) || entry.is_view() {
+        if !matches!(self.range, MergeRange::Branch) || entry.is_view() {
             return Ok(());
         }
         if !conflict.causes.iter().any(|cause| can_blame(cause.kind)) {

@@ -12,6 +12,7 @@ mod conflict_error;
 mod conflict_text;
 mod conflicts;
 mod import_lists;
+mod maintenance_only_changes;
 mod merge_options;
 mod merge_rights;
 mod merge_span;
@@ -103,20 +104,20 @@ impl Lake {
         request: MergeRequest,
         options: MergeOptions,
     ) -> Result<MergeReport> {
-        self.merge_change(target, request, options, MergedChanges::Branch).await
+        self.merge_range(target, request, options, MergeRange::Branch).await
     }
 
-    async fn merge_change(
+    async fn merge_range(
         &self,
         target: &str,
         mut request: MergeRequest,
         options: MergeOptions,
-        change: MergedChanges,
+        range: MergeRange,
     ) -> Result<MergeReport> {
         let _no_sweep = self.merging().read().await;
         request.choices = Box::pin(self.checked_choices(target, &request)).await?;
         let started = (!request.dry_run).then(|| MergeSpan::begin(self, target, &options));
-        let mut merging = OngoingMerge::new(self, &request, options, change);
+        let mut merging = OngoingMerge::new(self, &request, options, range);
         let result = Box::pin(merging.run(target)).await;
         if let Some(started) = started {
             started.end(&result);
@@ -126,9 +127,9 @@ impl Lake {
     }
 }
 
-/// The changes that are merged.
+/// The range of changes that a merge applies.
 #[derive(Debug)]
-enum MergedChanges {
+enum MergeRange {
     /// All changes of the source since the merge base.
     Branch,
     /// The changes between `commit` and the source, for a cherry-pick or revert.
@@ -146,7 +147,7 @@ enum MergedChanges {
 struct OngoingMerge<'a> {
     lake: &'a Lake,
     request: &'a MergeRequest,
-    change: MergedChanges,
+    range: MergeRange,
     options: MergeOptions,
     verdicts: MergedContents,
     scratch: UncommittedMerge,
@@ -165,10 +166,10 @@ impl<'a> OngoingMerge<'a> {
         lake: &'a Lake,
         request: &'a MergeRequest,
         options: MergeOptions,
-        change: MergedChanges,
+        range: MergeRange,
     ) -> Self {
         let (verdicts, scratch) = (BTreeMap::new(), UncommittedMerge::new(lake.tables().clone()));
-        OngoingMerge { lake, request, change, options, verdicts, scratch }
+        OngoingMerge { lake, request, range, options, verdicts, scratch }
     }
 
     async fn run(&mut self, target: &str) -> Result<MergeReport> {
@@ -265,11 +266,11 @@ impl<'a> OngoingMerge<'a> {
         }
         // True if the merge makes the target identical to the source, apart from the target's
         // maintenance.
-        let exact = match &self.change {
-            MergedChanges::Branch => {
+        let exact = match &self.range {
+            MergeRange::Branch => {
                 plan.is_forward() || self.lake.target_changed_only_by_maintenance(plan).await?
             }
-            MergedChanges::From { commit, only, .. } => *commit == plan.head && only.is_none(),
+            MergeRange::From { commit, only, .. } => *commit == plan.head && only.is_none(),
         };
         self.lake.check_required(plan, &self.request.source.to_string(), passed, exact).await
     }
@@ -317,7 +318,7 @@ impl<'a> OngoingMerge<'a> {
 
     async fn plan(&self, target: &str) -> Result<(MergePlan, Option<CommitSequence>)> {
         let (catalog, request) = (self.lake.catalog(), self.request);
-        let MergedChanges::From { commit: from, only, is_revert } = &self.change else {
+        let MergeRange::From { commit: from, only, is_revert } = &self.range else {
             let mut plan = catalog.merges().plan(target, &request.source, self.checks()).await?;
             plan.merged = self.options.merged_ref(&request.source);
             return Ok((plan, None));
@@ -370,8 +371,7 @@ impl<'a> OngoingMerge<'a> {
     /// Checks that the source's files exist. Maintenance never removes files of a branch or tag,
     /// but may have removed files of other commits.
     async fn check_files_exist(&self, plan: &MergePlan) -> Result<()> {
-        if matches!((&self.change, &self.request.source), (MergedChanges::Branch, RefSpec::Name(_)))
-        {
+        if matches!((&self.range, &self.request.source), (MergeRange::Branch, RefSpec::Name(_))) {
             return Ok(());
         }
         let taken = plan.taken.iter().filter_map(|change| change.to.as_ref());
@@ -442,8 +442,8 @@ impl<'a> OngoingMerge<'a> {
         }
         let (lake, equal_changes) = (self.lake, self.options.equal_changes);
         let verdict = lake.content(contested, equal_changes, &mut self.scratch, budget).await?;
-        Ok(match (verdict, &self.change) {
-            (ContentMergeResult::Content(content), MergedChanges::From { .. }) => {
+        Ok(match (verdict, &self.range) {
+            (ContentMergeResult::Content(content), MergeRange::From { .. }) => {
                 ContentMergeResult::Content(Box::new(content.into_change()))
             }
             (verdict, _) => verdict,

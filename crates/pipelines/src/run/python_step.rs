@@ -9,7 +9,7 @@ use headwater_engine::PreparedStatement;
 use headwater_functions::Error as FunctionError;
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, EarlyResultSender, Environment, FunctionResult,
-    LambdaCallParts, ResultKind, ReuseScope, SharedTable, StreamedInput,
+    OptionalCallParts, ResultKind, ReuseScope, SharedTable, StreamedInput,
 };
 use headwater_project::{PythonFunction, Retries, Step};
 use tokio_util::sync::CancellationToken;
@@ -233,7 +233,7 @@ impl Run {
             // still start its function calls.
             start_until: CancellationToken::new(),
             lake: None,
-            client: LambdaCallParts::default(),
+            client: OptionalCallParts::default(),
             early_result: None,
         }
     }

@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use headwater_engine::{PreparedStatement, RecordBatches, Session, SessionOptions};
 use headwater_functions::{
-    Argument, ArgumentValue, CallOwner, FunctionResult, LambdaCallParts, ResultKind, ReuseScope,
+    Argument, ArgumentValue, CallOwner, FunctionResult, OptionalCallParts, ResultKind, ReuseScope,
     SharedTable,
 };
 use headwater_jobs::JobContext;
@@ -183,7 +183,7 @@ impl Runner {
             reuse: ReuseScope::Never,
             start_until: CancellationToken::new(),
             lake: None,
-            client: LambdaCallParts::default(),
+            client: OptionalCallParts::default(),
             early_result: None,
         };
         let outcome = Box::pin(self.invoke(call, context, context.cancelled())).await;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
-use headwater_model::{ProjectFile, ProjectFiles};
+use headwater_model::{FileContent, ProjectFiles};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 
 use super::{mounts, system_calls};
@@ -99,7 +99,7 @@ pub(super) fn enter_copy(temp_bytes: u64) -> StepResult {
 /// Mounts the files of a clone's project and its files for name resolution, read-only.
 pub(super) fn show_files(files: &ProjectFiles) -> StepResult {
     for name in ["project", CALL] {
-        let of_this = |(path, _): &(&String, &ProjectFile)| path.starts_with(&format!("{name}/"));
+        let of_this = |(path, _): &(&String, &FileContent)| path.starts_with(&format!("{name}/"));
         let own = files.iter().filter(of_this).map(|(path, file)| (path.clone(), file.clone()));
         let own: ProjectFiles = own.collect();
         if !own.is_empty() {

@@ -14,7 +14,7 @@ use headwater_service::CredentialDigest;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use crate::server_token::generate_secret;
+use crate::local_tcp_token::generate_secret;
 
 /// Maximum number of sessions of a principal. Above this limit, a new session ends the principal's
 /// session that was idle for the longest time.

@@ -17,7 +17,7 @@ use headwater_model::{
     Problem,
 };
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, EndedJob, FunctionResult, JobContext, LambdaCallParts,
+    Argument, ArgumentValue, CallInput, EndedJob, FunctionResult, JobContext, OptionalCallParts,
     ResolvedFunction, ResultKind,
 };
 use serde::Deserialize;
@@ -108,7 +108,7 @@ async fn invoke(
     let PreparedCall { function, arguments, author, permit } = call;
     let principal = principal.with_author(author);
     let returns = if format == Format::Json { ResultKind::Any } else { ResultKind::Table };
-    let client = LambdaCallParts::default();
+    let client = OptionalCallParts::default();
     let (started, job) = oneshot::channel();
     let started = with_events.then_some(started);
     let input = CallInput { arguments, returns, client, permit, started };
@@ -222,7 +222,7 @@ async fn prepare_table(
         None => BTreeMap::new(),
     };
     function.check_arguments(&others, Some(&table))?;
-    let read = super::rows::read_table(app, principal, request).await?;
+    let read = super::write_rows::read_table(app, principal, request).await?;
     let mut arguments = values(others);
     arguments.push(Argument { name: table, value: ArgumentValue::Table(read) });
     // No body quota is needed, because the memory of the table counts towards the row quota.

@@ -33,7 +33,6 @@ mod query;
 mod reference;
 mod restriction;
 mod role;
-mod rows;
 mod run;
 mod secret;
 mod session;
@@ -46,6 +45,7 @@ mod upload;
 mod usage;
 mod user;
 mod view;
+mod write_rows;
 
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(reference::routes())
         .merge(restriction::routes())
         .merge(role::routes())
-        .merge(rows::routes())
+        .merge(write_rows::routes())
         .merge(run::routes())
         .merge(secret::routes())
         .merge(session::routes())

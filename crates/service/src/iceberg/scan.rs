@@ -44,22 +44,23 @@ pub struct PlannedScan {
     pub tasks: Vec<String>,
 }
 
-/// The plans whose pages clients may still request.
+/// The scans whose pages clients may still request.
 #[derive(Debug, Default)]
-pub(crate) struct ScanCache(Mutex<CachedPlans>);
+pub(crate) struct ScanCache(Mutex<OpenScans>);
 
 #[derive(Debug, Default)]
-struct CachedPlans {
-    by_id: HashMap<String, Arc<CachedPlan>>,
+struct OpenScans {
+    by_id: HashMap<String, Arc<OpenScan>>,
     /// Ids of the plans in the order of their creation.
     order: BTreeMap<u64, String>,
     created: u64,
     bytes: usize,
 }
 
-/// A plan: a request, and the state of the table that it scans.
+/// A planned scan whose pages clients may still request: the request, and the state of the table
+/// that it scans.
 #[derive(Debug)]
-struct CachedPlan {
+struct OpenScan {
     target: ScanTarget,
     /// Id of the table. The name is not sufficient: another table may get it later.
     table_id: String,
@@ -72,7 +73,7 @@ struct CachedPlan {
 
 impl ScanCache {
     /// Adds a plan and returns its id.
-    fn insert(&self, mut plan: CachedPlan) -> String {
+    fn insert(&self, mut plan: OpenScan) -> String {
         let id = Uuid::new_v4().simple().to_string();
         let mut plans = self.0.lock();
         plans.created += 1;
@@ -89,7 +90,7 @@ impl ScanCache {
     }
 
     /// Returns a plan if it is for this target and table id, and has not expired.
-    fn get(&self, id: &str, target: &ScanTarget, table_id: &str) -> Option<Arc<CachedPlan>> {
+    fn get(&self, id: &str, target: &ScanTarget, table_id: &str) -> Option<Arc<OpenScan>> {
         let plan = self.0.lock().by_id.get(id).cloned()?;
         let is_same = plan.target == *target && plan.table_id == table_id;
         (is_same && plan.created.elapsed() < LIFETIME).then_some(plan)
@@ -100,7 +101,7 @@ impl ScanCache {
     }
 }
 
-impl CachedPlans {
+impl OpenScans {
     fn exceeds_limits(&self) -> bool {
         let oldest = self.order.values().next().and_then(|id| self.by_id.get(id));
         let is_expired = oldest.is_some_and(|plan| plan.created.elapsed() >= LIFETIME);
@@ -124,7 +125,7 @@ impl Iceberg {
         request: &[u8],
     ) -> Result<PlannedScan, Problem> {
         let loaded = self.load_table(principal, &target.reference, &target.table).await?;
-        let plan = CachedPlan {
+        let plan = OpenScan {
             target,
             table_id: loaded.table().id(),
             metadata_location: loaded.metadata_location().to_owned(),
@@ -184,7 +185,7 @@ impl Iceberg {
         principal: &Principal,
         target: &ScanTarget,
         id: &str,
-    ) -> Result<Arc<CachedPlan>, Problem> {
+    ) -> Result<Arc<OpenScan>, Problem> {
         let table_id = self.table_id(principal, &target.reference, &target.table).await?;
         self.0.scans.get(id, target, &table_id).ok_or_else(|| not_found("plan", id))
     }
@@ -210,7 +211,7 @@ impl ScanPages {
 
 impl Components {
     /// Returns the files of a scan that may contain matching rows.
-    async fn scan(&self, plan: &CachedPlan) -> Result<Scan, Problem> {
+    async fn scan(&self, plan: &OpenScan) -> Result<Scan, Problem> {
         let request: ScanRequest = serde_json::from_slice(&plan.request).map_err(|error| {
             let message = format!("the body cannot be read: {error}");
             Problem::new(ErrorCode::InvalidArgument, message)
@@ -226,7 +227,7 @@ impl Components {
         .await
     }
 
-    async fn first_page(&self, plan: &CachedPlan) -> Result<ScanPages, Problem> {
+    async fn first_page(&self, plan: &OpenScan) -> Result<ScanPages, Problem> {
         let scan = self.scan(plan).await?;
         run_blocking(move || {
             let mut starts = scan.pages().into_iter();
@@ -252,9 +253,9 @@ async fn run_blocking<T: Send + 'static>(
 mod tests {
     use super::*;
 
-    fn plan(bytes: usize) -> CachedPlan {
+    fn plan(bytes: usize) -> OpenScan {
         let table = "t".parse().expect("a name");
-        CachedPlan {
+        OpenScan {
             target: ScanTarget { reference: RefSpec::main(), table },
             table_id: String::new(),
             metadata_location: String::new(),

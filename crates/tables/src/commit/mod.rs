@@ -14,12 +14,12 @@ mod metadata;
 mod null_checks;
 mod operation;
 pub(crate) mod partition_and_sort_order;
-mod row_change;
 mod snapshot;
+mod snapshot_update;
 mod summary;
 
 pub(crate) use self::durable_write::{PendingFiles, store_as};
 pub use self::metadata::{commit_metadata, edited_metadata, metadata_builder};
 pub(crate) use self::operation::commit;
-pub use self::row_change::RowChange;
+pub use self::snapshot_update::SnapshotUpdate;
 pub use self::summary::CommitKind;

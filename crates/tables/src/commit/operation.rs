@@ -12,7 +12,7 @@ use super::durable_write::{PendingFiles, store};
 use super::manifests::{self, FilesToRemove};
 use super::metadata::{commit_metadata, metadata_builder};
 use super::null_checks::check_values;
-use super::row_change::{PlannedSnapshot, RowChange};
+use super::snapshot_update::{PlannedSnapshot, SnapshotUpdate};
 use super::summary::{CommitKind, FileCounts};
 use crate::partition::describe;
 use crate::type_promotion::comparable_partition;
@@ -53,13 +53,13 @@ pub(crate) async fn commit(
         TableOperation::Append(staged) => {
             check_staged(before, &staged)?;
             let change =
-                RowChange::new(FilesToRemove::Nothing, staged, CommitKind::Append, summary);
+                SnapshotUpdate::new(FilesToRemove::Nothing, staged, CommitKind::Append, summary);
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
         TableOperation::Overwrite(staged) => {
             check_staged(before, &staged)?;
             let change =
-                RowChange::new(FilesToRemove::Everything, staged, CommitKind::Modify, summary);
+                SnapshotUpdate::new(FilesToRemove::Everything, staged, CommitKind::Modify, summary);
             let change = change.with_reach(ChangeScope::All);
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
@@ -93,7 +93,7 @@ pub(crate) async fn commit(
             let after = create_and_evolve::replaced(before, &schema, &partition, after)?;
             check_staged(&after, &staged)?;
             let change =
-                RowChange::new(FilesToRemove::Everything, staged, CommitKind::Modify, summary);
+                SnapshotUpdate::new(FilesToRemove::Everything, staged, CommitKind::Modify, summary);
             change.with_reach(ChangeScope::All).commit(tables, table, &after, builder).await
         }
     }
@@ -105,7 +105,7 @@ async fn plan_overwrite(
     staged: StagedFiles,
     retained: Option<RetainedRows>,
     summary: BTreeMap<String, String>,
-) -> Result<RowChange> {
+) -> Result<SnapshotUpdate> {
     let before = table.metadata();
     check_staged(before, &staged)?;
     let (mut removal, reach) = partitions_of(before, &staged);
@@ -118,7 +118,7 @@ async fn plan_overwrite(
         all.push(rest);
     }
     let staged = StagedFiles::all(&all).ok_or_else(|| Error::internal("written", "no rows"))?;
-    Ok(RowChange::new(removal, staged, CommitKind::Modify, summary).with_reach(reach))
+    Ok(SnapshotUpdate::new(removal, staged, CommitKind::Modify, summary).with_reach(reach))
 }
 
 async fn plan_rewrite(
@@ -126,7 +126,7 @@ async fn plan_rewrite(
     table: &Table,
     rewrite: RowRewrite,
     summary: BTreeMap<String, String>,
-) -> Result<RowChange> {
+) -> Result<SnapshotUpdate> {
     check_staged(table.metadata(), &rewrite.staged)?;
     check_same_version(table.metadata(), &rewrite.staged)?;
     check_added_rows(tables, table, &rewrite).await?;
@@ -135,7 +135,7 @@ async fn plan_rewrite(
     let staged = rewrite.staged;
     let adds = rewrite.removed.is_empty() && staged.deletes.is_empty();
     let kind = if adds { CommitKind::Append } else { CommitKind::Modify };
-    Ok(RowChange::new(removal, staged, kind, summary))
+    Ok(SnapshotUpdate::new(removal, staged, kind, summary))
 }
 
 async fn plan_compaction(
@@ -144,15 +144,15 @@ async fn plan_compaction(
     removed: Vec<Arc<DataFile>>,
     staged: StagedFiles,
     summary: BTreeMap<String, String>,
-) -> Result<RowChange> {
+) -> Result<SnapshotUpdate> {
     check_staged(table.metadata(), &staged)?;
     check_same_version(table.metadata(), &staged)?;
     check_rows_unchanged(tables, table, removed.iter()).await?;
     check_rows(tables, &removed, &staged).await?;
     let dangling = tables.maintenance().dangling_deletes(table, &removed).await?;
     let change =
-        RowChange::new(FilesToRemove::files(&removed), staged, CommitKind::Compact, summary);
-    Ok(RowChange { dangling, ..change })
+        SnapshotUpdate::new(FilesToRemove::files(&removed), staged, CommitKind::Compact, summary);
+    Ok(SnapshotUpdate { dangling, ..change })
 }
 
 /// Returns true if the operation upgrades the format version.
@@ -177,7 +177,7 @@ async fn merge_manifests(
     if planned.len() >= old.len() {
         return Ok(table.clone());
     }
-    let change = RowChange {
+    let change = SnapshotUpdate {
         removal: FilesToRemove::Nothing,
         staged: None,
         additions: Vec::new(),

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::leader_partitions::LeaderPartitions;
+use super::partition_fetcher::PartitionFetcher;
 use crate::back_off::BackOff;
 use crate::message_inbox::{InboxSender, MessageReceiver};
 use crate::postgres_server::secret;
@@ -217,7 +217,7 @@ impl ReadRound<'_> {
                 let read = match server {
                     None => Err(self.leaderless(&partitions)),
                     Some(server) => {
-                        LeaderPartitions { round: self, participant, server, partitions }
+                        PartitionFetcher { round: self, participant, server, partitions }
                             .run(connection)
                             .await
                     }

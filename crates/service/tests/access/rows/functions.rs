@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use headwater_model::{InvokeAsyncRequest, Principal, ProjectFiles};
 use headwater_service::{
-    CallInput, FunctionChange, FunctionUpdate, FunctionUrlChange, LambdaCallParts, LayerChange,
+    CallInput, FunctionChange, FunctionUpdate, FunctionUrlChange, LayerChange, OptionalCallParts,
     ResultKind, TriggerEventFilter, UrlAuth, UrlSettings,
 };
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub const ROWS: &[Row] = &[
         done(async move {
             let invocations = c.service.invocations();
             let function = invocations.find(&Principal::owner(), "f").await?;
-            let (returns, client) = (ResultKind::Any, LambdaCallParts::default());
+            let (returns, client) = (ResultKind::Any, OptionalCallParts::default());
             let arguments = Vec::new();
             let input = CallInput { arguments, returns, client, permit: None, started: None };
             let encode = async |_, _| Ok(Value::Null);

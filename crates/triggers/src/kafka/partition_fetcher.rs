@@ -1,4 +1,4 @@
-//! Reads the partitions of one server.
+//! Fetches the records of the partitions whose leader is one server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,15 +25,15 @@ const PARTITION_BYTES: i32 = 1 << 20;
 /// Maximum pause that the server may request.
 const THROTTLE_MAX: Duration = Duration::from_secs(30);
 
-/// The partitions of the topic whose leader is one server, and the round that reads them.
-pub(super) struct LeaderPartitions<'a> {
+/// Fetches the records of the partitions whose leader is one server, until the round ends.
+pub(super) struct PartitionFetcher<'a> {
     pub round: &'a ReadRound<'a>,
     pub participant: RoundParticipant<'a>,
     pub server: ServerAddress,
     pub partitions: Vec<i32>,
 }
 
-impl LeaderPartitions<'_> {
+impl PartitionFetcher<'_> {
     /// Reads until the round ends. Returns the connection for the next round.
     pub(super) async fn run(
         mut self,

@@ -1,5 +1,5 @@
-//! Parts of a call that only clients of AWS Lambda use: the client context, and a streamed
-//! response.
+//! Optional parts of a call: the client context and the streamed response that clients of AWS
+//! Lambda use, and the trace.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 /// Number of parts of a response that are buffered. While the buffer is full, the function waits.
 const PARTS_MAX: usize = 4;
 
-/// The parts of a call that only clients of AWS Lambda use, and the call's trace.
+/// The optional parts of a call: the client context and the sender of a streamed response, which
+/// only clients of AWS Lambda use, and the call's trace.
 #[derive(Debug, Clone, Default)]
-pub struct LambdaCallParts {
+pub struct OptionalCallParts {
     /// The context that the client sent. Handlers read it as `context.client_context`.
     pub context: Option<Value>,
     /// The sender of a streamed response; `None` if the response is returned as a whole.

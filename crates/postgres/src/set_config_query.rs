@@ -16,7 +16,7 @@ use sqlparser::ast::{
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
-use crate::message::ValueFormat;
+use crate::frontend_message::ValueFormat;
 use crate::reply::{ReplyWriter, ResultColumn};
 use crate::session::Session;
 use crate::settings::{Settings, parse_switch};
@@ -182,7 +182,7 @@ impl SettingExpr {
 
 /// A query whose columns are calls of `set_config` and `current_setting`, and literals.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SettingsQuery {
+pub struct SetConfigQuery {
     columns: Vec<(String, SettingExpr)>,
     /// The setting that must exist for the query to return a row; `None` for a query without FROM.
     condition: Option<String>,
@@ -190,7 +190,7 @@ pub struct SettingsQuery {
     formats: Vec<ValueFormat>,
 }
 
-impl SettingsQuery {
+impl SetConfigQuery {
     /// Parses a query that calls `set_config`; `None` for every other query.
     pub fn parse(sql: &str) -> Option<Self> {
         if !sql.to_ascii_lowercase().contains(SET_CONFIG) {
@@ -217,7 +217,7 @@ impl SettingsQuery {
         } else {
             Some(listed_setting(select)?)
         };
-        columns.iter().any(changes).then(|| SettingsQuery {
+        columns.iter().any(changes).then(|| SetConfigQuery {
             columns,
             condition,
             formats: Vec::new(),
@@ -238,7 +238,7 @@ impl SettingsQuery {
     #[must_use]
     pub fn bound(&self, values: &BTreeMap<String, Value>, formats: &[ValueFormat]) -> Self {
         let columns = self.columns.iter();
-        SettingsQuery {
+        SetConfigQuery {
             columns: columns.map(|(name, value)| (name.clone(), value.bound(values))).collect(),
             condition: self.condition.clone(),
             formats: formats.to_vec(),
@@ -306,7 +306,7 @@ impl Session {
     /// transaction, its changes are undone.
     pub(crate) fn query_settings(
         &mut self,
-        query: &SettingsQuery,
+        query: &SetConfigQuery,
     ) -> Result<&'static str, Problem> {
         let is_listed = |name: &String| self.settings.get(name).is_ok();
         if !query.condition.as_ref().is_none_or(is_listed) {
@@ -416,7 +416,7 @@ mod tests {
     use super::*;
 
     fn parsed(sql: &str) -> Option<Vec<(String, SettingExpr)>> {
-        SettingsQuery::parse(sql).map(|query| query.columns)
+        SetConfigQuery::parse(sql).map(|query| query.columns)
     }
 
     fn text(value: &str) -> Argument {
@@ -454,16 +454,16 @@ mod tests {
     fn a_condition_names_a_setting() {
         let sql = "SELECT set_config('bytea_output', 'hex', false) FROM pg_show_all_settings() \
                    WHERE name = 'bytea_output'";
-        let query = SettingsQuery::parse(sql).expect(sql);
+        let query = SetConfigQuery::parse(sql).expect(sql);
         assert_eq!(query.condition.as_deref(), Some("bytea_output"));
         let sql = "SELECT set_config('a.b', 'c', false) FROM pg_settings WHERE setting = 'a'";
-        assert_eq!(SettingsQuery::parse(sql), None);
+        assert_eq!(SetConfigQuery::parse(sql), None);
     }
 
     #[test]
     fn arguments_can_be_parameters() {
         let sql = "SELECT set_config('TimeZone', $1, $2)";
-        let query = SettingsQuery::parse(sql).expect(sql);
+        let query = SetConfigQuery::parse(sql).expect(sql);
         assert_eq!(query.parameters(), ["1", "2"]);
         let values = [("1".to_owned(), Value::from("it's")), ("2".to_owned(), Value::Null)];
         let bound = query.bound(&values.into(), &[ValueFormat::Binary]);
@@ -475,7 +475,7 @@ mod tests {
     #[test]
     fn literals_have_their_types() {
         let sql = "SELECT set_config('a.b', 'c', false), 1, true, NULL";
-        let query = SettingsQuery::parse(sql).expect(sql);
+        let query = SetConfigQuery::parse(sql).expect(sql);
         let types: Vec<u32> = query.columns().iter().map(|column| column.pg_type.oid()).collect();
         assert_eq!(types, [25, 23, 16, 25]);
         let bytes = |index: usize, is_binary| {

@@ -1,4 +1,4 @@
-//! A change of a table's rows, committed as one snapshot.
+//! An update of a table that is committed as one snapshot: files to remove and files to add.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::deletes::DeleteKey;
 use crate::listed_snapshots::{snapshots_listed, snapshots_to_expire};
 use crate::{ChangeScope, REACH, Result, StagedFiles, Table, Tables};
 
-/// A change of a table's rows.
-pub struct RowChange {
+/// An update of a table: files to remove and files to add, committed as one snapshot.
+pub struct SnapshotUpdate {
     /// The files to remove.
     pub removal: FilesToRemove,
     /// Files that were written for this change, if any.
@@ -42,7 +42,7 @@ pub(super) struct PlannedSnapshot<'a> {
     pub(super) builder: TableMetadataBuilder,
 }
 
-impl RowChange {
+impl SnapshotUpdate {
     pub(super) fn new(
         removal: FilesToRemove,
         staged: StagedFiles,
@@ -50,11 +50,11 @@ impl RowChange {
         summary: BTreeMap<String, String>,
     ) -> Self {
         let (staged, additions, reach) = (Some(staged), Vec::new(), ChangeScope::Rows);
-        RowChange { removal, staged, additions, kind, reach, dangling: Vec::new(), summary }
+        SnapshotUpdate { removal, staged, additions, kind, reach, dangling: Vec::new(), summary }
     }
 
     pub(super) fn with_reach(self, reach: ChangeScope) -> Self {
-        RowChange { reach, ..self }
+        SnapshotUpdate { reach, ..self }
     }
 
     /// Commits the change on top of `after`: the metadata with the new schema and partition spec.

@@ -1,4 +1,4 @@
-//! The token for requests over TCP.
+//! The token for requests of local clients over TCP.
 //!
 //! Every program on the machine can connect to a loopback port, including programs of other users
 //! and functions with network access. So the token is in a file of the lake's folder that only the
@@ -18,9 +18,9 @@ const TOKEN_FILE: &str = "server.token";
 /// Number of random bytes in a token.
 const TOKEN_BYTES: usize = 32;
 
-/// A secret that authenticates requests.
+/// A secret that authenticates the requests of the lake's owner over TCP.
 #[derive(Clone)]
-pub struct ServerToken(Arc<str>);
+pub struct LocalTcpToken(Arc<str>);
 
 /// Generates a secret of 64 hexadecimal digits.
 pub fn generate_secret() -> io::Result<String> {
@@ -34,9 +34,9 @@ pub fn generate_secret() -> io::Result<String> {
     Ok(text)
 }
 
-impl ServerToken {
+impl LocalTcpToken {
     fn generate() -> io::Result<Self> {
-        generate_secret().map(|text| ServerToken(text.into()))
+        generate_secret().map(|text| LocalTcpToken(text.into()))
     }
 
     /// Returns the token as text.
@@ -45,7 +45,7 @@ impl ServerToken {
     }
 }
 
-impl std::fmt::Debug for ServerToken {
+impl std::fmt::Debug for LocalTcpToken {
     /// Omits the secret, so that it is never logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Token")
@@ -56,7 +56,7 @@ impl std::fmt::Debug for ServerToken {
 #[derive(Debug)]
 pub struct TokenFile {
     /// The token that authenticates requests.
-    pub token: ServerToken,
+    pub token: LocalTcpToken,
     /// Path of the file that contains the token.
     pub path: PathBuf,
 }
@@ -68,7 +68,7 @@ impl TokenFile {
         let path = lake_dir.join(TOKEN_FILE);
         let new = lake_dir.join(format!("{TOKEN_FILE}.new"));
         let _ = std::fs::remove_file(&new);
-        let token = ServerToken::generate()?;
+        let token = LocalTcpToken::generate()?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(format!("{}\n", token.0).as_bytes())?;
         std::fs::rename(&new, &path)?;

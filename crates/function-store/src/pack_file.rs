@@ -1,10 +1,10 @@
-//! Packages: the files of a large function on disk.
+//! Pack files: the files of a large function on disk.
 //!
-//! A package has the contents of a function's files, one after the other, without paths. The
+//! A pack file has the contents of a function's files, one after the other, without paths. The
 //! manifest in the store has the path, the position and the hash of each file. The name of a
-//! package is the hash of its manifest. Packages are stored with the contents of buckets. A package
-//! in a cloud object store is copied to an unnamed local file before it is read. This file uses
-//! disk space until its last reader closes it.
+//! pack file is the hash of its manifest. Pack files are stored with the contents of buckets. A
+//! pack file in a cloud object store is copied to an unnamed local file before it is read. This
+//! file uses disk space until its last reader closes it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::TryStreamExt;
 use headwater_model::{ObjectId, PackedFile};
-use headwater_objects::{Objects, PackageContent};
+use headwater_objects::{Objects, PackFileContent};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
@@ -30,23 +30,24 @@ use crate::{Error, FunctionStore, NewCode, Result, StoredCode, StoredVersion};
 /// Size of the buffer for copies, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Time for which an unused package is kept, because a deployment may be about to use it. Also the
-/// minimum time between two searches for unused packages, because a search reads all functions.
+/// Time for which an unused pack file is kept, because a deployment may be about to use it. Also
+/// the minimum time between two searches for unused pack files, because a search reads all
+/// functions.
 const KEPT: Duration = Duration::from_secs(3600);
 
-/// The storage of packages. Cheap to clone.
+/// The storage of pack files. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Packages {
+pub(crate) struct PackFiles {
     objects: Objects,
     /// The folder for temporary files.
     folder: PathBuf,
-    /// The time of the last search for unused packages, in seconds since 1970.
+    /// The time of the last search for unused pack files, in seconds since 1970.
     searched: Arc<AtomicI64>,
 }
 
-/// A package to store with a change.
+/// A pack file to store with a change.
 #[derive(Debug, Clone)]
-pub(crate) struct NewPackage {
+pub(crate) struct NewPackFile {
     pub(crate) file: Arc<File>,
     /// Length in bytes.
     pub(crate) bytes: u64,
@@ -93,19 +94,19 @@ impl ArchiveDigest {
     }
 }
 
-/// Writes the contents of files to a new package.
-pub(crate) struct PackageWriter {
-    package: Arc<File>,
-    /// The length of the package in bytes.
+/// Writes the contents of files to a new pack file.
+pub(crate) struct PackFileWriter {
+    pack_file: Arc<File>,
+    /// The length of the pack file in bytes.
     bytes: u64,
     buffer: Vec<u8>,
 }
 
-impl PackageWriter {
-    /// Creates an empty package in a folder.
+impl PackFileWriter {
+    /// Creates an empty pack file in a folder.
     pub(crate) fn create(folder: &Path) -> Result<Self> {
-        let package = Arc::new(temporary_file(folder)?);
-        Ok(PackageWriter { package, bytes: 0, buffer: vec![0_u8; BUFFER_BYTES] })
+        let pack_file = Arc::new(temporary_file(folder)?);
+        Ok(PackFileWriter { pack_file, bytes: 0, buffer: vec![0_u8; BUFFER_BYTES] })
     }
 
     /// Appends a file. `damaged` converts an error while reading the content to an error of the
@@ -128,14 +129,14 @@ impl PackageWriter {
             }
             is_script |= self.bytes == offset && part.starts_with(b"#!");
             digest.update(part);
-            (&*self.package).write_all(part).map_err(Error::disk)?;
+            (&*self.pack_file).write_all(part).map_err(Error::disk)?;
             self.bytes += read as u64;
         }
         let digest: [u8; 32] = digest.finalize().into();
         let content = ObjectId::from_slice(&digest);
         let content = content.ok_or_else(|| Error::disk(io::ErrorKind::InvalidData.into()))?;
         Ok(PackedFile {
-            package: self.package.clone(),
+            pack_file: self.pack_file.clone(),
             offset,
             bytes: self.bytes - offset,
             content,
@@ -145,39 +146,39 @@ impl PackageWriter {
 }
 
 impl FunctionStore {
-    /// Sets the storage for packages. Without this storage, large functions are rejected. `folder`
-    /// is for temporary files.
+    /// Sets the storage for pack files. Without this storage, large functions are rejected.
+    /// `folder` is for temporary files.
     #[must_use]
-    pub fn with_packages(mut self, objects: Objects, folder: &Path) -> Self {
+    pub fn with_pack_files(mut self, objects: Objects, folder: &Path) -> Self {
         let searched = Arc::new(AtomicI64::new(i64::MIN));
-        self.packages = Some(Packages { objects, folder: folder.to_owned(), searched });
+        self.pack_files = Some(PackFiles { objects, folder: folder.to_owned(), searched });
         self
     }
 
-    fn packages(&self) -> Result<&Packages> {
-        let packages = self.packages.as_ref();
-        packages.ok_or_else(|| Error::invalid("the function is too large", "Remove files"))
+    fn pack_files(&self) -> Result<&PackFiles> {
+        let pack_files = self.pack_files.as_ref();
+        pack_files.ok_or_else(|| Error::invalid("the function is too large", "Remove files"))
     }
 
-    /// Stores the package of new files durably, if there is one.
-    pub(crate) async fn store_package(&self, code: &NewCode) -> Result<()> {
-        let Some(NewPackage { file, bytes }) = code.package.clone() else { return Ok(()) };
+    /// Stores the pack file of new files durably, if there is one.
+    pub(crate) async fn store_pack_file(&self, code: &NewCode) -> Result<()> {
+        let Some(NewPackFile { file, bytes }) = code.pack_file.clone() else { return Ok(()) };
         let name = code.code.manifest.to_string();
-        Ok(self.packages()?.objects.put_package(&name, file, bytes).await?)
+        Ok(self.pack_files()?.objects.put_pack_file(&name, file, bytes).await?)
     }
 
-    /// Opens the package of stored files; `None` if their contents are objects of the store.
-    pub(crate) async fn open_package(&self, code: &StoredCode) -> Result<Option<Arc<File>>> {
+    /// Opens the pack file of stored files; `None` if their contents are objects of the store.
+    pub(crate) async fn open_pack_file(&self, code: &StoredCode) -> Result<Option<Arc<File>>> {
         if !code.packaged {
             return Ok(None);
         }
-        let packages = self.packages()?;
-        let opened = packages.objects.open_package(&code.manifest.to_string()).await?;
+        let pack_files = self.pack_files()?;
+        let opened = pack_files.objects.open_pack_file(&code.manifest.to_string()).await?;
         let mut parts = match opened {
-            PackageContent::File(file) => return Ok(Some(Arc::new(file))),
-            PackageContent::Parts(parts) => parts,
+            PackFileContent::File(file) => return Ok(Some(Arc::new(file))),
+            PackFileContent::Parts(parts) => parts,
         };
-        let mut file = tokio::fs::File::from_std(temporary_file(&packages.folder)?);
+        let mut file = tokio::fs::File::from_std(temporary_file(&pack_files.folder)?);
         let failed = |problem| headwater_objects::Error::Content(Box::new(problem));
         while let Some(part) = parts.try_next().await.map_err(failed)? {
             file.write_all(&part).await.map_err(Error::disk)?;
@@ -186,33 +187,33 @@ impl FunctionStore {
         Ok(Some(Arc::new(file.into_std().await)))
     }
 
-    /// Deletes the packages that neither a function nor a layer uses, at most once an hour.
-    /// Packages that were stored within the last hour are kept. A reader that has opened a package
-    /// can still read it.
-    pub async fn remove_unused_packages(&self) -> Result<()> {
-        let Some(Packages { objects, searched, .. }) = &self.packages else { return Ok(()) };
+    /// Deletes the pack files that neither a function nor a layer uses, at most once an hour.
+    /// Pack files that were stored within the last hour are kept. A reader that has opened a pack
+    /// file can still read it.
+    pub async fn remove_unused_pack_files(&self) -> Result<()> {
+        let Some(PackFiles { objects, searched, .. }) = &self.pack_files else { return Ok(()) };
         let now = self.now().timestamp();
         let since = now.saturating_sub(searched.load(Ordering::Relaxed));
         if u64::try_from(since).is_ok_and(|since| since < KEPT.as_secs()) {
             return Ok(());
         }
         searched.store(now, Ordering::Relaxed);
-        let mut stored = objects.packages().await?;
+        let mut stored = objects.pack_files().await?;
         stored.retain(|(_, time)| (self.now() - *time).to_std().unwrap_or_default() >= KEPT);
         if stored.is_empty() {
             return Ok(());
         }
-        let used = self.used_packages().await?;
+        let used = self.used_pack_files().await?;
         for (name, time) in stored.iter().filter(|(name, _)| !used.contains(name)) {
-            objects.delete_package(name, *time).await?;
+            objects.delete_pack_file(name, *time).await?;
         }
         Ok(())
     }
 
-    async fn used_packages(&self) -> Result<BTreeSet<String>> {
+    async fn used_pack_files(&self) -> Result<BTreeSet<String>> {
         let mut codes: Vec<StoredCode> = Vec::new();
         // Read the layers first. Otherwise, if a function starts to use a layer version, and the
-        // version is then deleted, both reads would miss its package.
+        // version is then deleted, both reads would miss its pack file.
         for layer in self.layers().await? {
             codes.extend(layer.versions.into_values().map(|version| version.code));
         }
@@ -232,7 +233,7 @@ impl FunctionStore {
 #[cfg(test)]
 mod tests {
     use headwater_model::{
-        Actor, ErrorCode, ErrorDetails, FixedClock, FunctionSettings, ProjectFile,
+        Actor, ErrorCode, ErrorDetails, FileContent, FixedClock, FunctionSettings,
     };
     use headwater_store::MemoryStore;
     use rawzip::ZipArchiveWriter;
@@ -264,10 +265,10 @@ mod tests {
         bytes
     }
 
-    fn content(file: &ProjectFile) -> Vec<u8> {
-        let ProjectFile::Packed(packed) = file else { panic!("the file is in memory") };
+    fn content(file: &FileContent) -> Vec<u8> {
+        let FileContent::Packed(packed) = file else { panic!("the file is in memory") };
         let mut bytes = vec![0_u8; usize::try_from(packed.bytes).expect("a small file")];
-        packed.package.read_exact_at(&mut bytes, packed.offset).expect("a part of the package");
+        packed.pack_file.read_exact_at(&mut bytes, packed.offset).expect("a part of the pack file");
         bytes
     }
 
@@ -277,14 +278,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_package_is_stored_until_its_function_is_deleted() {
+    async fn a_pack_file_is_stored_until_its_function_is_deleted() {
         let folder = tempfile::tempdir().expect("a folder");
         let clock = FixedClock::at("2026-03-01T00:00:00Z".parse().expect("a time"));
         let (clock, store) = (Arc::new(clock), Arc::new(MemoryStore::new()));
         let objects = Objects::local(store.clone(), clock.clone(), &folder.path().join("objects"));
         let objects = objects.expect("a folder");
         let functions = FunctionStore::new(store, clock.clone());
-        let functions = functions.with_packages(objects.clone(), folder.path());
+        let functions = functions.with_pack_files(objects.clone(), folder.path());
         let model = vec![7_u8; 300_000];
         let parts: [(&str, &[u8]); 4] = [
             ("app.py", b"def handler(event, context): pass\n"),
@@ -304,17 +305,21 @@ mod tests {
         assert!(stored["tool"].is_executable() && !stored["app.py"].is_executable());
         assert_eq!(stored["requirements.txt"].text(), "six==1.17.0\n");
         let project = project_files("f", &settings(), stored.clone()).expect("a project");
-        assert!(matches!(project["code/app.py"], ProjectFile::Packed(_)));
+        assert!(matches!(project["code/app.py"], FileContent::Packed(_)));
         clock.advance(2 * KEPT);
-        functions.remove_unused_packages().await.expect("removed");
-        assert_eq!(objects.packages().await.expect("packages").len(), 1, "the function uses it");
+        functions.remove_unused_pack_files().await.expect("removed");
+        assert_eq!(
+            objects.pack_files().await.expect("pack files").len(),
+            1,
+            "the function uses it"
+        );
         functions.delete("f").await.expect("deleted");
-        functions.remove_unused_packages().await.expect("too early");
-        assert_eq!(objects.packages().await.expect("packages").len(), 1);
+        functions.remove_unused_pack_files().await.expect("too early");
+        assert_eq!(objects.pack_files().await.expect("pack files").len(), 1);
         clock.advance(KEPT);
-        functions.remove_unused_packages().await.expect("removed");
-        assert!(objects.packages().await.expect("packages").is_empty());
-        // The package can still be read, because it is open.
+        functions.remove_unused_pack_files().await.expect("removed");
+        assert!(objects.pack_files().await.expect("pack files").is_empty());
+        // The pack file can still be read, because it is open.
         objects.collect_garbage_after(Duration::ZERO).await.expect("collected");
         assert_eq!(content(&stored["model.bin"]), model);
         let gone = functions.files("f", &code).await.expect_err("deleted");
@@ -322,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn only_large_archives_in_requests_have_a_package() {
+    fn only_large_archives_in_requests_have_a_pack_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let large = vec![0_u8; usize::try_from(MEMORY_BYTES_MAX).expect("a size") + 1];
         for (size, packaged) in [(1, false), (large.len(), true)] {

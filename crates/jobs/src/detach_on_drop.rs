@@ -10,17 +10,17 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 /// A future that is spawned as a task if it is dropped before its end.
-pub struct SpawnOnDrop<T: Send + 'static>(Option<BoxFuture<'static, Option<T>>>);
+pub struct DetachOnDrop<T: Send + 'static>(Option<BoxFuture<'static, Option<T>>>);
 
-impl<T: Send + 'static> SpawnOnDrop<T> {
+impl<T: Send + 'static> DetachOnDrop<T> {
     /// Creates the future. Its output is `None` if the work panics.
     pub fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
         let caught = AssertUnwindSafe(work).catch_unwind();
-        SpawnOnDrop(Some(caught.map(Result::ok).boxed()))
+        DetachOnDrop(Some(caught.map(Result::ok).boxed()))
     }
 }
 
-impl<T: Send + 'static> Future for SpawnOnDrop<T> {
+impl<T: Send + 'static> Future for DetachOnDrop<T> {
     type Output = Option<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
@@ -33,7 +33,7 @@ impl<T: Send + 'static> Future for SpawnOnDrop<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for SpawnOnDrop<T> {
+impl<T: Send + 'static> Drop for DetachOnDrop<T> {
     fn drop(&mut self) {
         let Some(work) = self.0.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -54,7 +54,7 @@ mod tests {
     async fn dropped_work_continues() {
         let (begin, begun) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
-        let mut work = SpawnOnDrop::new(async move {
+        let mut work = DetachOnDrop::new(async move {
             begun.await.expect("a signal");
             end.send(7).expect("a receiver");
         });
@@ -67,7 +67,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_not_a_result() {
-        let work = SpawnOnDrop::new(async { "none".parse::<u8>().expect("a number") });
+        let work = DetachOnDrop::new(async { "none".parse::<u8>().expect("a number") });
         assert_eq!(work.await, None);
     }
 }

@@ -3,7 +3,7 @@
 //! Sequence numbers are consecutive from 1. Progress events are limited to ten per second and
 //! stage. The log text of a job is limited, and a log line of Headwater marks the place of omitted
 //! lines. This module does not block and does no I/O: the writer stores the events from
-//! [`EventLog::unstored`], and followers read [`EventLog::after`].
+//! [`EventBuffer::unstored`], and followers read [`EventBuffer::after`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Maximum length of a line in bytes; longer lines are truncated.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
-/// The result of [`EventLog::after`].
+/// The result of [`EventBuffer::after`].
 pub(crate) enum EventsAfter {
     /// The next events; empty if there are none yet.
     Events(Vec<JobEvent>),
@@ -28,7 +28,7 @@ pub(crate) enum EventsAfter {
 }
 
 /// The events of one active job that are in memory, and the state of the limits on its events.
-pub(crate) struct EventLog {
+pub(crate) struct EventBuffer {
     events: VecDeque<JobEvent>,
     next: u64,
     stored: u64,
@@ -40,9 +40,9 @@ pub(crate) struct EventLog {
     noteworthy: bool,
 }
 
-impl EventLog {
+impl EventBuffer {
     pub(crate) fn new(text_bytes_max: usize) -> Self {
-        EventLog {
+        EventBuffer {
             events: VecDeque::new(),
             next: 1,
             stored: 0,
@@ -57,7 +57,12 @@ impl EventLog {
 
     /// Creates a log that continues after `last`, the sequence number of the last stored event.
     pub(crate) fn after_stored(last: u64) -> Self {
-        EventLog { next: last + 1, stored: last, noteworthy: true, ..EventLog::new(usize::MAX) }
+        EventBuffer {
+            next: last + 1,
+            stored: last,
+            noteworthy: true,
+            ..EventBuffer::new(usize::MAX)
+        }
     }
 
     /// Adds an event, unless it is throttled progress or log text over the limit.
@@ -247,7 +252,7 @@ mod tests {
         }
     }
 
-    fn texts(log: &EventLog) -> Vec<String> {
+    fn texts(log: &EventBuffer) -> Vec<String> {
         let text = |event: JobEvent| match event.event {
             JobEventKind::Log { text, .. } => Some(text),
             _ => None,
@@ -257,7 +262,7 @@ mod tests {
 
     #[test]
     fn output_beyond_the_limit_is_dropped_with_a_notice_and_a_count() {
-        let mut log = EventLog::new(10);
+        let mut log = EventBuffer::new(10);
         for text in ["12345", "67890", "a", "b"] {
             log.push(now(), line(text));
         }
@@ -274,14 +279,14 @@ mod tests {
 
     #[test]
     fn an_endless_line_is_truncated_at_a_character() {
-        let mut log = EventLog::new(usize::MAX);
+        let mut log = EventBuffer::new(usize::MAX);
         log.push(now(), line(&"é".repeat(LINE_BYTES_MAX)));
         assert!(texts(&log)[0].ends_with(&format!("({LINE_BYTES_MAX} bytes left out)")));
     }
 
     #[test]
     fn progress_is_throttled_but_its_end_is_kept() {
-        let mut log = EventLog::new(usize::MAX);
+        let mut log = EventBuffer::new(usize::MAX);
         (0..=1_000).for_each(|done| log.push(now(), progress(done)));
         let events = log.unstored();
         assert!(events.len() < 100, "{} events", events.len());
@@ -292,7 +297,7 @@ mod tests {
 
     #[test]
     fn throttled_progress_precedes_later_events() {
-        let mut log = EventLog::new(usize::MAX);
+        let mut log = EventBuffer::new(usize::MAX);
         log.push(now(), progress(1));
         log.push(now(), progress(2));
         log.push(now(), line("next"));
@@ -303,7 +308,7 @@ mod tests {
 
     #[test]
     fn events_that_left_memory_are_read_from_the_store() {
-        let mut log = EventLog::new(usize::MAX);
+        let mut log = EventBuffer::new(usize::MAX);
         (0..3_000).for_each(|_| log.push(now(), line("x")));
         assert!(
             matches!(log.after(0, 3_000), EventsAfter::Events(events) if events.len() == AT_ONCE)

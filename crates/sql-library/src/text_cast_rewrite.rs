@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::text_parsing::{is_parsed, parse_value, try_parse_value};
+use crate::bytes_and_nested_parser::{is_parsed, parse_value, try_parse_value};
 
 /// Rewrite of casts from text to bytes and nested values.
 #[derive(Debug)]
