@@ -11,7 +11,9 @@ use headwater_store::{JournalEntry, KeyRange, Store};
 use serde::de::DeserializeOwned;
 
 use crate::grant_index::GrantIndex;
-use crate::record::{JOURNAL, KeyRecord, OwnerRecord, TokenRecord, UserRecord, VERSION};
+use crate::record::{
+    AccessKeyRecord, AccessTokenRecord, JOURNAL, OwnerRecord, UserRecord, VERSION,
+};
 use crate::{Error, Result};
 
 /// All users, roles, grants and other records at one version. Immutable.
@@ -23,8 +25,8 @@ pub(crate) struct AccessState {
     pub(crate) roles: BTreeMap<String, Role>,
     /// The grants of each user and role.
     pub(crate) grants: HashMap<String, Vec<Grant>>,
-    pub(crate) tokens: BTreeMap<String, TokenRecord>,
-    pub(crate) keys: BTreeMap<String, KeyRecord>,
+    pub(crate) tokens: BTreeMap<String, AccessTokenRecord>,
+    pub(crate) keys: BTreeMap<String, AccessKeyRecord>,
     pub(crate) restrictions: BTreeMap<String, Restriction>,
     /// The limits of each user and role.
     pub(crate) limits: BTreeMap<String, Limit>,
@@ -66,12 +68,12 @@ impl AccessState {
                 self.grants.entry(grant.grantee.clone()).or_default().push(grant);
             }
             "token" => {
-                let token: TokenRecord = parse(entry)?;
+                let token: AccessTokenRecord = parse(entry)?;
                 self.token_ids.insert(token.hash, token.token.id.clone());
                 self.tokens.insert(token.token.id.clone(), token);
             }
             "key" => {
-                let key: KeyRecord = parse(entry)?;
+                let key: AccessKeyRecord = parse(entry)?;
                 self.keys.insert(key.key.id.clone(), key);
             }
             "owner" => {
@@ -157,7 +159,7 @@ impl AccessState {
     }
 
     /// Returns the token whose secret has this hash.
-    pub(crate) fn token(&self, hash: &ObjectId) -> Option<&TokenRecord> {
+    pub(crate) fn token(&self, hash: &ObjectId) -> Option<&AccessTokenRecord> {
         self.tokens.get(self.token_ids.get(hash)?)
     }
 

@@ -7,7 +7,9 @@
 //! passwords as Argon2id hashes, and the secrets of access keys encrypted.
 
 mod access;
+mod access_key;
 mod access_state;
+mod access_token;
 mod audit;
 mod audit_retention;
 mod authentication;
@@ -17,7 +19,6 @@ mod error;
 mod external_login;
 mod grant;
 mod grant_index;
-mod key;
 mod limit;
 mod login_limiter;
 mod ownership;
@@ -25,17 +26,16 @@ mod password;
 mod record;
 mod restriction;
 mod role;
-mod token;
 mod user;
 
 pub use access::Access;
+pub use access_key::{AccessKeyPair, AccessKeys, NewAccessKey};
 pub use audit::{AuditFilter, AuditLog, AuditPage};
 pub use audit_retention::AuditRetentionSetting;
 pub use authentication::{Credential, CredentialDigest};
 pub use decision::{Decision, DecisionReason, DenialReason};
 pub use error::{Error, Result};
 pub use external_login::ExternalLogin;
-pub use key::{AccessKeyPair, AccessKeys, NewAccessKey};
 pub use limit::UserLimits;
 pub use login_limiter::{LOGIN_RETRY_AFTER, LoginAttempt, LoginLimiter};
 pub use ownership::record_owner;

@@ -5,8 +5,8 @@
 //! | journal `access` | `user/NAME` | [`UserRecord`] |
 //! | journal `access` | `role/NAME` | [`Role`](headwater_model::Role) |
 //! | journal `access` | `grant/GRANTEE/OBJECT` | [`Grant`](headwater_model::Grant) |
-//! | journal `access` | `token/ID` | [`TokenRecord`] |
-//! | journal `access` | `key/ID` | [`KeyRecord`] |
+//! | journal `access` | `token/ID` | [`AccessTokenRecord`] |
+//! | journal `access` | `key/ID` | [`AccessKeyRecord`] |
 //! | journal `access` | `owner/OBJECT` | [`OwnerRecord`] |
 //! | journal `access` | `limit/NAME` | [`Limit`](headwater_model::Limit) |
 //! | journal `access` | `audit/retention` | [`AuditRetention`](headwater_model::AuditRetention) |
@@ -77,7 +77,7 @@ impl UserRecord {
 
 /// A stored access token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct TokenRecord {
+pub(crate) struct AccessTokenRecord {
     pub(crate) token: AccessToken,
     /// SHA-256 of the secret.
     pub(crate) hash: ObjectId,
@@ -85,7 +85,7 @@ pub(crate) struct TokenRecord {
 
 /// A stored access key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct KeyRecord {
+pub(crate) struct AccessKeyRecord {
     pub(crate) key: AccessKey,
     /// The encrypted secret.
     pub(crate) sealed: String,

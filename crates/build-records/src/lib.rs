@@ -6,11 +6,11 @@
 
 mod build_record;
 mod model_record;
+mod model_system_tables;
 mod profile;
 mod profiles_table;
-mod system_tables;
 
 pub use build_record::{BUILD, BuildRecord, InputRecord, snapshot_property};
 pub use model_record::{InputName, ModelRecord, SourceColumn};
+pub use model_system_tables::register_system_tables;
 pub use profile::{PendingProfile, profile_of, profiled};
-pub use system_tables::register_system_tables;

@@ -16,7 +16,7 @@ use headwater_sql_aggregates::{ColumnProfile, DataProfile};
 use headwater_tables::{ListedSnapshot, PROFILE, Table};
 
 use crate::build_record::{BUILD, BuildRecord};
-use crate::system_tables::{OPEN_AT_ONCE, is_quarantine, may_read_object};
+use crate::model_system_tables::{OPEN_AT_ONCE, is_quarantine, may_read_object};
 
 pub(crate) struct ProfilesTable;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use headwater_model::{CommitId, Namespace, TableName};
 
+use crate::catalog_objects::CatalogObjects;
 use crate::codec::{CommitObject, Namespaces};
-use crate::objects::Objects;
 use crate::{Error, Result, TableEntry, trie};
 
 /// The tables and namespaces of one commit. Immutable, and cheap to clone.
@@ -13,7 +13,7 @@ use crate::{Error, Result, TableEntry, trie};
 pub struct CatalogState {
     id: CommitId,
     commit: Arc<CommitObject>,
-    objects: Objects,
+    objects: CatalogObjects,
 }
 
 impl std::fmt::Debug for CatalogState {
@@ -23,7 +23,7 @@ impl std::fmt::Debug for CatalogState {
 }
 
 impl CatalogState {
-    pub(crate) fn new(id: CommitId, commit: Arc<CommitObject>, objects: Objects) -> Self {
+    pub(crate) fn new(id: CommitId, commit: Arc<CommitObject>, objects: CatalogObjects) -> Self {
         CatalogState { id, commit, objects }
     }
 

@@ -10,9 +10,9 @@ use headwater_model::{Commit, CommitId, Namespace, ObjectId, TableName, name, ne
 use headwater_store::{RefChange, RefPrecondition, WriteBatch};
 
 use crate::catalog::{ATTEMPTS_MAX, branch_ref};
+use crate::catalog_objects::PendingObjects;
 use crate::codec::{BranchRecord, CommitObject, Namespaces};
-use crate::objects::PendingObjects;
-use crate::trie::{self, Changes};
+use crate::trie::{self, TrieChanges};
 use crate::{Catalog, CommitRequest, Error, NamespaceChange, Result, TableChange};
 
 /// The fields of a new commit except its tables and namespaces.
@@ -72,7 +72,7 @@ impl Catalog {
         self.check_tables(request, &head).await?;
         let mut pending = PendingObjects::default();
         let changes = request.changes.iter();
-        let changes: Changes =
+        let changes: TrieChanges =
             changes.map(|change| (trie::key(&change.table), change.to.clone())).collect();
         let tables = trie::update(&self.objects, &mut pending, head.tables, None, changes).await?;
         let namespaces = self.change_namespaces(&mut pending, request, &head).await?;

@@ -9,6 +9,7 @@
 
 mod branch;
 mod catalog;
+mod catalog_objects;
 mod catalog_state;
 mod change;
 mod codec;
@@ -20,9 +21,8 @@ mod head_cache;
 mod merge;
 mod merge_base;
 mod merge_record;
-mod objects;
 mod reachability;
-mod reference;
+mod ref_resolution;
 mod required_checks;
 mod table_history;
 mod tag;
@@ -38,7 +38,7 @@ pub use error::{Error, Result};
 pub use merge::{CommitSequence, DivergedTable, MergeCommit, MergePlan, MergeSource, Merges};
 pub use merge_base::{AmbiguousBase, BaseValue};
 pub use reachability::{ReachableState, ReachableStates};
-pub use reference::{RefResolution, is_commit_in};
+pub use ref_resolution::{RefResolution, is_commit_in};
 pub use required_checks::RequiredCheckStatus;
 pub use table_history::TableState;
 pub use tag::Tags;

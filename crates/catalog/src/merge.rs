@@ -16,12 +16,12 @@ use headwater_model::{
 };
 use headwater_store::WriteBatch;
 
+use crate::catalog_objects::PendingObjects;
 use crate::codec::{BranchRecord, CommitObject, Namespaces};
 use crate::commit::{BranchUpdate, NewCommit};
 use crate::merge_base::{MergedSide, ReadValue, side};
-use crate::objects::PendingObjects;
 use crate::three_way_diff::{RenamedTable, ThreeWayDiff};
-use crate::trie::{self, Changes};
+use crate::trie::{self, TrieChanges};
 use crate::{
     BaseValue, Catalog, Error, RequiredCheckStatus, Result, TableChange, TableEntry, merge_record,
 };
@@ -375,7 +375,7 @@ impl<'a> Merges<'a> {
         let target = self.catalog.objects.commit(plan.head).await?;
         let source = self.catalog.objects.commit(plan.source).await?;
         let namespaces = self.merge_namespaces(plan, [&target, &source], &changes, pending).await?;
-        let changes: Changes =
+        let changes: TrieChanges =
             changes.into_iter().map(|change| (trie::key(&change.table), change.to)).collect();
         // Reuse the source's trie nodes only if the source is a parent of the merge commit.
         // Otherwise, the nodes may become unreachable.

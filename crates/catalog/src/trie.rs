@@ -13,8 +13,8 @@ use headwater_model::name::LEVEL_SEPARATOR;
 use headwater_model::{ObjectId, TableName};
 use sha2::{Digest, Sha256};
 
+use crate::catalog_objects::{CatalogObjects, PendingObjects};
 use crate::codec::{self, TrieChild, TrieNode};
-use crate::objects::{Objects, PendingObjects};
 use crate::{Result, TableEntry};
 
 /// The maximum number of tables in a leaf. A full leaf is about as large as an inner node: a few
@@ -39,10 +39,10 @@ pub(crate) fn split(key: &str) -> (&str, &str) {
 }
 
 /// Changes by key; `None` removes the table.
-pub(crate) type Changes = BTreeMap<String, Option<TableEntry>>;
+pub(crate) type TrieChanges = BTreeMap<String, Option<TableEntry>>;
 
 /// Table entries in a trie, by key.
-pub(crate) type Entries = BTreeMap<String, TableEntry>;
+pub(crate) type TrieEntries = BTreeMap<String, TableEntry>;
 
 type BoxedFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
@@ -59,7 +59,7 @@ fn digit_of(hash: &[u8], depth: usize) -> u8 {
 
 /// Returns the table at a key.
 pub(crate) async fn get(
-    objects: &Objects,
+    objects: &CatalogObjects,
     root: Option<ObjectId>,
     key: &str,
 ) -> Result<Option<TableEntry>> {
@@ -81,12 +81,12 @@ pub(crate) async fn get(
 
 /// Lists the tables whose keys satisfy `wanted`.
 pub(crate) async fn list(
-    objects: &Objects,
+    objects: &CatalogObjects,
     root: Option<ObjectId>,
     wanted: impl Fn(&str) -> bool,
-) -> Result<Entries> {
+) -> Result<TrieEntries> {
     let leaves = leaves(objects, &PendingObjects::default(), root.into_iter().collect()).await?;
-    let mut found = Entries::new();
+    let mut found = TrieEntries::new();
     for leaf in &leaves {
         let TrieNode::Leaf(tables) = &**leaf else { continue };
         let tables = tables.iter().filter(|(key, _)| wanted(key));
@@ -97,7 +97,7 @@ pub(crate) async fn list(
 
 /// Reads the leaves below some nodes, level by level.
 async fn leaves(
-    objects: &Objects,
+    objects: &CatalogObjects,
     pending: &PendingObjects,
     mut level: Vec<ObjectId>,
 ) -> Result<Vec<Arc<TrieNode>>> {
@@ -119,11 +119,11 @@ async fn leaves(
 /// `reuse` already contains are not stored again, so the caller must keep `reuse` reachable as long
 /// as the new trie.
 pub(crate) async fn update(
-    objects: &Objects,
+    objects: &CatalogObjects,
     pending: &mut PendingObjects,
     root: Option<ObjectId>,
     reuse: Option<ObjectId>,
-    changes: Changes,
+    changes: TrieChanges,
 ) -> Result<Option<ObjectId>> {
     if changes.is_empty() {
         return Ok(root);
@@ -141,16 +141,16 @@ struct NodePair {
 }
 
 fn update_node<'a>(
-    objects: &'a Objects,
+    objects: &'a CatalogObjects,
     pending: &'a mut PendingObjects,
     position: NodePair,
-    changes: Changes,
+    changes: TrieChanges,
 ) -> BoxedFuture<'a, Option<TrieChild>> {
     let NodePair { node, reuse, depth } = position;
     Box::pin(async move {
         let node = match node {
             Some(id) => objects.node(id, pending).await?,
-            None => Arc::new(TrieNode::Leaf(Entries::new())),
+            None => Arc::new(TrieNode::Leaf(TrieEntries::new())),
         };
         let reuse = match reuse {
             Some(id) => Some((id, objects.node(id, pending).await?)),
@@ -173,7 +173,7 @@ fn update_node<'a>(
             Some((_, TrieNode::Inner(children))) => children.get(digit).map(|child| child.id),
             _ => None,
         };
-        let mut parts: BTreeMap<u8, Changes> = BTreeMap::new();
+        let mut parts: BTreeMap<u8, TrieChanges> = BTreeMap::new();
         for (key, change) in changes {
             parts.entry(digit(&key, depth)).or_default().insert(key, change);
         }
@@ -197,7 +197,7 @@ fn update_node<'a>(
         // The remaining tables fit into one leaf, so they become one leaf: the shape of the trie
         // must depend only on its tables, not on earlier changes.
         let ids = children.values().map(|child| child.id).collect();
-        let mut found = Entries::new();
+        let mut found = TrieEntries::new();
         for leaf in leaves(objects, pending, ids).await? {
             if let TrieNode::Leaf(tables) = &*leaf {
                 found.extend(tables.clone());
@@ -207,7 +207,7 @@ fn update_node<'a>(
     })
 }
 
-fn apply(mut tables: Entries, changes: Changes) -> Entries {
+fn apply(mut tables: TrieEntries, changes: TrieChanges) -> TrieEntries {
     for (key, change) in changes {
         match change {
             Some(entry) => tables.insert(key, entry),
@@ -217,7 +217,11 @@ fn apply(mut tables: Entries, changes: Changes) -> Entries {
     tables
 }
 
-fn build(pending: &mut PendingObjects, tables: Entries, depth: usize) -> Result<Option<TrieChild>> {
+fn build(
+    pending: &mut PendingObjects,
+    tables: TrieEntries,
+    depth: usize,
+) -> Result<Option<TrieChild>> {
     let count = tables.len() as u64;
     if count == 0 {
         return Ok(None);
@@ -226,7 +230,7 @@ fn build(pending: &mut PendingObjects, tables: Entries, depth: usize) -> Result<
         let id = pending.node(TrieNode::Leaf(tables))?;
         return Ok(Some(TrieChild { id, tables: count }));
     }
-    let mut parts: BTreeMap<u8, Entries> = BTreeMap::new();
+    let mut parts: BTreeMap<u8, TrieEntries> = BTreeMap::new();
     for (key, entry) in tables {
         parts.entry(digit(&key, depth)).or_default().insert(key, entry);
     }
@@ -253,7 +257,7 @@ pub(crate) type TrieDifference = (String, Option<TableEntry>, Option<TableEntry>
 
 /// Lists the differences between two tries, by key.
 pub(crate) async fn diff(
-    objects: &Objects,
+    objects: &CatalogObjects,
     from: Option<ObjectId>,
     to: Option<ObjectId>,
 ) -> Result<Vec<TrieDifference>> {
@@ -264,7 +268,7 @@ pub(crate) async fn diff(
 }
 
 fn diff_nodes<'a>(
-    objects: &'a Objects,
+    objects: &'a CatalogObjects,
     from: Option<ObjectId>,
     to: Option<ObjectId>,
     found: &'a mut Vec<TrieDifference>,

@@ -26,7 +26,7 @@ mod secret_input;
 use std::process::ExitCode;
 
 use headwater_arguments as arguments;
-use headwater_display::{cell, graph, grid, log_writer, output, progress, terminal};
+use headwater_display::{cell, commit_graph, grid, log_writer, output, progress, terminal};
 
 use crate::arguments::Command;
 use crate::context::Context;

@@ -4,10 +4,10 @@
 //! [`StandaloneTriggerStore`] stores triggers that belong to no project. This crate checks no
 //! rights, and starts no triggers.
 
-mod deployment;
+mod deployment_store;
 mod error;
 mod standalone_trigger;
 
-pub use deployment::{DeploymentStore, deploy_changes};
+pub use deployment_store::{DeploymentStore, deploy_changes};
 pub use error::{Error, Result};
 pub use standalone_trigger::{StandaloneTrigger, StandaloneTriggerStore};

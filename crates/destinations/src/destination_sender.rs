@@ -8,10 +8,10 @@ use headwater_triggers::{ConnectionPolicy, with_retryable};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::Destination;
-use crate::failure::redacted;
+use crate::DestinationAddress;
 use crate::payload::{IdentifiedPayload, Payload};
 use crate::queue::{self, MessageOrigin};
+use crate::send_failure::redacted;
 
 /// Sender of records and results to destinations, with the parts of the lake that it uses. Cheap to
 /// clone.
@@ -61,7 +61,7 @@ impl DestinationSender {
     /// An error without `retryable` is not counted as an attempt to deliver the event.
     pub async fn send(
         &self,
-        to: &Destination,
+        to: &DestinationAddress,
         sending: SendAttempt<'_>,
     ) -> Result<SentContent, Problem> {
         let SendAttempt { id, payload, sender, policy, scope } = sending;
@@ -70,27 +70,27 @@ impl DestinationSender {
         let value = secret.as_deref().map(String::as_str);
         let mut appended = AppendResult::default();
         let result = match to {
-            Destination::Queue(name) => {
+            DestinationAddress::Queue(name) => {
                 let origin = MessageOrigin { sender, caused_by: scope.caused_by };
                 queue::send(&self.queues, name, origin, &content).await
             }
-            Destination::Http(endpoint) => endpoint.send(&content, &policy, value).await,
-            Destination::Mail(route) => route.send(&content, &policy, value).await,
-            Destination::Table(target) => {
+            DestinationAddress::Http(endpoint) => endpoint.send(&content, &policy, value).await,
+            DestinationAddress::Mail(route) => route.send(&content, &policy, value).await,
+            DestinationAddress::Table(target) => {
                 let rows = target.append(&self.lake, &content, scope).await;
                 rows.map(|rows| {
                     appended = rows;
                     json!({"rows": rows.rows})
                 })
             }
-            Destination::Postgres(table) => table.write(&content, &policy, value).await,
-            Destination::Object(target) => target.write(&self.lake, &content, scope).await,
+            DestinationAddress::Postgres(table) => table.write(&content, &policy, value).await,
+            DestinationAddress::Object(target) => target.write(&self.lake, &content, scope).await,
         };
         let result = result.map_err(|problem| redacted(counted(problem), &Redactor::new(value)))?;
         Ok(SentContent { result, appended })
     }
 
-    async fn secret(&self, to: &Destination) -> Result<Option<Zeroizing<String>>, Problem> {
+    async fn secret(&self, to: &DestinationAddress) -> Result<Option<Zeroizing<String>>, Problem> {
         let Some(name) = to.secret() else { return Ok(None) };
         let mut values = self.secrets.values(&[name.to_owned()]).await.or_problem()?;
         Ok(values.remove(name))

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::address_parts::{self, AddressOptions, invalid};
-use crate::failure::{chain, excerpt, rejected, temporary};
 use crate::payload::IdentifiedPayload;
+use crate::send_failure::{chain, excerpt, rejected, temporary};
 
 /// The header with the id of the event.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";

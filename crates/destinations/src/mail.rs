@@ -13,9 +13,9 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::address_parts::{self, AddressOptions, invalid};
-use crate::failure::{rejected, unsuitable};
 use crate::invocation_record::InvocationRecord;
 use crate::payload::{IdentifiedPayload, Payload};
+use crate::send_failure::{rejected, unsuitable};
 use crate::smtp::{Encryption, Login, Mail, SmtpServer};
 
 const EXAMPLE: &str =

@@ -3,15 +3,15 @@
 
 use bytes::Bytes;
 use futures::StreamExt;
-use headwater_encoding::{Encoder, Format};
+use headwater_encoding::{Format, RowEncoder};
 use headwater_function_lake::json_rows as rows;
 use headwater_functions::{FunctionResult, LAKE_CONTENT_BYTES_MAX, SharedTable, too_large};
 use headwater_model::{Problem, Timestamp};
 use serde_json::Value;
 
-use crate::destination::Destination;
-use crate::failure::unsuitable;
+use crate::destination_address::DestinationAddress;
 use crate::invocation_record::InvocationRecord;
+use crate::send_failure::unsuitable;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -144,8 +144,8 @@ fn format(name: &str) -> Option<Format> {
 ///
 /// Errors: `invalid_argument`.
 pub fn check_table_format(address: &str) -> Result<(), Problem> {
-    match Destination::parse(address)? {
-        Destination::Object(target) if format(&target.key).is_none() => {
+    match DestinationAddress::parse(address)? {
+        DestinationAddress::Object(target) if format(&target.key).is_none() => {
             Err(unknown_format(&target.key))
         }
         _ => Ok(()),
@@ -164,7 +164,7 @@ async fn encode(format: Format, table: &SharedTable) -> Result<Bytes, Problem> {
     let failed = |error: arrow::error::ArrowError| {
         unsuitable(format!("the rows cannot be encoded: {error}"), "Cast the column to text.")
     };
-    let mut encoder = Encoder::new(format, &table.schema()).map_err(failed)?;
+    let mut encoder = RowEncoder::new(format, &table.schema()).map_err(failed)?;
     let (mut batches, mut bytes) = (table.stream(), Vec::new());
     while let Some(batch) = batches.next().await {
         let mut rest = Some(batch.map_err(failed)?);

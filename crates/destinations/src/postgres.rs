@@ -18,9 +18,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::address_parts::{self, AddressOptions, decoded, invalid};
-use crate::failure::{chain, excerpt, rejected, temporary, unsuitable};
 use crate::invocation_record::InvocationRecord;
 use crate::payload::{IdentifiedPayload, Payload};
+use crate::send_failure::{chain, excerpt, rejected, temporary, unsuitable};
 
 const EXAMPLE: &str = "postgres://writer@db.example.com/shop?table=orders#secret=PASSWORD";
 

@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use crate::failure::{chain, excerpt, rejected, temporary};
+use crate::send_failure::{chain, excerpt, rejected, temporary};
 
 /// Maximum time to connect to one address.
 const CONNECT_MAX: Duration = Duration::from_secs(5);

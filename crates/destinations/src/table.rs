@@ -15,9 +15,9 @@ use headwater_model::{
 };
 
 use crate::address_parts::{AddressOptions, invalid};
-use crate::failure::rejected;
 use crate::invocation_record::InvocationRecord;
 use crate::payload::{CallResult, IdentifiedPayload, Payload};
+use crate::send_failure::rejected;
 
 /// A table that receives rows.
 #[derive(Debug, Clone, PartialEq, Eq)]

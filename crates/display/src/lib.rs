@@ -3,7 +3,7 @@
 //! This crate depends on the terminal, but on no server. No other crate writes to standard output.
 
 pub mod cell;
-pub mod graph;
+pub mod commit_graph;
 pub mod grid;
 pub mod log_writer;
 pub mod output;

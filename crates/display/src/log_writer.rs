@@ -24,12 +24,12 @@ enum LogWriterCommand {
     Flush(SyncSender<()>),
 }
 
-/// The writer of the log. Creates one [`Line`] for each log line.
+/// The writer of the log. Creates one [`LogLine`] for each log line.
 #[derive(Clone)]
 pub struct LogWriter(SyncSender<LogWriterCommand>);
 
 /// A log line, which is queued when it is dropped.
-pub struct Line {
+pub struct LogLine {
     text: Vec<u8>,
     queue: SyncSender<LogWriterCommand>,
 }
@@ -73,14 +73,14 @@ fn write_all(messages: &Receiver<LogWriterCommand>, mut output: impl Write) {
 }
 
 impl<'a> MakeWriter<'a> for LogWriter {
-    type Writer = Line;
+    type Writer = LogLine;
 
-    fn make_writer(&'a self) -> Line {
-        Line { text: Vec::new(), queue: self.0.clone() }
+    fn make_writer(&'a self) -> LogLine {
+        LogLine { text: Vec::new(), queue: self.0.clone() }
     }
 }
 
-impl Write for Line {
+impl Write for LogLine {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.text.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -91,7 +91,7 @@ impl Write for Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for LogLine {
     fn drop(&mut self) {
         // If the queue is full, the line is dropped.
         let _ = self.queue.try_send(LogWriterCommand::Line(std::mem::take(&mut self.text)));

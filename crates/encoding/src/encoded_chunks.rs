@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use headwater_model::{ErrorCode, Problem};
 
-use crate::encoder::Encoder;
 use crate::format::Format;
+use crate::row_encoder::RowEncoder;
 
 /// Rows that are computed or read batch by batch.
 pub trait RowSource: Send + 'static {
@@ -28,7 +28,7 @@ pub async fn encode_rows<R: RowSource>(
     mut rows: R,
     format: Format,
 ) -> Result<impl Stream<Item = Result<Bytes, Problem>> + Send + 'static, Problem> {
-    let encoder = match Encoder::new(format, rows.schema()) {
+    let encoder = match RowEncoder::new(format, rows.schema()) {
         Ok(encoder) => encoder,
         Err(error) => return Err(rows.fail(not_encoded(&error))),
     };
@@ -44,7 +44,7 @@ pub async fn encode_rows<R: RowSource>(
 struct ChunkEncoder<R> {
     rows: R,
     /// The encoder; `None` after the last chunk.
-    encoder: Option<Encoder>,
+    encoder: Option<RowEncoder>,
 }
 
 impl<R: RowSource> ChunkEncoder<R> {

@@ -20,7 +20,7 @@ use super::json_maps::{self, MapEncoder};
 use super::out_of_range_times;
 
 /// A writer of a JSON array.
-pub type ArrayWriter = Writer<Vec<u8>, JsonArrayFormat>;
+pub type JsonArrayWriter = Writer<Vec<u8>, JsonArrayFormat>;
 
 /// A writer of JSON lines.
 pub type NdjsonWriter = Writer<Vec<u8>, LineDelimited>;
@@ -29,7 +29,7 @@ pub type NdjsonWriter = Writer<Vec<u8>, LineDelimited>;
 const DOUBLE_DIGITS: u8 = 15;
 
 /// Creates a writer of a JSON array.
-pub fn array_writer() -> ArrayWriter {
+pub fn array_writer() -> JsonArrayWriter {
     builder().build(Vec::new())
 }
 
@@ -175,7 +175,7 @@ mod tests {
         BinaryArray, Decimal128Array, Float64Array, RecordBatch, TimestampMicrosecondArray,
     };
 
-    use super::super::{Encoder, Format};
+    use super::super::{Format, RowEncoder};
     use super::*;
 
     fn batch() -> RecordBatch {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     fn text(format: Format, batches: &[RecordBatch]) -> String {
-        let mut encoder = Encoder::new(format, &batch().schema()).expect("an encoder");
+        let mut encoder = RowEncoder::new(format, &batch().schema()).expect("an encoder");
         let mut bytes = Vec::new();
         for batch in batches {
             bytes.extend(encoder.batch(batch).expect("bytes"));

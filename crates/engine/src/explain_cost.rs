@@ -21,7 +21,7 @@ use headwater_sql_python::without_calls;
 use headwater_table_scan::{ScanCost, scan_cost, stored_costs};
 
 use crate::error::Result;
-use crate::executor::{self, ExecutableStatement};
+use crate::plan_executor::{self, ExecutableStatement};
 use crate::plan_output;
 use crate::session::Session;
 use crate::statement_result::StatementResult;
@@ -58,12 +58,12 @@ impl Session {
         let own = Arc::clone(&metrics);
         let statement = ExecutableStatement { state, runtime, plan, metrics: own, lazy: true };
         let planning = async move {
-            let plan = executor::physical(&statement).await?;
+            let plan = plan_executor::physical(&statement).await?;
             let mut scans = Vec::new();
             Box::pin(add_scans(plan.as_ref(), false, &mut scans)).await?;
             Ok(scans)
         };
-        let scans = executor::plan_on(self.engine.threads()?, planning).await;
+        let scans = plan_executor::plan_on(self.engine.threads()?, planning).await;
         let scans = scans.map_err(|error| limits.explain(&error))?;
         let mut tables: BTreeMap<Option<String>, TableCost> = BTreeMap::new();
         let views: Vec<CommitView> = metrics.views().into_iter().chain([view]).collect();

@@ -12,7 +12,7 @@ use headwater_sql_resolve::OutputNames;
 use headwater_table_scan::{plain_batch, plain_schema};
 
 use crate::error::Result;
-use crate::executor::RunningPlan;
+use crate::plan_executor::RunningPlan;
 use crate::planning_error::ResourceLimits;
 use crate::statement_result::{ExecutionMetrics, StatementResult};
 

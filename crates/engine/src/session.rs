@@ -30,8 +30,8 @@ use crate::cast_error_position::locate;
 use crate::clause_position;
 use crate::engine::{Engine, planning_panicked};
 use crate::error::Result;
-use crate::executor::{self, RunningPlan};
 use crate::options::SessionOptions;
+use crate::plan_executor::{self, RunningPlan};
 use crate::plan_output;
 use crate::planner::{self, TableSources};
 use crate::planning_error::ResourceLimits;
@@ -396,8 +396,9 @@ impl Session {
         let calls = Arc::clone(run.metrics.calls());
         let metrics = Arc::new(ExecutionMetrics::new(Arc::clone(run.metrics.pool()), calls));
         let (state, runtime) = (Arc::clone(&run.state), Arc::clone(&run.runtime));
-        let statement = executor::ExecutableStatement { state, runtime, plan, metrics, lazy: true };
-        let estimate = executor::estimate(self.engine.threads()?, statement).await;
+        let statement =
+            plan_executor::ExecutableStatement { state, runtime, plan, metrics, lazy: true };
+        let estimate = plan_executor::estimate(self.engine.threads()?, statement).await;
         run.metrics.estimated(estimate.map_err(|error| run.limits.explain(&error))?);
         Ok(())
     }
@@ -409,9 +410,9 @@ impl Session {
         plan: LogicalPlan,
     ) -> Result<RunningPlan> {
         let StatementContext { state, runtime, metrics, limits, lazy } = run;
-        let statement = executor::ExecutableStatement { state, runtime, plan, metrics, lazy };
+        let statement = plan_executor::ExecutableStatement { state, runtime, plan, metrics, lazy };
         let threads = self.engine.threads()?;
-        executor::start(threads, statement, self.engine.resident())
+        plan_executor::start(threads, statement, self.engine.resident())
             .await
             .map_err(|error| limits.explain(&error))
     }

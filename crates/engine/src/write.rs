@@ -16,8 +16,8 @@ use headwater_table_scan::plain_batch;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result, SqlError};
-use crate::executor::RunningPlan;
 use crate::namespace::spelled_namespace;
+use crate::plan_executor::RunningPlan;
 use crate::plan_output;
 use crate::planning_error::ResourceLimits;
 use crate::session::Session;

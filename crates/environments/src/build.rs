@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::bytecode::{self, UncompiledPackage};
 use crate::environments::{
-    BUILDING, BuildDescription, DESCRIPTION, Environments, Progress, UNCOMPILED, name, read,
-    unique_name,
+    BUILDING, BuildDescription, DESCRIPTION, Environments, ProgressCallback, UNCOMPILED, name,
+    read, unique_name,
 };
 use crate::interpreter::Interpreter;
 use crate::requirement::name_of;
@@ -32,7 +32,7 @@ impl Environments {
         interpreter: &Interpreter,
         requirements: Vec<String>,
         newest: bool,
-        on_progress: Progress<'_>,
+        on_progress: ProgressCallback<'_>,
     ) -> Result<StagedEnvironment> {
         let uv = self.uv(on_progress).await?;
         let uv = if newest { uv.newest() } else { uv };
@@ -119,7 +119,7 @@ impl Environments {
         interpreter: &Interpreter,
         building: &BuildFolder,
         requirements: &[String],
-        on_progress: Progress<'_>,
+        on_progress: ProgressCallback<'_>,
     ) -> Result<BTreeMap<String, String>> {
         let (folder, input) = (building.0.as_path(), building.sibling("in"));
         let own = requires_pyarrow(requirements);

@@ -41,7 +41,7 @@ const WORK: &str = ".work-";
 const PINS_HINT: &str = "Add these versions to the package index, or run the project with current \
                          versions: `headwater run`.";
 
-pub(crate) type Progress<'a> = &'a (dyn Fn(EnvironmentEvent) + Send + Sync);
+pub(crate) type ProgressCallback<'a> = &'a (dyn Fn(EnvironmentEvent) + Send + Sync);
 
 /// Options of [`Environments::open`].
 #[derive(Debug, Clone)]
@@ -179,7 +179,7 @@ impl Environments {
     pub async fn get(
         &self,
         spec: &EnvironmentSpec,
-        on_progress: Progress<'_>,
+        on_progress: ProgressCallback<'_>,
     ) -> Result<Arc<Environment>> {
         let requirements = requirements(spec)?;
         system_programs::check(&spec.system)?;
@@ -239,7 +239,7 @@ impl Environments {
     }
 
     /// Returns `uv`, which is located only once.
-    pub(crate) async fn uv(&self, on_progress: Progress<'_>) -> Result<Uv> {
+    pub(crate) async fn uv(&self, on_progress: ProgressCallback<'_>) -> Result<Uv> {
         let mut known = self.uv.lock().await;
         if let Some(uv) = known.as_ref() {
             return Ok(uv.clone());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use headwater_model::{PackageChange, RebuiltEnvironment};
 
-use crate::environments::{Environments, Progress, lock};
+use crate::environments::{Environments, ProgressCallback, lock};
 use crate::{Error, Result, interpreter};
 
 impl Environments {
@@ -16,7 +16,7 @@ impl Environments {
     pub async fn rebuild(
         self: &Arc<Self>,
         id: &str,
-        on_progress: Progress<'_>,
+        on_progress: ProgressCallback<'_>,
     ) -> Result<RebuiltEnvironment> {
         let _lock = lock(&self.folder.join(format!("{id}.lock"))).await?;
         let gone = || Error::NotFound { id: id.to_owned() };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use headwater_sandbox::Spawner;
 use uuid::Uuid;
 
-use crate::environments::{BUILDING, Progress};
+use crate::environments::{BUILDING, ProgressCallback};
 use crate::interpreter::{self, Interpreter};
 use crate::path_ownership;
 use crate::requirement::{VERSION_HINT, normalize};
@@ -29,7 +29,7 @@ impl Uv {
         search: &[PathBuf],
         tools: &Path,
         cache: PathBuf,
-        on_progress: Progress<'_>,
+        on_progress: ProgressCallback<'_>,
     ) -> Result<Self> {
         let fetched = tools.join("uv").join("bin").join("uv");
         let own = search.iter().filter(|folder| !folder.ends_with("shims"));

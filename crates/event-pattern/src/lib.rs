@@ -8,7 +8,7 @@ mod cidr;
 mod error;
 mod event_schema;
 mod matcher;
-mod numeric;
+mod number_range;
 mod pattern;
 mod wildcard;
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::cidr::Cidr;
 use crate::error::{PatternError, excerpt};
-use crate::numeric::NumberRange;
+use crate::number_range::NumberRange;
 use crate::wildcard::Wildcard;
 
 /// Names of the operators.

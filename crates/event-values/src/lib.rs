@@ -8,7 +8,7 @@ mod event_items;
 mod event_path;
 mod event_schema;
 mod loop_detection;
-pub mod payload;
+pub mod message_payload;
 mod rate_limit;
 mod recent_ids;
 

@@ -13,7 +13,7 @@ use headwater_lake::CommitView;
 use headwater_model::{Action, Problem, ResultExt};
 use serde_json::{Value, json};
 
-use crate::system_tables::to_batches;
+use crate::job_system_tables::to_batches;
 
 /// Maximum number of events in the table. The table contains the newest events.
 const EVENTS_MAX: usize = 100_000;

@@ -8,7 +8,7 @@
 //! first output is written.
 
 use headwater_access::Access;
-use headwater_destinations::{CallResult, Destination, DestinationSender, Payload};
+use headwater_destinations::{CallResult, DestinationAddress, DestinationSender, Payload};
 use headwater_function_lake::FunctionLakeAccess;
 use headwater_functions::FunctionResult;
 use headwater_jobs::JobContext;
@@ -16,7 +16,7 @@ use headwater_model::{Actor, ErrorCode, Event, ObjectId, Principal, Problem, Tim
 use headwater_triggers::{event_part, with_retryable};
 use serde_json::Value;
 
-use crate::destination::{OutgoingPayload, authorize_destination, send};
+use crate::destination_delivery::{OutgoingPayload, authorize_destination, send};
 use crate::function_catalog::ParsedFunction;
 use crate::trigger_delivery::commit_appended;
 
@@ -149,7 +149,7 @@ fn is_null(result: &FunctionResult) -> bool {
 ///
 /// Only the server of a URL is shown, because the path of a webhook often contains a token.
 pub(crate) fn failed(address: &str, problem: Problem) -> Problem {
-    let server = Destination::parse(address).ok().and_then(|output| output.server());
+    let server = DestinationAddress::parse(address).ok().and_then(|output| output.server());
     let shown = server.map_or_else(|| address.to_owned(), |server| server.to_string());
     let message = format!("output `{shown}`: {}", problem.message);
     let problem = Problem { message, ..problem };

@@ -25,7 +25,7 @@ use headwater_secrets::SecretStore;
 use headwater_triggers::{ConnectionPolicy, Triggers, check_trigger, check_upcoming};
 use parking_lot::RwLock;
 
-use crate::destination::{ProjectDestinations, connection_policy};
+use crate::destination_delivery::{ProjectDestinations, connection_policy};
 use crate::function_catalog::{FunctionCatalog, split_name};
 use crate::project_files::read_project;
 use crate::provisioner::{ProvisionerParts, provisioning_warning};

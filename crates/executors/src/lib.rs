@@ -14,7 +14,7 @@ mod call_budget;
 mod call_output;
 mod call_rights;
 mod deployer;
-mod destination;
+mod destination_delivery;
 mod entry_rights;
 mod export_file;
 mod file_read_counters;
@@ -23,6 +23,7 @@ mod function_summary;
 mod hidden_rows;
 mod import;
 mod import_rights;
+mod job_system_tables;
 mod maintenance;
 mod metered_runtime_pool;
 mod occurrence_rights;
@@ -31,21 +32,20 @@ mod project_files;
 mod provisioner;
 mod recorded_request;
 mod remote_buckets;
-mod repeated_run;
 mod rights;
 mod run;
+mod run_conflict_retry;
 mod run_output;
-mod run_request;
+mod run_request_checks;
 mod running_statement;
 mod scheduled_call_preparation;
 mod secret_owner;
 mod standalone_trigger;
-mod system_tables;
 mod trigger_commits;
 mod trigger_delivery;
 mod trigger_placeholders;
 mod trigger_rights;
-mod upload;
+mod upload_storage;
 
 pub use audit_table::audit_schema;
 pub use auto_maintenance::start_maintenance;
@@ -57,7 +57,7 @@ pub use deployer::{
     ActiveDeployment, DeployIdentity, Deployer, ParsedDeployment, TriggerDependencies,
     missing_branch, nothing_deployed, parse_folder,
 };
-pub use destination::check_destination;
+pub use destination_delivery::check_destination;
 pub use entry_rights::{CheckedEntry, EntryRights, with_owner_on_main};
 pub use export_file::{ExportOutput, ExportTarget, not_written};
 pub use file_read_counters::FileReadCounters;
@@ -68,6 +68,7 @@ pub use function_summary::{function_summary, instance_state, provisioned_instanc
 pub use hidden_rows::{part_only, sides, without_rows};
 pub use import::ImportExecutor;
 pub use import_rights::{ImportRights, upload_folder};
+pub use job_system_tables::{register_system_tables, to_batches};
 pub use maintenance::{MaintenanceExecutor, maintenance_job};
 pub use metered_runtime_pool::MeteredRuntimePool;
 pub use project_file_settings::ProjectFileSettings;
@@ -80,10 +81,9 @@ pub use rights::{
     unauthenticated,
 };
 pub use run::{RunExecutor, run_queue};
-pub use run_request::{check_request, check_retriable};
+pub use run_request_checks::{check_request, check_retriable};
 pub use running_statement::{RunningStatement, StatementRows};
 pub use secret_owner::OwnedSecrets;
-pub use system_tables::{register_system_tables, to_batches};
 pub use trigger_commits::CommitHistory;
 pub use trigger_delivery::TriggerExecutor;
-pub use upload::{UPLOADS_FOLDER, delete_interrupted_uploads, store_upload};
+pub use upload_storage::{UPLOADS_FOLDER, delete_interrupted_uploads, store_upload};

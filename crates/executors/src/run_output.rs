@@ -27,7 +27,7 @@ use headwater_secrets::SecretStore;
 use parking_lot::Mutex;
 
 use crate::call_output::{failed, output_id};
-use crate::destination::{
+use crate::destination_delivery::{
     OutgoingPayload, authorize_destination, check_destination, check_outputs, declared, send,
 };
 use crate::rights::table_access;

@@ -31,7 +31,7 @@ use crate::call_budget::call_budget;
 use crate::call_output::{CallOutputs, OutputWriter, kept};
 use crate::call_rights::call_rights;
 use crate::deployer::{ActiveDeployment, ParsedDeployment};
-use crate::destination::{self, RecordDelivery, authorize_destination};
+use crate::destination_delivery::{self, RecordDelivery, authorize_destination};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction, missing_function, split_name};
 use crate::import::ImportExecutor;
 use crate::occurrence_rights::{event_rights, visible_to_deployer};
@@ -102,7 +102,8 @@ impl TargetExecutor for TriggerExecutor {
                     let actor = &actor;
                     let delivery = RecordDelivery { address, event, queue: &trigger.name, actor };
                     let (to, access) = (&self.destinations, &self.runs.access);
-                    let sent = destination::deliver(to, access, delivery, &context).await?;
+                    let sent =
+                        destination_delivery::deliver(to, access, delivery, &context).await?;
                     result.insert("destination".into(), sent);
                 }
                 TriggerTarget::Function(name) => {

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use crate::caller::Caller;
 use crate::grpc_status::to_status;
 use crate::limits::FlightLimits;
-use crate::prepared_statements::{self, ClientPrepared, ParameterRows};
+use crate::prepared_statements::{self, ClientPreparedStatements, ParameterRows};
 use crate::row_stream::{self, RowStream, flight_info, no_columns};
 use crate::statement::{FlightState, PendingExecutions};
 use crate::{sql_info, type_info};
@@ -44,7 +44,7 @@ pub struct FlightSql {
     /// Statements and transactions of the clients.
     pub(crate) statements: Arc<FlightState>,
     /// Prepared statements of the clients.
-    pub(crate) prepared: Arc<ClientPrepared>,
+    pub(crate) prepared: Arc<ClientPreparedStatements>,
     /// Properties of the server, for the request `GetSqlInfo`.
     pub(crate) sql_info: SqlInfoData,
     /// The column types that the server supports, for the request `GetXdbcTypeInfo`.
@@ -115,7 +115,11 @@ impl FlightSql {
 }
 
 /// Periodically ends expired transactions and prepared statements, until the server is dropped.
-async fn expire(statements: Weak<FlightState>, prepared: Weak<ClientPrepared>, interval: Duration) {
+async fn expire(
+    statements: Weak<FlightState>,
+    prepared: Weak<ClientPreparedStatements>,
+    interval: Duration,
+) {
     loop {
         tokio::time::sleep(interval).await;
         let (Some(statements), Some(prepared)) = (statements.upgrade(), prepared.upgrade()) else {

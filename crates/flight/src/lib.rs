@@ -9,13 +9,13 @@
 //! The ref of a request is in the header [`REF_HEADER`], and `main` by default; each branch is a
 //! catalog. The server authenticates the requests and routes them here.
 
+mod bulk_ingestion;
 mod caller;
 mod catalog_metadata;
 mod client_handles;
 mod custom_actions;
 mod flight_sql;
 mod grpc_status;
-mod ingest;
 mod jdbc_info;
 mod limits;
 mod message_checks;

@@ -58,15 +58,15 @@ impl ClientPreparedStatement {
 }
 
 /// The prepared statements of all clients.
-pub type ClientPrepared = ClientHandles<ClientPreparedStatement>;
+pub type ClientPreparedStatements = ClientHandles<ClientPreparedStatement>;
 
 /// Creates an empty set of prepared statements.
-pub fn prepared(limits: &FlightLimits) -> ClientPrepared {
+pub fn prepared(limits: &FlightLimits) -> ClientPreparedStatements {
     let hint = "Close the statements that are no longer used.";
     ClientHandles::new("prepared statements", hint, limits.prepared_max, limits.prepared_idle)
 }
 
-impl ClientPrepared {
+impl ClientPreparedStatements {
     /// Adds a statement. Returns its handle.
     ///
     /// Errors: the principal has too many statements.

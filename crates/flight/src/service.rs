@@ -26,10 +26,10 @@ use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::bulk_ingestion::IngestedRows;
 use crate::caller::{Caller, SessionToken};
 use crate::flight_sql::{FlightSql, malformed, metadata_info, transaction, unsupported_plan};
 use crate::grpc_status::to_status;
-use crate::ingest::IngestedRows;
 use crate::prepared_statements::parameter_schema;
 use crate::row_stream::{self, RowStream, decode, flight_info, of_batch, schema_bytes};
 use crate::statement::StatementSource;

@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_encoding::{Encoder, Format};
+use headwater_encoding::{Format, RowEncoder};
 use headwater_engine::{
     Engine, PreparedStatement, SessionOptions, SessionRights, StatementResult, check_ref,
 };
@@ -275,7 +275,7 @@ impl LakeAccess for FunctionLakeAccess {
 
 /// Encodes the rows of a statement, in parts.
 async fn encoded(result: StatementResult, format: Format) -> Result<Vec<Bytes>, Problem> {
-    let mut encoder = Encoder::new(format, &result.schema).map_err(|e| encoding(&e))?;
+    let mut encoder = RowEncoder::new(format, &result.schema).map_err(|e| encoding(&e))?;
     let (mut rows, mut content, mut bytes) = (result.stream, Vec::new(), 0);
     while let Some(batch) = rows.next().await {
         let mut rest = Some(batch.or_problem()?);

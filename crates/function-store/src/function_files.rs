@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use headwater_model::ProjectFiles;
 
-use crate::archive::{STORED_ARCHIVE_BYTES_MAX, is_large, unpack};
 use crate::pack_file::{ArchiveDigest, PackFileWriter, temporary_file};
+use crate::zip_archive::{STORED_ARCHIVE_BYTES_MAX, is_large, unpack};
 use crate::{ARCHIVE_BYTES_MAX, Error, FunctionStore, NewCode, Result, read_archive};
 
 /// The files of a function, as received and in stored form.

@@ -6,7 +6,6 @@
 //! [`project_files`] returns a project that contains only one function, so that the function is
 //! parsed and called as functions of users' projects are. This crate never calls a function.
 
-mod archive;
 mod change;
 mod deployment_changes;
 mod error;
@@ -19,11 +18,11 @@ mod layer;
 mod manifest;
 mod pack_file;
 mod paths;
-mod qualifier;
+mod qualifier_settings;
 mod requirements;
 mod single_function_project;
+mod zip_archive;
 
-pub use archive::{ARCHIVE_BYTES_MAX, STORED_ARCHIVE_BYTES_MAX, read_archive};
 pub use change::{FunctionChange, FunctionUpdate, NewCode};
 pub use deployment_changes::deployment_changes;
 pub use error::{Error, Result};
@@ -37,8 +36,9 @@ pub use layer::{
 };
 pub use pack_file::{ArchiveDigest, temporary_file};
 pub use paths::{FILES_BYTES_MAX, check_files};
-pub use qualifier::{
+pub use qualifier_settings::{
     Cors, EventInvokeConfig, FunctionUrl, InvokeMode, ProvisionedConfig, QualifierChange,
     QualifierSettings, UrlAuth, UrlSettings,
 };
 pub use single_function_project::project_files;
+pub use zip_archive::{ARCHIVE_BYTES_MAX, STORED_ARCHIVE_BYTES_MAX, read_archive};

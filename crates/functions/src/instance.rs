@@ -60,7 +60,7 @@ pub(crate) struct NewInstance<'a> {
 }
 
 /// The conditions that stop a call: its deadline and a token. Also its CPU boost.
-pub(crate) struct CallDeadline {
+pub(crate) struct CallStopConditions {
     pub(crate) until: Instant,
     pub(crate) boost: Duration,
     pub(crate) cancelled: CancellationToken,
@@ -257,7 +257,7 @@ impl RunningInstance {
     /// process. If the method fails, the usage is unknown.
     pub(crate) async fn finish(
         mut self,
-        CallDeadline { until, boost, cancelled }: CallDeadline,
+        CallStopConditions { until, boost, cancelled }: CallStopConditions,
     ) -> Result<(InvocationOutcome, Option<WarmInstance>)> {
         let start_clock = self.start_clock.clone();
         let stopped = async {

@@ -8,8 +8,8 @@ use headwater_telemetry::CallTrace;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::call_execution::CallExecution;
 use crate::error::size;
-use crate::execution::Execution;
 use crate::functions::Functions;
 use crate::queue::{CallRequest, Permit};
 use crate::warm_instance::IdleInstance;
@@ -131,7 +131,7 @@ impl Functions {
         let RunningCall { mut permit, timer, trace } = call;
         let warm = permit.instance.take().and_then(IdleInstance::into_warm);
         let (warm, cpu_us) = warm.map_or((None, 0), |(warm, cpu_us)| (Some(warm), cpu_us));
-        let mut execution = Execution {
+        let mut execution = CallExecution {
             functions: self,
             permit: &permit,
             sink,
@@ -143,7 +143,7 @@ impl Functions {
         };
         // Box this large future, so that the futures of all callers stay small.
         let ended = Box::pin(execution.run(invocation, warm)).await;
-        let Execution { outside, start, start_time, .. } = execution;
+        let CallExecution { outside, start, start_time, .. } = execution;
         let error = match &ended {
             Ok((outcome, _)) => outcome.returned.as_ref().err(),
             Err(error) => Some(error),

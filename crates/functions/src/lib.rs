@@ -11,14 +11,14 @@
 //! forks.
 
 mod call_arrivals;
+mod call_execution;
 mod call_outcome;
 mod call_registry;
 mod cpu_boost;
 mod early_result;
 mod environment_cache;
-mod environments;
+mod environment_operations;
 mod error;
-mod execution;
 mod functions;
 mod idle_pause;
 mod idle_shrink;
@@ -56,7 +56,7 @@ pub use headwater_environments::{
     Environment, EnvironmentEvent, EnvironmentSpec, make_folder, package_changes,
 };
 pub use headwater_sandbox::{
-    AllowedHost, EnvironmentVariables, LimitSource, Limits, Network, SpawnerCommand,
+    AllowedHost, EnvironmentVariables, LimitSource, Limits, NetworkAccess, SpawnerCommand,
     set_default_time_slice, set_short_time_slice, spawner_main,
 };
 pub use headwater_shared_memory::{SharedTable, TableQuota};

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::functions::Functions;
-use crate::instance::{CallDeadline, InstanceOrigin, NewInstance, RunningInstance};
+use crate::instance::{CallStopConditions, InstanceOrigin, NewInstance, RunningInstance};
 use crate::keep_alive::{ExpectedCall, KeepAlive};
 use crate::lake_access::without_lake;
 use crate::queue::{Reservation, ReservationResult};
@@ -143,7 +143,7 @@ impl Functions {
         let instance = RunningInstance::start(&inner.spawner, &task, new, sink);
         let instance = instance.map_err(|error| error.to_string())?;
         let until = started + IMPORT_MAX.min(invocation.limits.timeout);
-        let limits = CallDeadline { until, boost: Duration::ZERO, cancelled };
+        let limits = CallStopConditions { until, boost: Duration::ZERO, cancelled };
         let finished = instance.finish(limits).await;
         let (outcome, warm) = finished.map_err(|error| error.to_string())?;
         uncharged.cpu_us += outcome.usage.cpu_us;

@@ -15,7 +15,7 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Fields, TimeUnit};
 
-use super::temporal::{parse_date, parse_date_time, parse_time};
+use super::temporal_text::{parse_date, parse_date_time, parse_time};
 use super::value_class::{parse_boolean, trim};
 
 /// A value that the column's type cannot hold.

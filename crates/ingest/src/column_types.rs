@@ -14,7 +14,7 @@ use super::csv_header::{ColumnIndex, map_columns};
 use super::file_columns::{FileColumns, InferOptions, check_count};
 use super::parquet;
 use super::progress::ByteCounter;
-use super::request::ValidRequest;
+use super::request_validation::ValidRequest;
 use super::source::SourceFile;
 use super::type_inference::ColumnStatistics;
 use crate::error::{Error, Result};

@@ -8,7 +8,7 @@ use encoding_rs::Encoding;
 use super::bad_row::{RowError, not_a};
 use super::csv_header;
 use super::csv_records::{CsvRecordReader, NextRecord, Record, field};
-use super::delimiter;
+use super::delimiter_detection;
 use super::json_value::append_json;
 use super::progress::{CountingReader, StageCounter};
 use super::read_buffer::ReadBuffer;
@@ -55,9 +55,9 @@ impl<'a> CsvFile<'a> {
         let mut window = ReadBuffer::new(text.reader);
         window.fill().map_err(|error| trouble.read(error))?;
         let bytes = window.bytes();
-        let sample = &bytes[..bytes.len().min(delimiter::SAMPLE_BYTES)];
+        let sample = &bytes[..bytes.len().min(delimiter_detection::SAMPLE_BYTES)];
         let whole = window.ended() && sample.len() == bytes.len();
-        let found = options.delimiter.unwrap_or_else(|| delimiter::detect(sample, whole));
+        let found = options.delimiter.unwrap_or_else(|| delimiter_detection::detect(sample, whole));
         let mut records = CsvRecordReader::new(window, found);
         let names = match records.advance().map_err(|error| trouble.read(error))? {
             NextRecord::End => return Ok(None),

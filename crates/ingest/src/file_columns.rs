@@ -12,7 +12,7 @@ use super::csv_header::{COLUMNS_MAX, ColumnIndex, map_columns};
 use super::csv_records::field;
 use super::json_array::json_lines;
 use super::json_statistics::{JsonPosition, record_object};
-use super::lines::{Lines, NextLine, too_long};
+use super::line_reader::{LineReader, NextLine, too_long};
 use super::ndjson::line_text;
 use super::progress::{ByteCounter, CountingReader, StageCounter};
 use super::source::SourceFile;
@@ -161,7 +161,7 @@ fn infer_ndjson(
     let text = open_text(source, &mut tap, options.csv.encoding)?;
     let trouble = text.trouble;
     let reader = json_lines(text.reader).map_err(|error| trouble.read(error))?;
-    let mut lines = Lines::new(reader);
+    let mut lines = LineReader::new(reader);
     let file: Arc<str> = Arc::from(source.name.as_str());
     let mut fields = FieldStatistics::default();
     while !options.is_enough(lines.number) {

@@ -18,8 +18,8 @@ use super::csv::CsvOptions;
 use super::file_columns::InferOptions;
 use super::import_plan::blocking;
 use super::importer::{BATCHES_WAITING, ReadTask};
-use super::progress::{ByteCounter, ImportStage, Progress, StageCounter};
-use super::request::check;
+use super::progress::{ByteCounter, ImportStage, ProgressCallback, StageCounter};
+use super::request_validation::check;
 use super::row_builder::RowSink;
 use super::source::{SourceFile, discover};
 use crate::error::{Error, Result};
@@ -159,6 +159,6 @@ fn with_columns(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, 
 }
 
 /// Returns a callback that ignores progress.
-fn unreported() -> Progress {
+fn unreported() -> ProgressCallback {
     Arc::new(|_| {})
 }

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::cloud_object::CloudStores;
 use super::column_types::{ImportColumns, TypeReason};
 use super::file_columns::{InferOptions, infer_file};
-use super::progress::{CountingReader, ImportStage, Progress, StageCounter};
-use super::request::ValidRequest;
+use super::progress::{CountingReader, ImportStage, ProgressCallback, StageCounter};
+use super::request_validation::ValidRequest;
 use super::source::{SourceFile, discover};
 use crate::error::{Error, Result};
 use crate::importer::Importer;
@@ -92,7 +92,7 @@ impl Importer {
         &self,
         request: &ImportRequest,
         checked: &ValidRequest,
-        progress: &Progress,
+        progress: &ProgressCallback,
         cancelled: &CancellationToken,
     ) -> Result<PreparedImport> {
         let view = self.import_target(checked, !request.dry_run).await?;
@@ -145,7 +145,7 @@ impl Importer {
         &self,
         files: &[SourceFile],
         options: InferOptions,
-        progress: &Progress,
+        progress: &ProgressCallback,
         cancelled: &CancellationToken,
         columns: &mut ImportColumns<'_>,
     ) -> Result<()> {
@@ -207,7 +207,7 @@ fn hash_of(file: &SourceFile) -> Result<[u8; 16]> {
 }
 
 fn hash_all(file: &SourceFile) -> Result<[u8; 16]> {
-    let none: Progress = Arc::new(|_| {});
+    let none: ProgressCallback = Arc::new(|_| {});
     let meter = StageCounter::new(ImportStage::InferSchema, &[], none, CancellationToken::new());
     let mut tap = CountingReader::open_hashing(file, &meter)?;
     let fail = |error| Error::File { file: file.name.clone(), source: error };

@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 use super::cloud_object::BucketStores;
 use super::import_plan::{PreparedImport, blocking};
 use super::private_files::PrivateFiles;
-use super::progress::{CountingReader, ImportStage, Progress, StageCounter};
+use super::progress::{CountingReader, ImportStage, ProgressCallback, StageCounter};
 use super::rejected_rows::{RejectedRows, rejected_name, rejected_schema};
-use super::request::{ValidRequest, check};
+use super::request_validation::{ValidRequest, check};
 use super::row_builder::{RowBuilder, RowSink};
 use super::source::SourceFile;
 use super::table_authorizer::{TableAuthorizer, TableCheck};
@@ -92,7 +92,7 @@ impl Importer {
     pub async fn plan(
         &self,
         request: &ImportRequest,
-        progress: Progress,
+        progress: ProgressCallback,
         cancelled: CancellationToken,
     ) -> Result<ImportPlan> {
         let checked = check(request)?;
@@ -111,7 +111,7 @@ impl Importer {
     pub async fn import(
         &self,
         request: &ImportRequest,
-        progress: Progress,
+        progress: ProgressCallback,
         cancelled: CancellationToken,
     ) -> Result<ImportReport> {
         let checked = check(request)?;
@@ -130,7 +130,7 @@ impl Importer {
         &self,
         request: &ImportRequest,
         checked: &ValidRequest,
-        progress: &Progress,
+        progress: &ProgressCallback,
         cancelled: &CancellationToken,
     ) -> Result<ImportReport> {
         let plan = self.create_plan(request, checked, progress, cancelled).await?;

@@ -8,7 +8,7 @@ use super::bad_row::RowError;
 use super::csv_header::ColumnIndex;
 use super::json_array::json_lines;
 use super::json_value::{JsonValueError, put, read_object};
-use super::lines::{Lines, NextLine, too_long};
+use super::line_reader::{LineReader, NextLine, too_long};
 use super::progress::{CountingReader, StageCounter};
 use super::row_builder::{RowBuilder, RowSink};
 use super::source::SourceFile;
@@ -40,7 +40,7 @@ pub(crate) fn read_rows(
     let text = open_text(source, tap, encoding)?;
     let trouble = text.trouble;
     let reader = json_lines(text.reader).map_err(|error| trouble.read(error))?;
-    let mut lines = Lines::new(reader);
+    let mut lines = LineReader::new(reader);
     let schema = rows.schema().clone();
     let index = ColumnIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
     loop {

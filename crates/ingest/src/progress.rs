@@ -56,7 +56,7 @@ pub struct ImportProgress {
 }
 
 /// Callback for progress; called from the reading threads, so it must not block.
-pub type Progress = Arc<dyn Fn(ImportProgress) + Send + Sync>;
+pub type ProgressCallback = Arc<dyn Fn(ImportProgress) + Send + Sync>;
 
 /// Counter of bytes read from files. Clones share the count.
 #[derive(Debug, Clone, Default)]
@@ -77,7 +77,7 @@ impl ByteCounter {
 /// Counter of one stage of an import.
 pub(crate) struct StageCounter {
     stage: ImportStage,
-    progress: Progress,
+    progress: ProgressCallback,
     files_total: u64,
     bytes_total: u64,
     files: AtomicU64,
@@ -93,7 +93,7 @@ impl StageCounter {
     pub fn new(
         stage: ImportStage,
         files: &[SourceFile],
-        progress: Progress,
+        progress: ProgressCallback,
         cancelled: CancellationToken,
     ) -> Arc<Self> {
         Self::counting(stage, files, progress, cancelled, ByteCounter::default())
@@ -103,7 +103,7 @@ impl StageCounter {
     pub fn counting(
         stage: ImportStage,
         files: &[SourceFile],
-        progress: Progress,
+        progress: ProgressCallback,
         cancelled: CancellationToken,
         read: ByteCounter,
     ) -> Arc<Self> {

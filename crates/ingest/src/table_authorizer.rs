@@ -8,7 +8,7 @@ use headwater_model::{Action, Object, Problem, TableName};
 use crate::error::{Error, Result};
 use crate::import_plan::PreparedImport;
 use crate::rejected_rows::rejected_name;
-use crate::request::ValidRequest;
+use crate::request_validation::ValidRequest;
 
 /// Checks that an action on a table is allowed. The last argument is the table's id; `None` if the
 /// table does not exist. Error: `forbidden`.

@@ -3,7 +3,7 @@
 //! [`ValueClasses`] is the set of classes of a column's values. The column's type is chosen from
 //! the set after all values are read. So the type does not depend on the order of rows and files.
 
-use super::temporal::parse_date_time;
+use super::temporal_text::parse_date_time;
 
 /// Class of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,7 +17,7 @@ use headwater_model::{BudgetUsage, DailyBudget, RateCard, Timestamp, Usage};
 use headwater_store::Store;
 use parking_lot::Mutex;
 
-use crate::quota::{DailyUsage, Quotas, end_of_day};
+use crate::user_quota::{DailyUsage, Quotas, end_of_day};
 use crate::{Error, Jobs, Result};
 
 /// Prefix of the keys of functions in the journal of daily usage.

@@ -10,9 +10,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::active_job::ActiveJob;
 use crate::admission::CallerPermit;
 use crate::budget::BudgetPermit;
+use crate::job_queues::QueuePosition;
 use crate::jobs::JobsInner;
-use crate::queue::QueuePosition;
-use crate::quota::JobPermit;
+use crate::user_quota::JobPermit;
 
 /// A guard for work in progress.
 ///

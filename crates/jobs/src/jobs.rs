@@ -14,9 +14,9 @@ use crate::active_job::{ActiveJob, StopReason};
 use crate::admission::{KindAdmission, QueuePermit};
 use crate::budget::BudgetPermit;
 use crate::job_guard::JobPermits;
-use crate::queue::{QueuePosition, Queues};
-use crate::quota::JobPermit;
+use crate::job_queues::{JobQueues, QueuePosition};
 use crate::record::{self, PAYLOADS};
+use crate::user_quota::JobPermit;
 use crate::writer::JobsState;
 use crate::{Error, Executor, JobContext, JobGuard, JobMonitor, JobsOptions, NewJob, Result};
 
@@ -33,7 +33,7 @@ pub(crate) struct JobsInner {
     pub shared: Arc<JobsState>,
     pub interrupted: Vec<JobId>,
     lanes: BTreeMap<JobKind, KindAdmission>,
-    queues: Queues,
+    queues: JobQueues,
 }
 
 impl Jobs {
@@ -50,7 +50,7 @@ impl Jobs {
         let reopened = shared.reopen().await?;
         let lane = |kind| KindAdmission::new(kind, shared.options.limits(kind));
         let lanes = JobKind::ALL.map(|kind| (kind, lane(kind))).into();
-        let (interrupted, queues) = (reopened.interrupted, Queues::default());
+        let (interrupted, queues) = (reopened.interrupted, JobQueues::default());
         let inner = Arc::new(JobsInner { lanes, interrupted, shared: shared.clone(), queues });
         tokio::spawn(shared.run());
         let jobs = Jobs { inner };

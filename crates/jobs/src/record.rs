@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `jobs`, `query_jobs` | job id | the record; the newest entry counts |
 //! | `job_events`, `query_events` | job id `/` first sequence | events, one JSON object a line |
-//! | `user_days` | day `/` user | the usage of a user on a day; see `quota.rs` |
+//! | `user_days` | day `/` user | the usage of a user on a day; see `user_quota.rs` |
 //! | `job_payloads` | job id | the executor's input; deleted some time after the job's end |
 //!
 //! Queries and function calls have separate journals, because they are numerous and the number of

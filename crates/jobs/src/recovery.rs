@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::active_job::ActiveJob;
-use crate::quota::JobPermit;
 use crate::record::{self, JOBS, JobRecord, OPEN, PAYLOADS, QUERIES};
+use crate::user_quota::JobPermit;
 use crate::writer::JobsState;
 
 /// Number of payloads that are kept after the end of their jobs, so that these jobs can be

@@ -16,7 +16,7 @@ use headwater_store::{Append, KeyRange, ReverseScan, WriteBatch};
 
 use crate::Result;
 use crate::record::{self, JobRecord, QUERIES, events_journal};
-use crate::usage::{UsageSum, day_of};
+use crate::usage_summary::{UsageSum, day_of};
 use crate::writer::JobsState;
 
 const SUMS: &str = "query_sums";

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::active_job::ActiveJob;
 use crate::admission::QueuePermit;
 use crate::event_buffer::remark;
+use crate::job_queues::QueuePosition;
 use crate::jobs::{JobsInner, record_batch, waits_for};
 use crate::outcome::lost;
-use crate::queue::QueuePosition;
 use crate::{Error, Executor, JobContext, Result};
 
 impl JobsInner {

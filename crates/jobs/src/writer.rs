@@ -28,7 +28,7 @@ use crate::active_job::{ActiveJob, PendingWrite};
 use crate::budget::budget_key;
 use crate::job_id_generator::JobIdGenerator;
 use crate::outcome::JobEnd;
-use crate::quota::{DailyUsage, Quotas, UnsavedDays};
+use crate::user_quota::{DailyUsage, Quotas, UnsavedDays};
 use crate::{Error, JobsOptions, Result};
 
 /// Delay before starts, lines and progress are written.

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use chrono::DateTime;
-use headwater_event_values::payload;
+use headwater_event_values::message_payload;
 use headwater_model::KafkaRecord;
 use serde_json::{Value, json};
 
@@ -14,8 +14,10 @@ impl Record {
     /// Returns the record in the form in which an event contains it.
     pub fn event_record(&self, topic: &str, partition: i32) -> KafkaRecord {
         let time = DateTime::from_timestamp_millis(self.timestamp).unwrap_or_default();
-        let (payload, is_base64) =
-            self.value.as_ref().map_or((Value::Null, false), |value| payload::of_bytes(value));
+        let (payload, is_base64) = self
+            .value
+            .as_ref()
+            .map_or((Value::Null, false), |value| message_payload::of_bytes(value));
         let key = self.key.as_ref().map(|key| match std::str::from_utf8(key) {
             Ok(text) => text.to_owned(),
             Err(_) => STANDARD.encode(key),

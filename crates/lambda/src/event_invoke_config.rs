@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::error::{LambdaError, Result};
 use crate::function_name::{FunctionName, arn};
 use crate::pagination::page;
-use crate::qualifier;
+use crate::qualifier_settings;
 use crate::request::LambdaRequest;
 use crate::sqs::arn as queue_arn;
 
@@ -156,7 +156,7 @@ async fn change(
     change: QualifierChange,
 ) -> Result<Value> {
     let name = request.qualified(name)?;
-    let changed = qualifier::change(service, request, &name, change).await?;
+    let changed = qualifier_settings::change(service, request, &name, change).await?;
     Ok(config_of(&changed, &name).map(|config| shape(&name, config)).unwrap_or_default())
 }
 
@@ -172,7 +172,7 @@ pub(crate) async fn get(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let (function, name) = qualifier::get(service, request, name).await?;
+    let (function, name) = qualifier_settings::get(service, request, name).await?;
     let config = config_of(&function, &name).ok_or_else(|| {
         let arn = arn(&name.name, Some(name.qualifier_or_latest()));
         LambdaError::missing(format!("The function {arn} doesn't have an EventInvokeConfig"))

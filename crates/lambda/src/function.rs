@@ -7,7 +7,7 @@ use headwater_service::{FunctionChange, FunctionUpdate, Service};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::code::CodeInput;
+use crate::code_input::CodeInput;
 use crate::configuration::{ConfigurationRequest, configuration, defaults};
 use crate::error::{LambdaError, Result};
 use crate::function_name::{FunctionName, arn};

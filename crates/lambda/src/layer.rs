@@ -8,7 +8,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::code::CodeInput;
+use crate::code_input::CodeInput;
 use crate::configuration::lambda_time;
 use crate::error::{LambdaError, Result};
 use crate::function_name::{ACCOUNT, REGION};

@@ -5,10 +5,9 @@
 //! request, call one operation of the service, and encode the response. This crate does not handle
 //! connections.
 
-mod account;
+mod account_settings;
 mod alias;
-mod code;
-mod concurrency;
+mod code_input;
 mod configuration;
 mod error;
 mod event_invoke_config;
@@ -22,10 +21,11 @@ mod layer;
 mod pagination;
 mod permission;
 mod protocol;
-mod provisioned;
-mod qualifier;
+mod provisioned_concurrency;
+mod qualifier_settings;
 mod queue_mapping;
 mod request;
+mod reserved_concurrency;
 mod response_body;
 mod route;
 mod signature;

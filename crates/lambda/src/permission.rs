@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{LambdaError, Result};
 use crate::function_name::{FunctionName, arn};
-use crate::qualifier;
+use crate::qualifier_settings;
 use crate::request::LambdaRequest;
 
 /// The body of `AddPermission`.
@@ -128,7 +128,7 @@ async fn apply(
             return Err(LambdaError::new(412, "PreconditionFailedException", message));
         }
     }
-    qualifier::change(service, request, name, change).await.map(drop)
+    qualifier_settings::change(service, request, name, change).await.map(drop)
 }
 
 pub(crate) async fn get(
@@ -136,7 +136,7 @@ pub(crate) async fn get(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let (function, name) = qualifier::get(service, request, name).await?;
+    let (function, name) = qualifier_settings::get(service, request, name).await?;
     let named = name.qualifier.as_deref();
     let settings = function.settings_of(named).filter(|settings| !settings.policy.is_empty());
     let settings = settings

@@ -17,8 +17,8 @@ use crate::response_body::LambdaResponseBody;
 use crate::route::Operation;
 use crate::signature::{LAMBDA, Signature};
 use crate::{
-    account, alias, concurrency, event_invoke_config, function, invoke, invoke_stream, permission,
-    provisioned, tags, url_config,
+    account_settings, alias, event_invoke_config, function, invoke, invoke_stream, permission,
+    provisioned_concurrency, reserved_concurrency, tags, url_config,
 };
 
 /// The first path segments of all routes.
@@ -204,16 +204,16 @@ impl LambdaApi {
         use Operation as Op;
         let service = &self.service;
         let answer = match operation {
-            Op::PutConcurrency(name) => concurrency::put(service, request, name).await?,
-            Op::GetConcurrency(name) => concurrency::get(service, request, name).await?,
+            Op::PutConcurrency(name) => reserved_concurrency::put(service, request, name).await?,
+            Op::GetConcurrency(name) => reserved_concurrency::get(service, request, name).await?,
             Op::DeleteConcurrency(name) => {
-                return Ok(no_content(concurrency::delete(service, request, name).await?));
+                return Ok(no_content(reserved_concurrency::delete(service, request, name).await?));
             }
             Op::Tag(name) => return Ok(no_content(tags::tag(service, request, name).await?)),
             Op::Untag(name) => return Ok(no_content(tags::untag(service, request, name).await?)),
             Op::ListTags(name) => tags::list(service, request, name).await?,
             Op::GetCodeSigning(name) => function::code_signing(service, request, name).await?,
-            Op::AccountSettings => account::settings(service, request).await?,
+            Op::AccountSettings => account_settings::settings(service, request).await?,
             other => return Box::pin(self.execute_qualifier(other, request)).await,
         };
         Ok(json(StatusCode::OK, &answer))
@@ -249,12 +249,16 @@ impl LambdaApi {
                 event_invoke_config::list(service, request, name).await?
             }
             Op::PutProvisioned(name) => {
-                let answer = provisioned::put(service, request, name).await?;
+                let answer = provisioned_concurrency::put(service, request, name).await?;
                 return Ok(json(StatusCode::ACCEPTED, &answer));
             }
-            Op::GetProvisioned(name) => provisioned::get(service, request, name).await?,
+            Op::GetProvisioned(name) => {
+                provisioned_concurrency::get(service, request, name).await?
+            }
             Op::DeleteProvisioned(name) => {
-                return Ok(no_content(provisioned::delete(service, request, name).await?));
+                return Ok(no_content(
+                    provisioned_concurrency::delete(service, request, name).await?,
+                ));
             }
             Op::AddPermission(name) => {
                 return Ok(created(&permission::add(service, request, name).await?));

@@ -10,7 +10,7 @@ use crate::configuration::lambda_time;
 use crate::error::{LambdaError, Result};
 use crate::function_name::{FunctionName, arn};
 use crate::pagination::page;
-use crate::qualifier;
+use crate::qualifier_settings;
 use crate::request::LambdaRequest;
 
 /// The first segment of the paths of function URLs.
@@ -111,7 +111,7 @@ async fn change(
     change: QualifierChange,
 ) -> Result<Value> {
     let name = request.qualified(name)?;
-    let changed = qualifier::change(service, request, &name, change).await?;
+    let changed = qualifier_settings::change(service, request, &name, change).await?;
     let settings = changed.settings_of(name.qualifier.as_deref());
     let url = settings.and_then(|settings| settings.url.as_ref());
     Ok(url.map(|url| shape(request, &name, url)).unwrap_or_default())
@@ -122,7 +122,7 @@ pub(crate) async fn get(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let (function, name) = qualifier::get(service, request, name).await?;
+    let (function, name) = qualifier_settings::get(service, request, name).await?;
     let settings = function.settings_of(name.qualifier.as_deref());
     let url = settings.and_then(|settings| settings.url.as_ref()).ok_or_else(|| {
         LambdaError::missing("The resource you requested does not exist: the function has no URL.")

@@ -11,7 +11,7 @@ use headwater_model::name::quoted;
 use headwater_model::{ErrorCode, ErrorDetails};
 use headwater_project::{
     Error as ProjectError, PythonFunction, Step, StepCode, StepInput, check_memory,
-    may_name_version, suggest,
+    may_name_version, unknown_name_hints,
 };
 use headwater_tables::{SqlView, Table, Tables};
 
@@ -391,7 +391,7 @@ fn check_output(step: &Step, columns: &OutputColumns) -> Result<()> {
         if !known.iter().any(|name| name.eq_ignore_ascii_case(key)) {
             let message =
                 format!("`{}` does not return column `{key}`, which is one of its keys", step.name);
-            let hint = suggest::hint(key, known, "columns");
+            let hint = unknown_name_hints::hint(key, known, "columns");
             return Err(Error::invalid(step.at.clone(), message, hint));
         }
     }
@@ -401,7 +401,7 @@ fn check_output(step: &Step, columns: &OutputColumns) -> Result<()> {
                 "`{}` is partitioned by `{field}`, but does not return column `{}`",
                 step.name, field.column
             );
-            let hint = suggest::hint(&field.column, known, "columns");
+            let hint = unknown_name_hints::hint(&field.column, known, "columns");
             return Err(Error::invalid(step.partition_at.clone(), message, hint));
         }
     }
@@ -442,7 +442,7 @@ fn check_names(step: &Step, input: &StepInput, columns: &OutputColumns) -> Resul
                 table: input.table.to_string(),
                 column: column.clone(),
                 at: input.at.clone(),
-                hint: suggest::hint(column, known, "columns"),
+                hint: unknown_name_hints::hint(column, known, "columns"),
             });
         }
     }
@@ -470,7 +470,7 @@ fn check_lineage(step: &Step, columns: &[OutputColumns]) -> Result<()> {
                 table: input.table.to_string(),
                 column: source.column.clone(),
                 at: input.at.clone(),
-                hint: suggest::hint(&source.column, known, "columns"),
+                hint: unknown_name_hints::hint(&source.column, known, "columns"),
             });
         }
     }

@@ -19,12 +19,12 @@ use crate::plan::Plan;
 pub(crate) const PACKAGES: &str = "headwater.environment.packages";
 
 /// Installed versions, by package name.
-pub(crate) type Packages = BTreeMap<String, String>;
+pub(crate) type PackageVersions = BTreeMap<String, String>;
 
 impl Plan {
     /// Finds the installed packages of Python steps. Looks up each environment only once.
     pub(crate) fn find_packages(&mut self, runner: &Runner) {
-        let mut known: Vec<(EnvironmentSpec, Option<Arc<Packages>>)> = Vec::new();
+        let mut known: Vec<(EnvironmentSpec, Option<Arc<PackageVersions>>)> = Vec::new();
         for (step, plan) in self.project.steps.iter().zip(&mut self.steps) {
             let Some(function) = step.function() else { continue };
             let defaults = &self.project.defaults;
@@ -61,7 +61,8 @@ impl Plan {
     /// that are installed now, one phrase each.
     pub(crate) fn changed_packages(&self, index: usize, table: &Table) -> Vec<String> {
         let Some(text) = snapshot_property(table, PACKAGES) else { return Vec::new() };
-        let before: BTreeMap<String, Packages> = serde_json::from_str(text).unwrap_or_default();
+        let before: BTreeMap<String, PackageVersions> =
+            serde_json::from_str(text).unwrap_or_default();
         let mut changes = BTreeSet::new();
         for step in self.functions_of(index) {
             let before = before.get(&self.project.steps[step].name);

@@ -12,12 +12,12 @@ use headwater_model::{
     SYSTEM_NAMESPACE, TableName, nearest,
 };
 use headwater_project::selector::Selection;
-use headwater_project::{Graph, SourceText, Step, StepCode, StepInput, fingerprint};
+use headwater_project::{SourceText, Step, StepCode, StepGraph, StepInput, fingerprint};
 use headwater_tables::{SqlView, Table};
 use serde_json::Value;
 
 use crate::column_inference::OutputColumns;
-use crate::environment_packages::Packages;
+use crate::environment_packages::PackageVersions;
 use crate::run_environments::{PinnedEnvironments, RecordedEnvironments};
 use crate::table_reuse::ReusedTable;
 use crate::{Error, Project, Result, Runner};
@@ -32,7 +32,7 @@ pub(crate) const FINGERPRINT_CODE: &str = "headwater.fingerprint.code";
 #[derive(Clone)]
 pub(crate) struct Plan {
     pub project: Project,
-    pub graph: Graph,
+    pub graph: StepGraph,
     pub view: CommitView,
     pub values: BTreeMap<String, Value>,
     /// The selected steps of the run.
@@ -65,7 +65,7 @@ pub(crate) struct StepPlan {
     /// Phrases that explain the reason, such as the inputs that have changed.
     pub why: Vec<String>,
     /// Packages in the environment of a Python step; `None` if the environment is not installed.
-    pub packages: Option<Arc<Packages>>,
+    pub packages: Option<Arc<PackageVersions>>,
     /// Record of the inputs and code that the output depends on. Empty for a materialized model
     /// that does not run.
     pub record: BuildRecord,
@@ -123,7 +123,7 @@ impl Plan {
         values: BTreeMap<String, Value>,
         options: PlanOptions<'_>,
     ) -> Result<Plan> {
-        let graph = Graph::new(&project)?;
+        let graph = StepGraph::new(&project)?;
         let steps = vec![StepPlan::default(); project.steps.len()];
         let PlanOptions { no_cache: full, priority, preview, .. } = options;
         let selection = Selection { chosen: Vec::new(), planned: Vec::new() };

@@ -14,7 +14,7 @@ use headwater_model::{
     Action, Actor, MergeReport, Object, ObjectOwner, RefSpec, RunRequest, SYSTEM_NAMESPACE,
     TableName,
 };
-use headwater_project::{Graph, Materialization, Step};
+use headwater_project::{Materialization, Step, StepGraph};
 
 use crate::hidden_branch_access::HiddenBranchAccess;
 use crate::merge_rights::readable;
@@ -144,7 +144,7 @@ impl Runner {
     async fn check_reads(
         &self,
         project: &Project,
-        graph: &Graph,
+        graph: &StepGraph,
         step: &Step,
         view: &CommitView,
     ) -> Result<()> {

@@ -19,7 +19,7 @@ use bytes::{BufMut, BytesMut};
 use headwater_encoding::json_texts;
 use headwater_postgres_catalog::{PgType, ScalarType};
 
-use crate::numeric;
+use crate::binary_numeric;
 use crate::text_format;
 
 /// The number of days from 1970-01-01 to 2000-01-01, the epoch of PostgreSQL's dates.
@@ -95,7 +95,7 @@ impl ColumnEncoder {
             ColumnValues::Int8(array) => out.put_i64(array.value(row)),
             ColumnValues::Float4(array) => out.put_f32(array.value(row)),
             ColumnValues::Float8(array) => out.put_f64(array.value(row)),
-            ColumnValues::Numeric(array) => numeric::put_binary(array.value(row), out),
+            ColumnValues::Numeric(array) => binary_numeric::put_binary(array.value(row), out),
             ColumnValues::Text(array) => out.extend_from_slice(array.value(row).as_bytes()),
             ColumnValues::Bytea(array) | ColumnValues::Uuid(array) => {
                 out.extend_from_slice(array.value(row));

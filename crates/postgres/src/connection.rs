@@ -6,10 +6,10 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_service::TransactionState;
 use tokio_util::sync::CancellationToken;
 
+use crate::backend_message::{ReplyWriter, Severity, TransactionStatus};
+use crate::buffered_connection::MESSAGE_BYTES_MAX;
 use crate::frontend_message::FrontendMessage;
-use crate::reply::{ReplyWriter, Severity, TransactionStatus};
 use crate::session::{MessageError, MessageResult, Session};
-use crate::wire::MESSAGE_BYTES_MAX;
 
 impl Session {
     /// Serves the client until the connection ends. It ends at the request of the client, by

@@ -13,13 +13,13 @@ use headwater_service::{COPIED_ROWS, CopiedRows, PreparedStatement};
 use serde_json::Value;
 use sqlparser::ast::{CopySource, CopyTarget, Ident, SetExpr, Statement};
 
+use crate::backend_message::{ReplyWriter, TransactionStatus};
+use crate::buffered_connection::MESSAGE_BYTES_MAX;
 use crate::copy_binary::BinaryDecoder;
 use crate::copy_format::{CopyFormat, CopyRow, TextDecoder};
 use crate::copy_options::{format_of, parse};
 use crate::frontend_message::FrontendMessage;
-use crate::reply::{ReplyWriter, TransactionStatus};
 use crate::session::{MessageError, MessageResult, Session, StatementAction, cancelled};
-use crate::wire::MESSAGE_BYTES_MAX;
 
 /// Number of bytes of values that one INSERT inserts, approximately.
 const BATCH_BYTES: usize = 8 << 20;

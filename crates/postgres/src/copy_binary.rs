@@ -6,7 +6,7 @@ use headwater_postgres_catalog::PgType;
 
 use crate::column_encoder::ColumnEncoder;
 use crate::copy_format::{CopyRow, ROW_BYTES_MAX};
-use crate::parameter;
+use crate::parameter_value;
 
 /// The first bytes of the header.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
@@ -142,7 +142,7 @@ impl BinaryDecoder {
             let length = usize::try_from(bytes.get_i32()).ok();
             let value = length.map(|length| bytes.split_to(length));
             let name = (index + 1).to_string();
-            let text = parameter::binary_text(&name, *pg_type, value).map_err(|_| {
+            let text = parameter_value::binary_text(&name, *pg_type, value).map_err(|_| {
                 self.wrong(&format!(
                     "has a value in column {name} that is invalid for the type of the column"
                 ))

@@ -10,10 +10,10 @@ use headwater_service::{PreparedStatement, TypedParameter, split_script};
 use serde_json::Value;
 
 use crate::array_parameter;
+use crate::backend_message::{ReplyWriter, ResultColumn};
 use crate::frontend_message::{Bind, Parse, StatementOrPortal, ValueFormat};
-use crate::parameter;
 use crate::parameter_inference::{object_ids, stated_types, typing_query};
-use crate::reply::{ReplyWriter, ResultColumn};
+use crate::parameter_value;
 use crate::result_rows::{column_types, returns_rows};
 use crate::session::{
     MessageResult, Portal, PortalProgress, Session, Statement, StatementAction, TranslatedText,
@@ -85,12 +85,12 @@ impl Session {
         if prepared.name().or_problem()? != "SELECT" {
             return self.describe(prepared).await;
         }
-        let mut casts = parameter::declared_types(types);
+        let mut casts = parameter_value::declared_types(types);
         let statement = match self.describe_with(prepared, &casts).await {
             Some(statement) => statement,
             None => self.describe(prepared).await?,
         };
-        let wider = parameter::wider_types(&statement.parameters, types);
+        let wider = parameter_value::wider_types(&statement.parameters, types);
         if wider.is_empty() {
             return Ok(statement);
         }
@@ -419,7 +419,7 @@ fn bind_values(
     let mut casts: BTreeMap<String, String> = BTreeMap::new();
     for (index, (name, pg_type)) in parameters.iter().enumerate() {
         let format = ValueFormat::at(&message.formats, index);
-        let bound = parameter::decode(name, *pg_type, format, message.values[index].clone())?;
+        let bound = parameter_value::decode(name, *pg_type, format, message.values[index].clone())?;
         casts.extend(bound.cast.map(|cast| (name.clone(), cast)));
         values.insert(name.clone(), bound.value);
     }

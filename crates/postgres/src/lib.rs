@@ -8,6 +8,9 @@
 //! trusted. Each read is checked, and no buffer is larger than the received bytes.
 
 mod array_parameter;
+mod backend_message;
+mod binary_numeric;
+mod buffered_connection;
 mod column_encoder;
 mod connection;
 mod copy;
@@ -18,11 +21,9 @@ mod error_position;
 mod explain;
 mod extended_query;
 mod frontend_message;
-mod numeric;
-mod parameter;
 mod parameter_inference;
+mod parameter_value;
 mod prepare_statement;
-mod reply;
 mod result_rows;
 mod session;
 mod session_command;
@@ -36,10 +37,9 @@ mod text_format;
 mod transaction;
 mod transaction_modes;
 mod transaction_settings;
-mod wire;
 
+pub use backend_message::{ReplyWriter, Severity, TransactionStatus};
+pub use buffered_connection::{BufferedConnection, ClientStream, STARTUP_BYTES_MAX};
 pub use frontend_message::{FieldReader, FrontendMessage};
-pub use reply::{ReplyWriter, Severity, TransactionStatus};
 pub use session::{AuthenticatedClient, Session};
 pub use settings::{APPLICATION_NAME, Settings};
-pub use wire::{BufferedConnection, ClientStream, STARTUP_BYTES_MAX};

@@ -6,9 +6,9 @@ use headwater_model::{ErrorCode, Problem};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
+use crate::backend_message::{ReplyWriter, ResultColumn};
 use crate::frontend_message::{Bind, Parse};
 use crate::parameter_inference::pg_type;
-use crate::reply::{ReplyWriter, ResultColumn};
 use crate::session::{MessageResult, Portal, PortalProgress, Session, StatementAction};
 use crate::session_command::{SessionCommand, StatementWords, unquoted};
 use crate::simple_query::missing;

@@ -12,14 +12,14 @@ use headwater_postgres_catalog::PgType;
 use headwater_service::StatementRows;
 use tokio_util::sync::CancellationToken;
 
+use crate::backend_message::{ReplyWriter, ResultColumn};
+use crate::buffered_connection::BufferedConnection;
 use crate::column_encoder::ColumnEncoder;
 use crate::copy_binary;
 use crate::copy_format::CopyFormat;
 use crate::explain;
 use crate::frontend_message::ValueFormat;
-use crate::reply::{ReplyWriter, ResultColumn};
 use crate::session::{MessageResult, until_stopped};
-use crate::wire::BufferedConnection;
 
 /// Number of rows that are converted and encoded at a time.
 const PIECE_ROWS: usize = 1_024;

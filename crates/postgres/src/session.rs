@@ -20,15 +20,15 @@ use headwater_service::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::backend_message::TransactionStatus;
+use crate::buffered_connection::BufferedConnection;
 use crate::copy::CopyStatement;
 use crate::frontend_message::ValueFormat;
-use crate::reply::TransactionStatus;
 use crate::result_rows::{Cursor, StatementProperties};
 use crate::session_command::SessionCommand;
 use crate::settings::{READ_ONLY, SERVER_VERSION, Settings, switch_text};
 use crate::temporary_objects::TemporaryRelations;
 use crate::transaction_settings::TransactionSettings;
-use crate::wire::BufferedConnection;
 
 /// Maximum number of prepared statements, and of portals, of a session.
 const NAMES_MAX: usize = 1_000;
@@ -113,7 +113,7 @@ pub struct Statement {
     /// Names and types of its parameters.
     pub parameters: Vec<(String, PgType)>,
     /// Columns of the result, in text format; `None` if the statement returns no rows.
-    pub columns: Option<Vec<crate::reply::ResultColumn>>,
+    pub columns: Option<Vec<crate::backend_message::ResultColumn>>,
     /// True once the client has requested a description of the columns.
     pub is_described: AtomicBool,
     /// The text of a translated statement; `None` for other statements. The translation contains
@@ -132,7 +132,10 @@ pub struct TranslatedText {
 
 impl Statement {
     /// Creates a statement without parameters.
-    pub fn new(action: StatementAction, columns: Option<Vec<crate::reply::ResultColumn>>) -> Self {
+    pub fn new(
+        action: StatementAction,
+        columns: Option<Vec<crate::backend_message::ResultColumn>>,
+    ) -> Self {
         Statement {
             action,
             parameters: Vec::new(),
@@ -149,7 +152,7 @@ pub struct Portal {
     pub action: StatementAction,
     /// Columns of the result, in the formats requested by the client; `None` if the statement
     /// returns no rows.
-    pub columns: Option<Vec<crate::reply::ResultColumn>>,
+    pub columns: Option<Vec<crate::backend_message::ResultColumn>>,
     /// Formats of the columns that the client requested: an empty list (all text), one format for
     /// all columns, or one for each column.
     pub formats: Vec<ValueFormat>,

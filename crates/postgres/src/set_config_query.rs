@@ -16,8 +16,8 @@ use sqlparser::ast::{
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
+use crate::backend_message::{ReplyWriter, ResultColumn};
 use crate::frontend_message::ValueFormat;
-use crate::reply::{ReplyWriter, ResultColumn};
 use crate::session::Session;
 use crate::settings::{Settings, parse_switch};
 

@@ -7,8 +7,8 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::PgType;
 use headwater_service::split_script;
 
+use crate::backend_message::{ReplyWriter, ResultColumn};
 use crate::frontend_message::ValueFormat;
-use crate::reply::{ReplyWriter, ResultColumn};
 use crate::session::{
     MessageResult, Portal, PortalProgress, Session, StatementAction, until_stopped,
 };

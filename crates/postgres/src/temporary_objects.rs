@@ -8,7 +8,7 @@
 use headwater_model::{DEFAULT_NAMESPACE, ErrorCode, Problem, ResultExt, name};
 use headwater_service::PreparedStatement;
 
-use crate::reply::ReplyWriter;
+use crate::backend_message::ReplyWriter;
 use crate::session::{MessageResult, Session, StatementAction};
 use crate::session_command::StatementWords;
 

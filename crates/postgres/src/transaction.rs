@@ -4,7 +4,7 @@
 use headwater_model::{ErrorCode, Problem};
 use headwater_service::OpenTransaction;
 
-use crate::reply::TransactionStatus;
+use crate::backend_message::TransactionStatus;
 use crate::result_rows::returns_rows;
 use crate::session::{MessageResult, Portal, PortalProgress, Session};
 use crate::temporary_objects::TemporaryRelations;

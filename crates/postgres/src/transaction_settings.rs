@@ -1,7 +1,7 @@
 //! Settings in transactions. `ROLLBACK` undoes the `SET` statements of its transaction, and `SET
 //! LOCAL` applies until the end of the transaction.
 
-use crate::reply::{ReplyWriter, TransactionStatus};
+use crate::backend_message::{ReplyWriter, TransactionStatus};
 use crate::session::Session;
 use crate::settings::{APPLICATION_NAME, Settings};
 

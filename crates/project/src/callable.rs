@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Defaults;
 use super::manifest::LocatedTrigger;
-use crate::{Error, Location, PythonFunction, Result, suggest};
+use crate::{Error, Location, PythonFunction, Result, unknown_name_hints};
 
 /// A callable function.
 #[derive(Debug, Clone)]
@@ -193,7 +193,10 @@ impl Callable {
             .find(|one| names().all(|known| known != *one));
         if let Some(strange) = strange {
             let message = format!("`{}` has no argument `{strange}`", self.name);
-            return Err(Error::call(message, suggest::hint(strange, names(), "arguments")));
+            return Err(Error::call(
+                message,
+                unknown_name_hints::hint(strange, names(), "arguments"),
+            ));
         }
         if let Some(twice) = table.filter(|table| given.contains_key(*table)) {
             let message = format!("the call of `{}` has the argument `{twice}` twice", self.name);

@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{DailyBudget, ErrorDetails, FunctionArgument, Priority};
-use headwater_sandbox::{LimitSource, Network};
+use headwater_sandbox::{LimitSource, NetworkAccess};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -273,10 +273,10 @@ fn function(
     })
 }
 
-fn network(setting: Option<NetworkSetting>, at: &Location) -> Result<Network> {
+fn network(setting: Option<NetworkSetting>, at: &Location) -> Result<NetworkAccess> {
     let hosts = match setting {
-        None | Some(NetworkSetting::All(false)) => return Ok(Network::Off),
-        Some(NetworkSetting::All(true)) => return Ok(Network::On),
+        None | Some(NetworkSetting::All(false)) => return Ok(NetworkAccess::Off),
+        Some(NetworkSetting::All(true)) => return Ok(NetworkAccess::On),
         Some(NetworkSetting::Hosts(hosts)) => hosts,
     };
     let parse = |host: &String| {
@@ -289,7 +289,7 @@ fn network(setting: Option<NetworkSetting>, at: &Location) -> Result<Network> {
             )
         })
     };
-    Ok(Network::Hosts(hosts.iter().map(parse).collect::<Result<_>>()?))
+    Ok(NetworkAccess::Hosts(hosts.iter().map(parse).collect::<Result<_>>()?))
 }
 
 /// Rejects an empty command, and a program that is missing in the project's files. The program's

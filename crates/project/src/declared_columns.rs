@@ -7,7 +7,7 @@ use std::fmt;
 
 use headwater_model::PartitionField;
 
-use crate::{Error, Location, Result, suggest};
+use crate::{Error, Location, Result, unknown_name_hints};
 
 /// A declared column of a model's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,7 +201,7 @@ fn declared(name: &str, declaration: &str, at: &Location) -> Result<DeclaredColu
             let known = SqlType::NAMES.into_iter();
             let known = known.filter(|(name, one)| one.to_string() == *name);
             let known = known.map(|(name, _)| name).chain(["decimal(10, 2)", "any"]);
-            Error::invalid(at.clone(), message, suggest::hint(text, known, "types"))
+            Error::invalid(at.clone(), message, unknown_name_hints::hint(text, known, "types"))
         })?)),
     };
     Ok(DeclaredColumn { name: name.to_owned(), column_type, nullable, doc: None })

@@ -2,7 +2,7 @@
 //! functions, in SQL, in Python and in Bauplan's format.
 //!
 //! A [`Project`] is parsed, never executed: this crate runs neither SQL nor Python. Its steps form
-//! a [`Graph`], from which [`selector`] selects the steps of a run. This crate opens no files:
+//! a [`StepGraph`], from which [`selector`] selects the steps of a run. This crate opens no files:
 //! project files are passed as text. Runs of projects are in `pipelines`.
 
 mod bauplan;
@@ -12,8 +12,6 @@ mod declared_columns;
 mod description;
 mod error;
 pub mod fingerprint;
-mod graph;
-mod handler;
 mod lambda_runtime;
 mod manifest;
 mod minimum_memory;
@@ -23,6 +21,7 @@ mod parsed_project;
 mod partition_overwrite;
 mod project;
 mod python;
+mod python_handler;
 mod quantities;
 mod rates;
 mod row_expectation;
@@ -31,15 +30,15 @@ mod source_location;
 mod sql_model;
 mod sql_model_cache;
 mod step;
-pub mod suggest;
+mod step_graph;
 mod trigger_checks;
 pub mod unit_test;
+pub mod unknown_name_hints;
 
 pub use callable::{CallConcurrency, CallDestinations, Callable};
 pub use command_function::CommandPaths;
 pub use declared_columns::{ColumnType, DeclaredColumn, SqlType};
 pub use error::{Error, Result};
-pub use graph::Graph;
 pub use minimum_memory::check_memory;
 pub use parameter::{Parameter, ParameterKind};
 pub use parsed_project::ParsedProject;
@@ -53,3 +52,4 @@ pub use step::{
     InputColumn, Materialization, ParameterInput, PythonFunction, Retries, Severity, Step,
     StepCode, StepInput, StepKind,
 };
+pub use step_graph::StepGraph;

@@ -14,7 +14,7 @@ use super::command_function::{self, CommandFunction, CommandSection};
 use super::{Defaults, Parameter, ParameterKind, ProjectSettings, bauplan};
 use crate::rates::{self, RatesSection};
 use crate::source_location::SourceText;
-use crate::{Error, Location, Result, quantities, suggest};
+use crate::{Error, Location, Result, quantities, unknown_name_hints};
 
 /// The settings of a project.
 #[derive(Default)]
@@ -208,7 +208,7 @@ fn check_trigger_parameters(
         trigger.name
     );
     let names = parameters.keys().map(String::as_str);
-    Err(Error::invalid(at.clone(), message, suggest::hint(name, names, "parameters")))
+    Err(Error::invalid(at.clone(), message, unknown_name_hints::hint(name, names, "parameters")))
 }
 
 fn defaults(source: &SourceText<'_>, table: DefaultsSection) -> Result<Defaults> {
@@ -302,13 +302,13 @@ pub(super) fn describe(message: &str, written: Option<&str>) -> (String, Option<
     let is_text_expected =
         message.starts_with("invalid type: ") && message.ends_with("expected a string");
     let (message, hint) = if message.starts_with("unknown field") {
-        (format!("unknown key `{first}`"), suggest::hint(first, rest, "valid keys"))
+        (format!("unknown key `{first}`"), unknown_name_hints::hint(first, rest, "valid keys"))
     } else if message.starts_with("unknown variant") {
         let message = format!(
             "the value of a key is invalid: `{first}` is not one of `{}`",
             rest.join("`, `")
         );
-        (message, suggest::hint(first, rest, "values"))
+        (message, unknown_name_hints::hint(first, rest, "values"))
     } else if message == "missing field `project`" {
         let hint = "Add `[project]`, and `name = \"NAME\"` below it.";
         ("the table `[project]` is missing".to_owned(), hint.to_owned())

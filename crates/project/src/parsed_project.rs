@@ -11,8 +11,8 @@ use headwater_model::{FileContent, ProjectFiles};
 use headwater_sql::time_travel::ConstantEvaluatorFn;
 
 use crate::command_function::CommandFunction;
-use crate::handler::Handler;
 use crate::project::{by_name, check_growing, check_names, check_view, deeply};
+use crate::python_handler::PythonHandler;
 use crate::source_location::SourceText;
 use crate::{Callable, Error, Project, Result, Step};
 use crate::{
@@ -30,7 +30,7 @@ pub struct ParsedProject {
     /// called, or the trigger's name is not unique. Only deployments use triggers.
     trigger_errors: Vec<(String, Error)>,
     /// The handlers of functions with a Python runtime. Only deployments check them.
-    handlers: Vec<Handler>,
+    handlers: Vec<PythonHandler>,
 }
 
 impl ParsedProject {
@@ -65,7 +65,7 @@ impl ParsedProject {
         }
         let files = Arc::new(files.clone());
         let mut sandbox_files = Arc::clone(&files);
-        let handlers = manifest.commands.iter().filter_map(Handler::of).collect();
+        let handlers = manifest.commands.iter().filter_map(PythonHandler::of).collect();
         for CommandFunction { callable, module, .. } in std::mem::take(&mut manifest.commands) {
             let path = callable.function.file.to_string();
             Arc::make_mut(&mut sandbox_files).insert(path, module.into());
@@ -109,7 +109,7 @@ impl ParsedProject {
     pub fn with_deployment_errors(mut self) -> Self {
         let files = &self.project.files;
         // A file that may define models was parsed before, so its syntax error is already reported.
-        let is_reported = |handler: &&Handler| {
+        let is_reported = |handler: &&PythonHandler| {
             self.errors.iter().filter_map(Error::file).any(|it| handler.is_in(it))
         };
         let checked = self.handlers.iter().filter(|handler| !is_reported(handler));

@@ -7,7 +7,7 @@ use toml::{Spanned, Value};
 
 use crate::callable::is_money;
 use crate::source_location::SourceText;
-use crate::{Error, Result, suggest};
+use crate::{Error, Result, unknown_name_hints};
 
 /// The values of the section by key.
 pub(super) type RatesSection = BTreeMap<String, Spanned<Value>>;
@@ -45,7 +45,7 @@ pub(super) fn read(source: &SourceText<'_>, section: RatesSection) -> Result<Rat
             continue;
         }
         let Some(price) = price_of(&mut card, &key) else {
-            let hint = suggest::hint(&key, KEYS, "valid keys");
+            let hint = unknown_name_hints::hint(&key, KEYS, "valid keys");
             return Err(Error::invalid(at, format!("unknown key `{key}`"), hint));
         };
         let Some(number) = number(&value).filter(|number| is_money(*number)) else {

@@ -13,7 +13,8 @@ use crate::step::{
     Materialization, ParameterInput, Retries, Severity, Step, StepCode, StepInput, StepKind,
 };
 use crate::{
-    Error, Location, Result, RowExpectation, description, quantities, row_expectation, suggest,
+    Error, Location, Result, RowExpectation, description, quantities, row_expectation,
+    unknown_name_hints,
 };
 
 const SETTINGS: [&str; 17] = [
@@ -198,7 +199,7 @@ fn mark_incremental(step: &mut Step, namespace: &str, name: &str, at: &Location)
     }
     let names: Vec<String> = step.inputs.iter().map(|input| input.table.to_string()).collect();
     let message = format!("`{}` does not read `{name}`", step.name);
-    let hint = suggest::hint(name, names.iter().map(String::as_str), "tables");
+    let hint = unknown_name_hints::hint(name, names.iter().map(String::as_str), "tables");
     Err(Error::invalid(at.clone(), message, hint))
 }
 
@@ -308,7 +309,7 @@ fn apply(
             return Err(Error::invalid(
                 at.clone(),
                 message,
-                suggest::hint(other, SETTINGS, "settings"),
+                unknown_name_hints::hint(other, SETTINGS, "settings"),
             ));
         }
     }
@@ -371,7 +372,11 @@ pub(super) fn materialization(text: &str, at: &Location) -> Result<Materializati
     Materialization::parse(text).ok_or_else(|| {
         let names = Materialization::ALL.map(Materialization::as_str);
         let message = format!("`{text}` is not a materialization");
-        Error::invalid(at.clone(), message, suggest::hint(text, names, "materializations"))
+        Error::invalid(
+            at.clone(),
+            message,
+            unknown_name_hints::hint(text, names, "materializations"),
+        )
     })
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{PartitionField, Priority, RefSpec, TableName};
-use headwater_sandbox::{EnvironmentVariables, Limits, Network};
+use headwater_sandbox::{EnvironmentVariables, Limits, NetworkAccess};
 use headwater_sql::CalledFunction;
 
 use crate::{DeclaredColumn, Defaults, Location, RowExpectation};
@@ -342,7 +342,7 @@ pub struct PythonFunction {
     /// System programs that the function runs; `None` uses the project's defaults.
     pub system: Option<Vec<String>>,
     /// Network access.
-    pub network: Network,
+    pub network: NetworkAccess,
     /// Size of `/tmp` in bytes, if specified.
     pub temp_bytes: Option<u64>,
     /// CPU limit in thousandths of a CPU, if specified.

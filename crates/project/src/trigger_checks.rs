@@ -6,7 +6,7 @@ use headwater_model::ErrorDetails;
 
 use super::Project;
 use super::manifest::LocatedTrigger;
-use crate::{Error, Location, suggest};
+use crate::{Error, Location, unknown_name_hints};
 
 /// Returns an error for each trigger whose name is not unique, whose function is missing, or whose
 /// function does not take exactly one argument. Each error contains the function's name. A missing
@@ -59,7 +59,7 @@ fn missing(located: &LocatedTrigger, name: &str, project: &Project) -> Error {
     } else if project.callables.is_empty() {
         format!("Define `{name}` with `@headwater.function()`.")
     } else {
-        suggest::hint(name, project.callables.keys().map(String::as_str), "functions")
+        unknown_name_hints::hint(name, project.callables.keys().map(String::as_str), "functions")
     };
     Error::invalid(located.at.clone(), message, hint)
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 
-use crate::{Error, Location, Project, Result, SourceText, Step, StepInput, suggest};
+use crate::{Error, Location, Project, Result, SourceText, Step, StepInput, unknown_name_hints};
 
 /// A row: value by column name.
 pub type TestRow = Map<String, Value>;
@@ -120,7 +120,7 @@ impl UnitTest {
         let step = project.steps.iter().find(|step| step.name.eq_ignore_ascii_case(model));
         step.ok_or_else(|| {
             let names = project.steps.iter().map(|step| step.name.as_str());
-            let hint = suggest::hint(model, names, "models");
+            let hint = unknown_name_hints::hint(model, names, "models");
             let line = line_number(self.model.referenced.line());
             self.refused_at(line, &format!("the project has no model `{model}`"), &hint)
         })
@@ -140,7 +140,11 @@ impl UnitTest {
                 let names: Vec<String> =
                     step.inputs.iter().map(|input| input.table.to_string()).collect();
                 let names = names.iter().map(String::as_str);
-                let hint = suggest::hint(name, names.collect::<Vec<_>>(), "tables that it reads");
+                let hint = unknown_name_hints::hint(
+                    name,
+                    names.collect::<Vec<_>>(),
+                    "tables that it reads",
+                );
                 return Err(self.refused(format!("`{}` does not read `{name}`", step.name), &hint));
             }
         }

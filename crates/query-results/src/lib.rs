@@ -7,11 +7,11 @@
 
 mod error;
 mod record;
+mod result_rows;
+mod result_writer;
 mod results;
-mod rows;
-mod writer;
 
 pub use error::{Error, Result};
+pub use result_rows::ResultRows;
+pub use result_writer::{ResultWriter, interrupted};
 pub use results::{QueryResults, ResultLimits};
-pub use rows::ResultRows;
-pub use writer::{ResultWriter, interrupted};

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::record::{QueryRecord, rows_path};
-use crate::rows::ResultRows;
-use crate::writer::{ResultWriter, interrupted};
+use crate::result_rows::ResultRows;
+use crate::result_writer::{ResultWriter, interrupted};
 
 /// Limits of results.
 #[derive(Debug, Clone, Copy)]

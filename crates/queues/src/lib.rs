@@ -9,7 +9,7 @@
 //! - This crate implements no protocol and checks no permissions.
 
 mod attributes;
-mod batch;
+mod call_batch;
 mod delete;
 mod error;
 mod event_record;
@@ -17,17 +17,17 @@ mod event_source_mapping;
 mod journal;
 mod message;
 mod message_filter;
+mod message_selection;
 mod message_state;
 mod queue;
 mod queue_state;
 mod queues;
 mod receive;
-mod selection;
 mod send;
 mod taken_messages;
 
 pub use attributes::{QueueAttributes, RedrivePolicy, is_queue_name};
-pub use batch::{batch_bytes, failed_message_ids, ordered_group, split_processed};
+pub use call_batch::{batch_bytes, failed_message_ids, ordered_group, split_processed};
 pub use error::{Error, Result};
 pub use event_source_mapping::{EventSourceMapping, EventSourceMappings, MappingSettings};
 pub use message::{

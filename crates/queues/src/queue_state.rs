@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use headwater_model::Timestamp;
 
 use crate::message::DeliveryState;
+use crate::message_selection::{PurgedMessages, ReceiveCriteria, SelectedMessages};
 use crate::message_state::{MessagePhase, MessageState};
 use crate::queue::QueueCounts;
-use crate::selection::{PurgedMessages, ReceiveCriteria, SelectedMessages};
 
 /// Time within which a message with the same deduplication id is not added again.
 const DEDUPLICATION: chrono::TimeDelta = chrono::TimeDelta::minutes(5);

@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use crate::journal::{MESSAGES, decode, deletion_entry, delivery_entry, key, message_entry};
 use crate::message::{ReceivedMessage, StoredMessage, sequence_text};
+use crate::message_selection::{ReceiveCriteria, SelectedMessages};
 use crate::message_state::MessageState;
 use crate::queue::OpenQueue;
 use crate::queues::detached;
-use crate::selection::{ReceiveCriteria, SelectedMessages};
 use crate::{Error, Queues, Result};
 
 /// Default maximum size of the messages that one call receives, in bytes. It exceeds the size of

@@ -23,8 +23,8 @@ pub use channel::{Channel, ChannelMessage};
 pub use error::{Error, Result};
 pub use limits::{EnvironmentVariables, LimitSource, Limits};
 pub use network::{
-    AllowedHost, ConnectionCap, DeniedHosts, EgressPolicy, MessageCallback, Network, ProxySockets,
-    is_own_address, nameservers, serve_proxy,
+    AllowedHost, ConnectionCap, DeniedHosts, EgressPolicy, MessageCallback, NetworkAccess,
+    ProxySockets, is_own_address, nameservers, serve_proxy,
 };
 pub use process_identity::{current_identity, is_stale};
 pub use server_connection_policy::{ConnectionPolicy, LocationCheck, ServerAddress};

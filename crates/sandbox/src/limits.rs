@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::Network;
+use crate::NetworkAccess;
 
 /// The limits and permissions of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Limits {
     /// Time limit of a call.
     pub timeout: Duration,
     /// Network access.
-    pub network: Network,
+    pub network: NetworkAccess,
     /// Size of the instance's private `/tmp`, in bytes.
     pub temp_bytes: u64,
     /// CPU limit in thousandths of a processor; `None` for no limit.
@@ -132,7 +132,7 @@ impl Default for Limits {
         Limits {
             memory_bytes: 4 << 30,
             timeout: Duration::from_secs(3600),
-            network: Network::Off,
+            network: NetworkAccess::Off,
             temp_bytes: 1 << 30,
             cpu_millis: None,
             variables: EnvironmentVariables::default(),

@@ -20,7 +20,7 @@ pub(crate) type InvalidExpression = (String, &'static str);
 
 /// A parsed expression, without its time zone.
 #[derive(Debug, Clone)]
-pub(crate) enum Expression {
+pub(crate) enum ScheduleExpression {
     /// A cron pattern.
     Cron(Box<Cron>),
     /// An interval, which is at least one second.
@@ -29,16 +29,16 @@ pub(crate) enum Expression {
     At(NaiveDateTime),
 }
 
-impl Expression {
+impl ScheduleExpression {
     pub(crate) fn parse(text: &str) -> Result<Self, InvalidExpression> {
         if let Some(rate) = argument(text, "rate") {
-            return interval(rate).map(Expression::Rate).ok_or_else(|| {
+            return interval(rate).map(ScheduleExpression::Rate).ok_or_else(|| {
                 (format!("`{text}` is not a rate of seconds, minutes, hours or days"), RATE_HINT)
             });
         }
         if let Some(at) = argument(text, "at") {
             return local_time(at)
-                .map(Expression::At)
+                .map(ScheduleExpression::At)
                 .ok_or_else(|| (format!("`{text}` is not a time"), AT_HINT));
         }
         cron(argument(text, "cron").unwrap_or(text))
@@ -50,7 +50,7 @@ fn argument<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.strip_prefix(name)?.trim_start().strip_prefix('(')?.strip_suffix(')').map(str::trim)
 }
 
-fn cron(text: &str) -> Result<Expression, InvalidExpression> {
+fn cron(text: &str) -> Result<ScheduleExpression, InvalidExpression> {
     if text.contains('?') {
         return Err((format!("`{text}` has the fields of a cron pattern of AWS"), AWS_HINT));
     }
@@ -62,7 +62,7 @@ fn cron(text: &str) -> Result<Expression, InvalidExpression> {
     let cron = parser.build().parse(text);
     let cron =
         cron.map_err(|error| (format!("`{text}` is not a cron pattern: {error}"), CRON_HINT))?;
-    Ok(Expression::Cron(Box::new(cron)))
+    Ok(ScheduleExpression::Cron(Box::new(cron)))
 }
 
 /// Parses a rate such as `5 minutes`.

@@ -9,7 +9,7 @@ use chrono::{LocalResult, NaiveDateTime, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use headwater_model::{ScheduleTrigger, Timestamp};
 
-use crate::expression::{CRON_HINT, Expression, InvalidExpression};
+use crate::expression::{CRON_HINT, InvalidExpression, ScheduleExpression};
 
 /// Maximum length of a gap in local time.
 const GAP_MAX: TimeDelta = TimeDelta::hours(48);
@@ -17,7 +17,7 @@ const GAP_MAX: TimeDelta = TimeDelta::hours(48);
 /// The times of a schedule.
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    expression: Expression,
+    expression: ScheduleExpression,
     zone: Tz,
     definition: ScheduleTrigger,
 }
@@ -31,10 +31,10 @@ impl Schedule {
             (reason, "Name an IANA time zone such as `Europe/Berlin`.")
         })?;
         let text = definition.cron.trim();
-        let expression = Expression::parse(text)?;
+        let expression = ScheduleExpression::parse(text)?;
         let schedule = Schedule { expression, zone, definition: definition.clone() };
         let start = Timestamp::UNIX_EPOCH + TimeDelta::days(365 * 50);
-        let is_cron = matches!(schedule.expression, Expression::Cron(_));
+        let is_cron = matches!(schedule.expression, ScheduleExpression::Cron(_));
         if is_cron && schedule.next_after(start).is_none() {
             return Err((format!("`{text}` never fires"), CRON_HINT));
         }
@@ -55,12 +55,14 @@ impl Schedule {
     /// Returns the first scheduled time after a time; `None` if there is none.
     pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
         let found = match &self.expression {
-            Expression::Cron(cron) => {
+            ScheduleExpression::Cron(cron) => {
                 let local = time.with_timezone(&self.zone);
                 cron.find_next_occurrence(&local, false).ok()?.to_utc()
             }
-            Expression::Rate(every) => multiple_until(time, *every)?.checked_add_signed(*every)?,
-            Expression::At(at) => self.utc_time(*at)?,
+            ScheduleExpression::Rate(every) => {
+                multiple_until(time, *every)?.checked_add_signed(*every)?
+            }
+            ScheduleExpression::At(at) => self.utc_time(*at)?,
         };
         (found > time).then_some(found)
     }
@@ -68,12 +70,12 @@ impl Schedule {
     /// Returns the last scheduled time at or before a time; `None` if there is none.
     pub fn last_until(&self, time: Timestamp) -> Option<Timestamp> {
         match &self.expression {
-            Expression::Cron(cron) => {
+            ScheduleExpression::Cron(cron) => {
                 let local = time.with_timezone(&self.zone);
                 cron.find_previous_occurrence(&local, true).ok().map(|found| found.to_utc())
             }
-            Expression::Rate(every) => multiple_until(time, *every),
-            Expression::At(at) => self.utc_time(*at).filter(|at| *at <= time),
+            ScheduleExpression::Rate(every) => multiple_until(time, *every),
+            ScheduleExpression::At(at) => self.utc_time(*at).filter(|at| *at <= time),
         }
     }
 

@@ -8,12 +8,12 @@
 mod cipher;
 mod encryption_key;
 mod error;
-mod name;
 mod redactor;
+mod secret_name;
 mod secret_store;
 
 pub use encryption_key::KeySource;
 pub use error::{Error, Result};
-pub use name::{NAME_BYTES_MAX, check_name};
 pub use redactor::Redactor;
+pub use secret_name::{NAME_BYTES_MAX, check_name};
 pub use secret_store::{SecretStore, VALUE_BYTES_MAX};

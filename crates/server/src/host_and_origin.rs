@@ -21,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use headwater_lambda::URL_ROOT;
 use headwater_model::{ErrorCode, Problem};
 
-use crate::network::{NetworkConfig, is_loopback_host};
+use crate::network_config::{NetworkConfig, is_loopback_host};
 use crate::request_protocol::error_response;
 
 /// Methods and headers that pages of configured origins may send.
@@ -191,7 +191,7 @@ fn preflight() -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::CertificateSource;
+    use crate::network_config::CertificateSource;
 
     fn rules(config: &NetworkConfig, address: &str) -> HostAndOriginRules {
         HostAndOriginRules::new(config, address.parse().expect("an address"))

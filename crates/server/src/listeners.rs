@@ -32,7 +32,7 @@ use tower::ServiceExt;
 use crate::auth::TcpPeer;
 use crate::host_and_origin::{self, HostAndOriginRules};
 use crate::local_tcp_token::{LocalTcpToken, TokenFile};
-use crate::network::is_public;
+use crate::network_config::is_public;
 use crate::postgres::{self, PostgresListener};
 use crate::preface_timeout::PrefaceTimeout;
 use crate::s3;

@@ -14,7 +14,7 @@ use headwater_executors::{authorize, table_access, unauthenticated};
 use headwater_model::{Action, ErrorCode, Object, Principal, Problem, RefSpec, ResultExt};
 use headwater_oidc::is_jwt;
 
-use crate::login::PresentedToken;
+use crate::oidc_login::PresentedToken;
 use crate::service::{Components, Service};
 
 impl Components {

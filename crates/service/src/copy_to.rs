@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use futures::StreamExt;
-use headwater_encoding::Encoder;
+use headwater_encoding::RowEncoder;
 use headwater_engine::{CopyToStatement, StatementResult};
 use headwater_executors::{EVERY, ExportTarget, not_written, record_denial};
 use headwater_model::{
@@ -86,7 +86,7 @@ impl CopyTarget {
     /// write fails or the future is dropped, the file is unchanged.
     pub async fn write(self, answer: StatementResult) -> Result<StatementResult, Problem> {
         let StatementResult { schema, mut stream, metrics, .. } = answer;
-        let mut encoder = Encoder::new(self.format.into(), &schema).map_err(|e| encoding(&e))?;
+        let mut encoder = RowEncoder::new(self.format.into(), &schema).map_err(|e| encoding(&e))?;
         let mut output = self.file.create().await?;
         let (mut rows, mut bytes) = (0_usize, 0_usize);
         while let Some(batch) = stream.next().await {

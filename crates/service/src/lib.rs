@@ -9,6 +9,7 @@
 mod access_control;
 mod access_key;
 mod access_statement;
+mod alias_and_url;
 mod async_query;
 mod audit_export;
 mod auth;
@@ -24,7 +25,6 @@ mod environment;
 mod error;
 mod event_source_mapping;
 mod file_functions;
-mod function_url;
 mod grant;
 pub mod iceberg;
 mod import;
@@ -32,11 +32,11 @@ mod invocation;
 mod job;
 mod layer;
 mod limit;
-mod login;
 mod maintenance;
 mod metrics;
 mod namespace;
 mod object;
+mod oidc_login;
 mod operation_job;
 mod queue;
 mod queue_worker;
@@ -64,6 +64,7 @@ mod visibility;
 
 pub use access_control::AccessControl;
 pub use access_key::{AccessKeys, Signatures};
+pub use alias_and_url::FunctionUrlChange;
 pub use async_query::AsyncQueries;
 pub use audit_export::AuditExport;
 pub use branch::Branches;
@@ -73,7 +74,6 @@ pub use connection::ClientConnections;
 pub use deployment::Deployments;
 pub use environment::Environments;
 pub use error::{Error, Result};
-pub use function_url::FunctionUrlChange;
 pub use grant::Grants;
 pub use headwater_queues::{
     Error as QueueError, EventSourceMapping, MappingSettings, MessageAttribute, NewMessage,

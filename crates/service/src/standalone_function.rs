@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
 use headwater_access::record_owner;
-use headwater_destinations::Destination;
+use headwater_destinations::DestinationAddress;
 use headwater_executors::{
     check_destination, check_function, provisioned_instances, provisioned_status, split_name,
 };
@@ -297,7 +297,7 @@ impl StandaloneFunctions {
         self.0.authenticated(principal)?;
         let (access, secrets) = (&self.0.access, &self.0.secrets);
         match check_destination(access, secrets, principal, address).await? {
-            Destination::Queue(name) => self.0.queues.get(&name).or_problem().map(drop),
+            DestinationAddress::Queue(name) => self.0.queues.get(&name).or_problem().map(drop),
             _ => Ok(()),
         }
     }

@@ -12,7 +12,7 @@ use rustyline::{CompletionType, Config, Context, Helper};
 
 use crate::completion::SharedNames;
 use crate::input::ShellEntry;
-use crate::statements::statements;
+use crate::statement_splitter::statements;
 
 /// The maximum number of statements in the history.
 const HISTORY_MAX: usize = 10_000;

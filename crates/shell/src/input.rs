@@ -7,7 +7,7 @@ use headwater_model::{ErrorCode, Problem};
 
 use crate::completion::SharedNames;
 use crate::editor::{Editor, is_quit};
-use crate::statements::statements;
+use crate::statement_splitter::statements;
 
 /// One entry that the shell reads.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@ mod backslash_command;
 mod completion;
 mod editor;
 mod input;
-mod statements;
+mod statement_splitter;
 
 pub use backslash_command::{BackslashCommand, HELP};
 pub use completion::{CompletionNames, Relation, SharedNames};
 pub use editor::Editor;
 pub use input::{EntrySource, ShellEntry, next_entry};
-pub use statements::{Statements, statements};
+pub use statement_splitter::{Statements, statements};

@@ -20,7 +20,7 @@ mod rules;
 mod signed_results;
 mod similar_to;
 mod size_bounds;
-mod slice;
+mod slice_and_integer_division;
 mod statement_memory_pool;
 pub mod summarize;
 mod timestamps;

@@ -8,10 +8,10 @@ use datafusion::logical_expr::registry::FunctionRegistry;
 use headwater_sql_aggregates as aggregates;
 
 use crate::size_bounds::ResultSizeAnalyzerRule;
-use crate::slice::IntegerDivisionPlanner;
+use crate::slice_and_integer_division::IntegerDivisionPlanner;
 use crate::{
     casts_to_text, formats, json_extract, json_values, printf, rules, signed_results, similar_to,
-    size_bounds, slice, timestamps, unique_key_check,
+    size_bounds, slice_and_integer_division, timestamps, unique_key_check,
 };
 
 /// Registers all functions and analyzer rules of this crate. The state must have been built with
@@ -59,9 +59,11 @@ fn scalar(state: &mut SessionState) -> Result<()> {
     let functions = formats::functions().into_iter().chain(json_extract::functions());
     let functions = functions.chain(json_values::functions());
     let functions = functions.chain(printf::functions()).chain(casts_to_text::functions());
-    for function in
-        functions.chain([similar_to::function(), slice::function(), unique_key_check::function()])
-    {
+    for function in functions.chain([
+        similar_to::function(),
+        slice_and_integer_division::function(),
+        unique_key_check::function(),
+    ]) {
         state.register_udf(function)?;
     }
     for function in headwater_sql_library::functions() {

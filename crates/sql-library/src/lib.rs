@@ -11,7 +11,7 @@ mod bytes_and_nested_parser;
 mod date_patterns;
 mod dialect_functions;
 mod dialect_rewrites;
-mod epoch;
+mod epoch_ms;
 mod intervals;
 mod list_reduce;
 mod list_statistics;
@@ -36,7 +36,7 @@ pub fn functions() -> Vec<Arc<ScalarUDF>> {
     let functions =
         list_statistics::functions().into_iter().chain(regular_expressions::functions());
     let functions = functions.chain(intervals::functions()).chain(text_similarity::functions());
-    functions.chain(size_text::functions()).chain([epoch::function()]).collect()
+    functions.chain(size_text::functions()).chain([epoch_ms::function()]).collect()
 }
 
 /// Returns the functions that take a lambda.

@@ -6,15 +6,15 @@
 //! [`BoundedRuntime`] limits the concurrent calls of all statements. This crate reads no catalog,
 //! checks no rights and starts no process.
 
+mod argument_coercion;
 mod bounded_runtime;
-mod coercion;
-mod definition;
+mod function_definition;
 mod runtime;
 mod statement_calls;
 mod udf;
 
 pub use bounded_runtime::BoundedRuntime;
-pub use definition::FunctionDefinition;
+pub use function_definition::FunctionDefinition;
 pub use runtime::{CallResult, FunctionCall, PythonRuntime};
 pub use statement_calls::{CallingStatement, PlanCallsGuard, StatementCalls};
 pub use udf::{PythonUdf, without_calls};

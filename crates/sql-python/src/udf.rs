@@ -22,7 +22,7 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_table_scan::view_schema;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::coercion::{accepts, arguments, convert, without_view_types};
+use crate::argument_coercion::{accepts, arguments, convert, without_view_types};
 use crate::{CallResult, FunctionCall, FunctionDefinition, PythonRuntime, StatementCalls};
 
 /// Time for a cancelled call to return its usage.

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use headwater_sql::name_match::equals_ignoring_case;
 use sqlparser::ast::{Expr, OrderBy, OrderByKind, visit_expressions};
 
-use crate::projection::column_under;
+use crate::select_list::column_under;
 
 /// Returns the names of the columns in the keys of an ORDER BY. Omits keys that are casts, because
 /// such a key can be an item of the select list.

@@ -7,7 +7,7 @@
 use sqlparser::ast::{Expr, SelectItem, SetExpr};
 
 use crate::function_name;
-use crate::projection::{column_under, text};
+use crate::select_list::{column_under, text};
 use crate::wildcards::is_pattern;
 
 /// Output name of one item of the select list.

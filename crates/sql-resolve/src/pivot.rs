@@ -21,7 +21,7 @@ use sqlparser::ast::{
 
 use crate::Resolver;
 use crate::name_scope::Scope;
-use crate::projection::text;
+use crate::select_list::text;
 
 impl Resolver<'_> {
     /// Rewrites a PIVOT or UNPIVOT as a subquery.

@@ -13,7 +13,7 @@ use sqlparser::ast::{
 use crate::Resolver;
 use crate::generated_names::GeneratedName;
 use crate::name_scope::Relation;
-use crate::projection::{column_under, excluded, output_name};
+use crate::select_list::{column_under, excluded, output_name};
 
 /// A column that a wildcard selects.
 struct WildcardColumn {

@@ -18,7 +18,7 @@ use crate::SelectAlias;
 use crate::name_scope::{Relation, RelationColumns, ResolvedName, Scope, Scopes};
 use crate::ordered_casts::ordered_columns;
 use crate::output_names::OutputNames;
-use crate::projection::{
+use crate::select_list::{
     aliases, expand_order_by_all, first_columns, is_grouped, keys_as_positions, positions_as_keys,
 };
 

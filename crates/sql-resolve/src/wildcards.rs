@@ -20,7 +20,7 @@ use sqlparser::ast::{
 
 use crate::Resolver;
 use crate::name_scope::Scope;
-use crate::projection::{column_under, text};
+use crate::select_list::{column_under, text};
 
 /// A column that a pattern selects: its output name and its expression.
 #[derive(Clone)]
@@ -291,7 +291,7 @@ fn chosen(
         };
         columns.retain(|column| pattern.is_match(&column.name));
     }
-    let excluded = crate::projection::excluded(opt_exclude, opt_except);
+    let excluded = crate::select_list::excluded(opt_exclude, opt_except);
     for name in &excluded {
         find(&columns, name)?;
     }

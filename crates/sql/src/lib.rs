@@ -10,7 +10,7 @@ pub mod alter_table;
 pub mod ast_builders;
 mod called_functions;
 pub mod change;
-mod condition;
+mod condition_text;
 mod copy_to;
 pub mod create_table;
 pub mod create_view;
@@ -47,7 +47,7 @@ pub mod values_subqueries;
 
 pub use access_statement::AccessStatement;
 pub use called_functions::{CalledFunction, called_functions};
-pub use condition::check_condition;
+pub use condition_text::check_condition;
 pub use copy_to::CopyToStatement;
 pub use error::{Error, Position, PositionSuffix, Result};
 pub use file_functions::FileCall;

@@ -14,21 +14,21 @@ use crate::file_stat_cache::{BYTES_PER_FILE_MAX, FileStatCache};
 use crate::{DataFile, Positions, SqlView, Table};
 
 /// The manifests of a snapshot, in the order of the manifest list.
-pub(crate) type Manifests = Arc<[ManifestFile]>;
+pub(crate) type SnapshotManifests = Arc<[ManifestFile]>;
 
 /// The data files of a snapshot, oldest first.
-pub(crate) type Files = Arc<[Arc<DataFile>]>;
+pub(crate) type SnapshotFiles = Arc<[Arc<DataFile>]>;
 
 /// The caches. Entries of a snapshot have the location of its manifest list as key.
 #[derive(Debug)]
 pub(crate) struct Caches {
     pub(crate) tables: Cache<String, Table>,
     pub(crate) views: Cache<String, SqlView>,
-    pub(crate) lists: Cache<String, Manifests>,
+    pub(crate) lists: Cache<String, SnapshotManifests>,
     pub(crate) manifests: Cache<String, Arc<CachedManifest>>,
     /// First row ids of manifests, by location: a part of the keys in the manifest cache.
     pub(crate) first_row_ids: Cache<String, u64>,
-    pub(crate) files: Cache<String, (Files, Arc<FileStatCache>)>,
+    pub(crate) files: Cache<String, (SnapshotFiles, Arc<FileStatCache>)>,
     /// Deleted rows of a data file, by its location and the fingerprint of its delete files.
     pub(crate) deleted: Cache<(String, Fingerprint), Arc<Positions>>,
     /// Deleted positions by data file, for each list of a partition's position delete files.
@@ -58,12 +58,12 @@ impl Caches {
             .weigher(|_: &String, table: &Table| table.weight());
         let lists = Cache::builder()
             .max_capacity(eighth)
-            .weigher(|_: &String, list: &Manifests| weight(ROW_BYTES * list.len()));
+            .weigher(|_: &String, list: &SnapshotManifests| weight(ROW_BYTES * list.len()));
         let manifests = Cache::builder()
             .max_capacity(eighth * 3)
             .weigher(|_: &String, decoded: &Arc<CachedManifest>| decoded.weight);
         let files = Cache::builder().max_capacity(eighth).weigher(
-            |_: &String, (files, _): &(Files, Arc<FileStatCache>)| {
+            |_: &String, (files, _): &(SnapshotFiles, Arc<FileStatCache>)| {
                 let own = files.iter().filter(|file| file.has_deletes()).count();
                 weight((POINTER_BYTES + BYTES_PER_FILE_MAX) * files.len() + ROW_BYTES * own)
             },

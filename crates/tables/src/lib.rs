@@ -57,8 +57,8 @@ pub use headwater_table_format::{
 pub use listed_snapshots::referenced_snapshots;
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
 pub use maintenance::{
-    Bin, BinPackOptions, FoundFile, MaintenancePlanner, ReachableFiles, RowOrder, SnapshotSet,
-    SortColumn, StateReport, WarehouseFiles,
+    Bin, BinPackOptions, MaintenancePlanner, ReachableFiles, RowOrder, SnapshotSet, SortColumn,
+    StateReport, WarehouseFile, WarehouseFiles,
 };
 pub use manifest_entry::with_row_id;
 pub use metadata_files::MetadataFiles;

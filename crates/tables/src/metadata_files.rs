@@ -8,7 +8,7 @@ use headwater_model::TableName;
 use iceberg::spec::{ManifestContentType, ManifestFile, SnapshotRef, TableMetadata};
 use uuid::Uuid;
 
-use crate::cache::{Files, Manifests};
+use crate::cache::{SnapshotFiles, SnapshotManifests};
 use crate::cached_manifest::CachedManifest;
 use crate::commit::{PendingFiles, store_as};
 use crate::deletes::{DeleteFile, attach};
@@ -83,12 +83,12 @@ impl<'a> MetadataFiles<'a> {
 
 impl MetadataFiles<'_> {
     /// Returns a snapshot's manifests from the cache or the object store.
-    pub async fn manifests(self, snapshot: &SnapshotRef) -> Result<Manifests> {
+    pub async fn manifests(self, snapshot: &SnapshotRef) -> Result<SnapshotManifests> {
         let location = snapshot.manifest_list();
         if let Some(found) = self.tables.caches().lists.get(location) {
             return Ok(found);
         }
-        let listed: Manifests = self.read_manifest_list(location).await?.into();
+        let listed: SnapshotManifests = self.read_manifest_list(location).await?.into();
         self.tables.caches().lists.insert(location.to_owned(), listed.clone());
         Ok(listed)
     }
@@ -101,7 +101,11 @@ impl MetadataFiles<'_> {
     }
 
     /// Returns a snapshot's data files from the cache or the object store.
-    pub async fn files(self, metadata: &TableMetadata, snapshot: &SnapshotRef) -> Result<Files> {
+    pub async fn files(
+        self,
+        metadata: &TableMetadata,
+        snapshot: &SnapshotRef,
+    ) -> Result<SnapshotFiles> {
         Ok(self.files_and_stats(metadata, snapshot).await?.0)
     }
 
@@ -109,7 +113,7 @@ impl MetadataFiles<'_> {
         self,
         metadata: &TableMetadata,
         snapshot: &SnapshotRef,
-    ) -> Result<(Files, Arc<FileStatCache>)> {
+    ) -> Result<(SnapshotFiles, Arc<FileStatCache>)> {
         let location = snapshot.manifest_list();
         if let Some(found) = self.tables.caches().files.get(location) {
             return Ok(found);
@@ -135,7 +139,7 @@ impl MetadataFiles<'_> {
             files.extend(decoded.files.get().into_iter().flatten().cloned());
         }
         files.sort_by_key(|file: &Arc<DataFile>| file.sequence_number());
-        let files: Files = attach(files, deletes, metadata)?.into();
+        let files: SnapshotFiles = attach(files, deletes, metadata)?.into();
         let found = (files, Arc::default());
         self.tables.caches().files.insert(location.to_owned(), found.clone());
         Ok(found)

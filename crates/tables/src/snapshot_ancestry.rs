@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 use iceberg::spec::{Operation, Snapshot, SnapshotRef};
 
-use crate::cache::Files;
+use crate::cache::SnapshotFiles;
 use crate::{Error, Result, Table, Tables};
 
 /// Summary key of a merge snapshot: the id of the snapshot whose changes the merge applied.
@@ -175,7 +175,7 @@ impl SnapshotAncestry {
     }
 
     /// Returns the data files of a known snapshot; `None` if they are no longer available.
-    pub async fn files_at(&self, tables: &Tables, id: i64) -> Result<Option<Files>> {
+    pub async fn files_at(&self, tables: &Tables, id: i64) -> Result<Option<SnapshotFiles>> {
         let Some(known) = self.known.get(&id) else { return Ok(None) };
         match tables.metadata_files().files(known.table.metadata(), &known.snapshot).await {
             Err(Error::Missing { .. }) => Ok(None),

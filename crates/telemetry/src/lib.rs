@@ -11,10 +11,10 @@ mod call_trace;
 mod collector_client;
 mod current_trace;
 mod error;
-mod export;
 mod job_trace;
 mod options;
 mod span;
+mod span_export;
 mod telemetry;
 mod trace_context;
 

@@ -13,9 +13,9 @@ use opentelemetry_sdk::trace::SpanData;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use crate::export::{self, ExportQueue};
 use crate::job_trace::JobTrace;
 use crate::span::NewSpan;
+use crate::span_export::{self, ExportQueue};
 use crate::{Result, SpanKind, SpanTimer, TelemetryOptions, TraceContext};
 
 /// Maximum number of unfinished events with links to requests. Above this number, the links of the
@@ -41,7 +41,7 @@ impl Telemetry {
     /// Errors: `invalid_argument` if the endpoint is not an HTTP URL; `internal`.
     pub fn start(options: &TelemetryOptions) -> Result<Self> {
         let metrics = SpanExportMetrics::default();
-        let queue = export::start(options, metrics.clone())?;
+        let queue = span_export::start(options, metrics.clone())?;
         let causes = Cache::builder().max_capacity(CAUSES_MAX);
         let causes = causes.eviction_policy(EvictionPolicy::lru()).build();
         Ok(Telemetry(Some(Arc::new(TelemetryInner {

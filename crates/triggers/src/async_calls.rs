@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use crate::delivery_log::Delivery;
 use crate::event_ingestion::{BATCHES, EVENTS_MAX, EventCall, NewEntry, WaitingEvent, entry_key};
+use crate::event_operations::to_end;
 use crate::event_source::SourceContext;
-use crate::events::to_end;
 use crate::journal_codec::{encode, read};
 use crate::waiting_events::ListedEntry;
 use crate::{Error, Result, Triggers};

@@ -15,16 +15,16 @@ use headwater_model::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::call_destination::{EndedCall, ResolvedDestination};
 use crate::delivery_log::Delivery;
 use crate::delivery_outcome::{
     DeliveryOutcome, RetryPolicy, THROTTLE_PAUSE, classify_outcome, is_complete, job_result,
     was_stopped,
 };
-use crate::destination::{EndedCall, ResolvedDestination};
 use crate::event_queue::TakenDelivery;
 use crate::event_split::EndedAttempt;
 use crate::target::CallPolicy;
-use crate::worker::Worker;
+use crate::trigger_worker::TriggerWorker;
 use crate::{Error, Result, event_logging};
 
 /// Number of deliveries of a trigger after which the trigger's old deliveries are removed.
@@ -42,7 +42,7 @@ const BUDGET_PAUSE: Duration = Duration::from_secs(10);
 /// An event to deliver, the policy of its function call, and the permit of a large event.
 type PreparedDelivery = (Event, CallPolicy, Option<OwnedSemaphorePermit>);
 
-impl Worker {
+impl TriggerWorker {
     /// Makes an attempt to deliver an event.
     pub(crate) async fn deliver(&self, taken: TakenDelivery) -> Result<()> {
         let event = taken.delivery.event.clone();

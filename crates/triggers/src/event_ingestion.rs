@@ -27,8 +27,8 @@ use uuid::Uuid;
 
 use crate::async_calls::check_key;
 use crate::delivery_log::Delivery;
+use crate::event_operations::to_end;
 use crate::event_source::SourceContext;
-use crate::events::to_end;
 use crate::journal_codec::encode;
 use crate::waiting_events::ListedEntry;
 use crate::{Error, Result, Triggers};

@@ -12,7 +12,7 @@ use async_nats::HeaderMap;
 use async_trait::async_trait;
 use chrono::DateTime;
 use futures::future::join_all;
-use headwater_event_values::payload;
+use headwater_event_values::message_payload;
 use headwater_model::{ErrorDetails, EventData, NatsMessage, NatsTrigger, Timestamp, Trigger};
 use headwater_store::Append;
 use serde::{Deserialize, Serialize};
@@ -221,7 +221,7 @@ fn message(received: &ReceivedMessage, now: Timestamp) -> NatsMessage {
     let info = message.info().ok();
     let nanoseconds = info.as_ref().map(|info| info.published.unix_timestamp_nanos());
     let time = nanoseconds.and_then(|nanoseconds| i64::try_from(nanoseconds).ok());
-    let (payload, is_base64) = payload::of_bytes(&message.payload);
+    let (payload, is_base64) = message_payload::of_bytes(&message.payload);
     NatsMessage {
         subject: message.subject.to_string(),
         sequence: info.map_or(0, |info| info.stream_sequence),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use headwater_event_values::payload;
+use headwater_event_values::message_payload;
 use headwater_model::{ErrorDetails, EventData, PostgresTrigger, Trigger};
 
 use crate::Result;
@@ -152,7 +152,7 @@ impl PostgresSource {
             time,
             data: EventData::PostgresNotified {
                 channel: channel.clone(),
-                payloads: payloads.iter().map(|text| payload::of_text(text)).collect(),
+                payloads: payloads.iter().map(|text| message_payload::of_text(text)).collect(),
             },
             caused_by: Vec::new(),
             trace: None,

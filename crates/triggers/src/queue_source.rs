@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use headwater_event_values::payload;
+use headwater_event_values::message_payload;
 use headwater_model::{ErrorDetails, EventData, Problem, QueueMessage, QueueTrigger, Trigger};
 use headwater_queues::{Queues, ReceiveOptions, ReceivedMessage, is_queue_name, ordered_group};
 use tokio_util::sync::DropGuard;
@@ -83,7 +83,7 @@ fn message(queue: &str, received: &ReceivedMessage) -> QueueMessage {
         sent: message.sent,
         sender: message.sender.clone(),
         group: ordered_group(received).cloned(),
-        payload: payload::of_text(&message.body),
+        payload: message_payload::of_text(&message.body),
         record: received.record(queue),
     }
 }

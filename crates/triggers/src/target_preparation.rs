@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event_source::POLL_PAUSE_MIN;
-use crate::worker::{SLEEP_MAX, Worker};
+use crate::trigger_worker::{SLEEP_MAX, TriggerWorker};
 
-impl Worker {
+impl TriggerWorker {
     /// Prepares the target before each scheduled time, until the trigger stops.
     pub(crate) async fn prepare_loop(self: Arc<Self>) {
         while let Some(pause) = self.stop().run_until_cancelled(self.prepare_target()).await {

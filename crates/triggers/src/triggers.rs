@@ -1,4 +1,5 @@
-//! The handle of this crate: defines and lists triggers. `events.rs` has the operations on events.
+//! The handle of this crate: defines and lists triggers. `event_operations.rs` has the operations
+//! on events.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -18,7 +19,7 @@ use crate::delivery_log::{Delivery, DeliveryLog};
 use crate::event_queue::EventQueue;
 use crate::event_source::SourceContext;
 use crate::occurrence_source;
-use crate::worker::Worker;
+use crate::trigger_worker::TriggerWorker;
 use crate::{ConnectionPolicy, Error, Result, TargetExecutor, TriggersOptions};
 
 /// The triggers of a lake. Clones are handles to the same triggers.
@@ -50,9 +51,9 @@ pub(crate) struct TriggersInner {
     pub(crate) options: Arc<TriggersOptions>,
     pub(crate) log: DeliveryLog,
     targets: Arc<dyn TargetExecutor>,
-    pub(crate) workers: Mutex<BTreeMap<String, Arc<Worker>>>,
+    pub(crate) workers: Mutex<BTreeMap<String, Arc<TriggerWorker>>>,
     /// The workers for asynchronous calls, by queue.
-    call_workers: Mutex<BTreeMap<String, Arc<Worker>>>,
+    call_workers: Mutex<BTreeMap<String, Arc<TriggerWorker>>>,
     pub(crate) queues: Mutex<BTreeMap<String, Arc<EventQueue>>>,
     metrics: EventMetrics,
     stop: CancellationToken,
@@ -211,12 +212,12 @@ impl Triggers {
         &self,
         definitions: BTreeMap<String, TriggerDefinition>,
         queues: &BTreeMap<String, Arc<EventQueue>>,
-    ) -> Vec<Arc<Worker>> {
+    ) -> Vec<Arc<TriggerWorker>> {
         let mut new = Vec::new();
         let mut workers = self.inner.workers.lock();
         let mut before = std::mem::take(&mut *workers);
         for (name, definition) in definitions {
-            let is_same = |worker: &Arc<Worker>| worker.definition.is_same(&definition);
+            let is_same = |worker: &Arc<TriggerWorker>| worker.definition.is_same(&definition);
             let Some(queue) = queues.get(&name) else { continue };
             let worker = match before.remove(&name) {
                 Some(worker) if is_same(&worker) => {
@@ -230,7 +231,7 @@ impl Triggers {
                     queue.configure(definition.concurrency);
                     let context = self.inner.source_context(&definition, queue.clone());
                     let (targets, calls) = (self.inner.targets.clone(), self.weak());
-                    let worker = Worker::new(context, targets, definition, calls, old);
+                    let worker = TriggerWorker::new(context, targets, definition, calls, old);
                     if !self.inner.options.manual {
                         worker.spawn();
                     }
@@ -255,7 +256,7 @@ impl Triggers {
         WeakTriggers(Arc::downgrade(&self.inner))
     }
 
-    fn workers(&self) -> Vec<Arc<Worker>> {
+    fn workers(&self) -> Vec<Arc<TriggerWorker>> {
         self.inner.workers.lock().values().cloned().collect()
     }
 
@@ -288,7 +289,7 @@ impl Triggers {
     }
 
     /// Returns the worker for a function's asynchronous calls.
-    pub(crate) async fn call_worker(&self, function: &str) -> Result<Arc<Worker>> {
+    pub(crate) async fn call_worker(&self, function: &str) -> Result<Arc<TriggerWorker>> {
         let definition = TriggerDefinition::of_calls(function);
         let name = definition.trigger.name.clone();
         if let Some(worker) = self.inner.call_workers.lock().get(&name) {
@@ -302,7 +303,7 @@ impl Triggers {
         queue.configure(definition.concurrency);
         let context = self.inner.source_context(&definition, queue);
         let (targets, calls) = (self.inner.targets.clone(), self.weak());
-        let worker = Worker::new(context, targets, definition, calls, None);
+        let worker = TriggerWorker::new(context, targets, definition, calls, None);
         if !self.inner.options.manual {
             worker.spawn();
         }

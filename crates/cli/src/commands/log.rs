@@ -8,9 +8,9 @@ use crate::api::{ApiClient, segment};
 use crate::api_output;
 use crate::arguments::Log;
 use crate::commands::reference;
+use crate::commit_graph;
 use crate::context::Context;
 use crate::error::Result;
-use crate::graph;
 use crate::output::{self, Cell};
 use crate::terminal::{OutputStyle, Tone};
 
@@ -53,7 +53,7 @@ async fn names(api: &ApiClient) -> Result<HashMap<CommitId, Vec<String>>> {
 
 /// Prints the commit graph.
 fn print_graph(style: OutputStyle, commits: &[Commit], names: &HashMap<CommitId, Vec<String>>) {
-    for line in graph::draw(commits) {
+    for line in commit_graph::draw(commits) {
         let lanes = Cell::toned(Tone::Faint, format!("{} ", line.lanes));
         print_line(style, lanes, line.commit, names);
     }

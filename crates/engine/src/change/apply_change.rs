@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use super::row_positions::RowPositions;
 use super::target::{AffectedRowsPlan, TargetTable};
 use crate::error::{Error, Result};
-use crate::executor::RunningPlan;
+use crate::plan_executor::RunningPlan;
 use crate::planning_error::ResourceLimits;
 use crate::returning::{BufferedRows, Returning, result_of};
 use crate::session::{Session, StatementContext};

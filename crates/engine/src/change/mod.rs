@@ -6,9 +6,9 @@
 //! deleted are removed without being read. Other files are unchanged.
 
 mod apply_change;
+mod conflict_retry;
 mod delete;
 mod merge;
-mod retry;
 mod row_positions;
 mod target;
 mod truncate;

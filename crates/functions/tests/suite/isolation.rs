@@ -9,7 +9,7 @@ use crate::support::{
     service, start, wait_until, with_reachable_address,
 };
 use headwater_functions::{
-    Error, Functions, FunctionsOptions, Invocation, Isolation, Limits, Network,
+    Error, Functions, FunctionsOptions, Invocation, Isolation, Limits, NetworkAccess,
 };
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn the_network_is_available_to_functions_that_request_it() {
         service.ip(),
         service.port()
     );
-    let limits = Limits { network: Network::On, ..Limits::default() };
+    let limits = Limits { network: NetworkAccess::On, ..Limits::default() };
     holds(&functions, Invocation { limits, ..ask(&environment, &source) }).await;
 
     let (outcome, _) = run(&functions, ask(&environment, &source)).await;
@@ -38,7 +38,7 @@ async fn a_refused_connection_gets_a_hint_about_the_loopback_address() {
     let functions = Functions::start(with_reachable_address()).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let source = "import socket\ndef f():\n    socket.create_connection(('127.0.0.1', 9))\n";
-    for network in [Network::Off, Network::On] {
+    for network in [NetworkAccess::Off, NetworkAccess::On] {
         let limits = Limits { network, ..Limits::default() };
         let (outcome, _) =
             run(&functions, Invocation { limits, ..ask(&environment, source) }).await;
@@ -53,7 +53,7 @@ async fn an_unlisted_host_gets_a_hint_with_the_setting() {
     let functions = Functions::start(with_reachable_address()).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let listed = "listed.invalid:443 203.0.113.1:5432".split(' ').map(|host| host.parse().unwrap());
-    let limits = Limits { network: Network::Hosts(listed.collect()), ..Limits::default() };
+    let limits = Limits { network: NetworkAccess::Hosts(listed.collect()), ..Limits::default() };
     let fails = async |body: &str| {
         let source = format!("import socket, urllib.request\ndef f():\n    {body}\n");
         let limits = limits.clone();

@@ -10,7 +10,8 @@ use crate::support::{
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, Environment, Error, FunctionResult, Functions,
-    FunctionsOptions, Invocation, InvocationOutcome, Limits, Network, ReuseScope, SharedTable,
+    FunctionsOptions, Invocation, InvocationOutcome, Limits, NetworkAccess, ReuseScope,
+    SharedTable,
 };
 use headwater_model::JobId;
 use tokio_util::sync::CancellationToken;
@@ -131,7 +132,7 @@ async fn other_functions_cannot_see_the_state_of_a_call() {
         ("another environment", again(&other, BEFORE)),
         ("other limits", limits(Limits { memory_bytes: 1 << 30, ..Limits::default() })),
         ("other variables", limits(Limits { variables: variables.into(), ..Limits::default() })),
-        ("the network", limits(Limits { network: Network::On, ..Limits::default() })),
+        ("the network", limits(Limits { network: NetworkAccess::On, ..Limits::default() })),
         ("another function", {
             let call = again(&bare, &format!("{BEFORE}{second}"));
             Invocation { function: "g".to_owned(), ..call }

@@ -12,7 +12,7 @@ use crate::support::{
 use arrow::array::AsArray;
 use headwater_functions::{
     Argument, ArgumentValue, Environment, Error, FunctionResult, Functions, FunctionsOptions,
-    Invocation, InvocationOutcome, Limits, Network, ZygoteOptions,
+    Invocation, InvocationOutcome, Limits, NetworkAccess, ZygoteOptions,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -291,7 +291,7 @@ def f():
         service.ip(),
         service.port()
     );
-    let limits = Limits { network: Network::On, ..Limits::default() };
+    let limits = Limits { network: NetworkAccess::On, ..Limits::default() };
     holds(&functions, Invocation { limits, ..ask(&environment, &source) }).await;
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use headwater_ingest::{Error, ImportStage, Importer, Progress};
+use headwater_ingest::{Error, ImportStage, Importer, ProgressCallback};
 use headwater_model::{CreateRef, ErrorCode, ErrorDetails, MergeRequest};
 use tokio_util::sync::CancellationToken;
 
@@ -91,7 +91,7 @@ async fn a_cancelled_import_changes_nothing() {
     lake.file("big.csv", format!("a,b,c\n{}", row.repeat(200_000)));
     let cancelled = CancellationToken::new();
     let stop = cancelled.clone();
-    let progress: Progress = Arc::new(move |progress| {
+    let progress: ProgressCallback = Arc::new(move |progress| {
         if progress.stage == ImportStage::Import && progress.bytes_done > 0 {
             stop.cancel();
         }
@@ -111,7 +111,7 @@ async fn progress_counts_bytes_on_disk_up_to_all_of_them() {
     let bytes = std::fs::metadata(path).unwrap().len();
     let last = Arc::new(AtomicU64::new(0));
     let seen = last.clone();
-    let progress: Progress = Arc::new(move |progress| {
+    let progress: ProgressCallback = Arc::new(move |progress| {
         assert!(progress.bytes_done <= progress.bytes_total);
         if progress.stage == ImportStage::Import && progress.files_done == progress.files_total {
             seen.store(progress.bytes_done, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use headwater_catalog::ReachableState;
 use headwater_model::{RemovedFiles, Timestamp};
 use headwater_store::{Append, KeyRange, WriteBatch};
-use headwater_tables::{FoundFile, ReachableFiles, SnapshotSet};
+use headwater_tables::{ReachableFiles, SnapshotSet, WarehouseFile};
 use tokio_util::sync::CancellationToken;
 
 use super::Maintenance;
@@ -93,7 +93,7 @@ impl Maintenance<'_> {
         self,
         unreachable: &UnreachableStates,
         found: &ReferencedFiles,
-    ) -> Result<Vec<FoundFile>> {
+    ) -> Result<Vec<WarehouseFile>> {
         let referenced = ReachableFiles::excluding(Arc::clone(&found.needed));
         let mut folders = HashSet::new();
         for state in &unreachable.states {

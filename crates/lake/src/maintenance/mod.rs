@@ -10,7 +10,7 @@ mod compact;
 mod deleted_ref_files;
 mod expire_snapshots;
 mod handle;
-mod history;
+mod maintenance_records;
 mod pinned_commits;
 mod policy;
 mod sweep;

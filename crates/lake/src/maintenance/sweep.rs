@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{ReachableState, ReachableStates};
 use headwater_model::{CommitId, ErrorDetails, RemovedFiles, SkippedTable, Timestamp};
-use headwater_tables::{FoundFile, ReachableFiles, SnapshotSet, StateReport, is_reserved};
+use headwater_tables::{ReachableFiles, SnapshotSet, StateReport, WarehouseFile, is_reserved};
 use tokio_util::sync::CancellationToken;
 
 use super::sweep_options::SweepOptions;
@@ -155,7 +155,7 @@ impl Maintenance<'_> {
         let oldest = self.lake.pins().oldest();
         let mut found = self.find(&sweep, begun).await?;
         let files = self.files_of(&sweep, &found).await?;
-        let is_too_recent = |file: &FoundFile, age: Duration| {
+        let is_too_recent = |file: &WarehouseFile, age: Duration| {
             let in_use = oldest.is_some_and(|oldest| file.modified >= oldest - CLOCK_SKEW);
             in_use || file.modified > begun - age
         };
@@ -385,7 +385,7 @@ impl Maintenance<'_> {
         self,
         sweep: &SweepOptions,
         found: &ReferencedFiles,
-    ) -> Result<Vec<FoundFile>> {
+    ) -> Result<Vec<WarehouseFile>> {
         if let Some(unreachable) = &sweep.unreachable {
             return self.files_of_unreachable(unreachable, found).await;
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_ingest::{Error, Importer, Progress};
+use headwater_ingest::{Error, Importer, ProgressCallback};
 use headwater_lake::{BatchStream, Lake, LakeOptions, json_rows};
 use headwater_model::{FixedClock, ImportReport, ImportRequest, RefSpec, SystemClock, TableName};
 use headwater_store::{MemoryStore, Store};
@@ -206,7 +206,7 @@ fn count_files(folder: &Path, ending: &str) -> usize {
     entries.map(count).sum()
 }
 
-pub fn silent() -> Progress {
+pub fn silent() -> ProgressCallback {
     Arc::new(|_| {})
 }
 

@@ -13,7 +13,7 @@ use headwater_model::{Action, TableName};
 use headwater_project::Step;
 use headwater_tables::PROFILE;
 
-use super::write::WriteAdditions;
+use super::table_write::WriteAdditions;
 use super::{Run, StepProgress, step_output};
 use crate::plan::FINGERPRINT;
 use crate::{Error, Result};

@@ -9,13 +9,13 @@ mod merge_rows;
 mod python_step;
 mod quarantine;
 mod report_reorder_buffer;
-mod sample;
+mod row_sampler;
 mod sql_step;
 mod step;
 mod step_output;
 mod step_permit;
-mod view;
-mod write;
+mod table_write;
+mod view_creation;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,14 +34,14 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::environment_packages::Packages;
+use crate::environment_packages::PackageVersions;
 use crate::incremental_reads::IncrementalReads;
 use crate::plan::Plan;
 use crate::run_environments::RecordedEnvironments;
 use crate::runner::Runner;
 use crate::{Error, Result};
 use report_reorder_buffer::ReportReorderBuffer;
-use sample::RowSampler;
+use row_sampler::RowSampler;
 use step_output::{StepOutput, StepOutputs};
 use step_permit::StepPermit;
 
@@ -63,7 +63,7 @@ pub(crate) struct Run {
     /// Models whose commit has started. After an error, the commit may still have been stored.
     committing: Arc<Mutex<BTreeSet<String>>>,
     /// Packages of the functions that ran, by step.
-    packages: Arc<Mutex<BTreeMap<String, Packages>>>,
+    packages: Arc<Mutex<BTreeMap<String, PackageVersions>>>,
     /// Environments that are already recorded in the job's events.
     environments: Arc<Mutex<RecordedEnvironments>>,
     /// Token that is cancelled when the job is cancelled or a model fails.

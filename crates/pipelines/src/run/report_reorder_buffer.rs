@@ -5,17 +5,17 @@
 use std::collections::BTreeMap;
 
 use headwater_model::StepReport;
-use headwater_project::Graph;
+use headwater_project::StepGraph;
 
 /// Reports of ended steps, each held back until the reports of its parents are complete.
 pub(super) struct ReportReorderBuffer<'a> {
-    graph: &'a Graph,
+    graph: &'a StepGraph,
     is_noted: Vec<bool>,
     held: BTreeMap<usize, StepReport>,
 }
 
 impl<'a> ReportReorderBuffer<'a> {
-    pub fn new(graph: &'a Graph) -> Self {
+    pub fn new(graph: &'a StepGraph) -> Self {
         let is_noted = vec![false; graph.parents.len()];
         ReportReorderBuffer { graph, is_noted, held: BTreeMap::new() }
     }

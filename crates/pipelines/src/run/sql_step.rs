@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::step::{FirstQueryError, capture_first_error, in_time};
 use super::step_output::StepOutput;
-use super::write::WriteAdditions;
+use super::table_write::WriteAdditions;
 use super::{Run, StepProgress};
 use crate::declared_columns::{
     NullCounts, check_distinct_names, count_nulls, forbids_nulls, has_nulls,

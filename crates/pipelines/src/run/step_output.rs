@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use futures::stream::BoxStream;
 use headwater_engine::{RecordBatches, RowSource, Session};
 use headwater_functions::SharedTable;
-use headwater_project::{Graph, Materialization, Step};
+use headwater_project::{Materialization, Step, StepGraph};
 
 use crate::{Error, Result};
 
@@ -61,14 +61,14 @@ impl StepOutputs {
     }
 
     /// Keeps the output of a step if other steps read it.
-    pub fn keep(&mut self, step: usize, output: StepOutput, graph: &Graph) {
+    pub fn keep(&mut self, step: usize, output: StepOutput, graph: &StepGraph) {
         if !graph.children[step].is_empty() {
             self.kept.insert(step, output);
         }
     }
 
     /// Marks a step as ended, and drops outputs that no remaining step reads.
-    pub fn ended(&mut self, step: usize, graph: &Graph) {
+    pub fn ended(&mut self, step: usize, graph: &StepGraph) {
         self.ended.insert(step);
         for parent in &graph.parents[step] {
             if graph.children[*parent].is_subset(&self.ended) {

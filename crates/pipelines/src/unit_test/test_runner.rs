@@ -19,7 +19,7 @@ use headwater_model::{
 };
 use headwater_project::selector::{SelectionContext, Selectors, StepState};
 use headwater_project::unit_test::{self, ExpectedResult, UnitTest};
-use headwater_project::{Graph, PythonFunction, Step, StepCode, StepInput};
+use headwater_project::{PythonFunction, Step, StepCode, StepGraph, StepInput};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -245,7 +245,7 @@ fn selected(
     if request.select.is_empty() && request.exclude.is_empty() {
         return Ok(tests);
     }
-    let graph = Graph::new(project)?;
+    let graph = StepGraph::new(project)?;
     let selectors = Selectors::parse(&request.select, &request.exclude)?;
     if selectors.needs_results() {
         let message = "`result:` cannot select unit tests, because it refers to runs";

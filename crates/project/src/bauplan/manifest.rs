@@ -11,7 +11,7 @@ use super::model_files::{IncludePath, ModelFiles};
 use crate::manifest::{self, Manifest};
 use crate::source_location::SourceText;
 use crate::{Defaults, Parameter, ParameterKind};
-use crate::{Error, Location, Result, quantities, suggest};
+use crate::{Error, Location, Result, quantities, unknown_name_hints};
 
 /// Default namespace of Bauplan.
 const NAMESPACE: &str = "bauplan";
@@ -187,14 +187,14 @@ fn wrong(source: &SourceText<'_>, error: &YamlError) -> Error {
     let (message, hint) = match error {
         YamlError::SerdeUnknownField { field, expected, .. } => (
             format!("unknown key `{field}`"),
-            suggest::hint(field, expected.iter().copied(), "valid keys"),
+            unknown_name_hints::hint(field, expected.iter().copied(), "valid keys"),
         ),
         YamlError::SerdeUnknownVariant { variant, expected, .. } => (
             format!(
                 "the value of a key is invalid: `{variant}` is not one of `{}`",
                 expected.join("`, `")
             ),
-            suggest::hint(variant, expected.iter().copied(), "values"),
+            unknown_name_hints::hint(variant, expected.iter().copied(), "values"),
         ),
         YamlError::SerdeMissingField { field, .. } => {
             (format!("the key `{field}` is missing"), format!("Add `{field}:`."))

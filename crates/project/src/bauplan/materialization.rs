@@ -1,6 +1,6 @@
 //! Bauplan's materialization and cache strategies, as named in SQL and Python models.
 
-use crate::{Error, Location, Materialization, Result, suggest};
+use crate::{Error, Location, Materialization, Result, unknown_name_hints};
 
 const STRATEGIES: [(&str, Materialization); 4] = [
     ("NONE", Materialization::None),
@@ -15,7 +15,7 @@ pub(crate) fn parse(text: &str, at: &Location) -> Result<Materialization> {
     found.map(|(_, materialization)| materialization).ok_or_else(|| {
         let message = format!("`{text}` is not a materialization strategy");
         let names = STRATEGIES.map(|(name, _)| name);
-        Error::invalid(at.clone(), message, suggest::hint(text, names, "strategies"))
+        Error::invalid(at.clone(), message, unknown_name_hints::hint(text, names, "strategies"))
     })
 }
 

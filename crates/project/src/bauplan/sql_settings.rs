@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::materialization;
 use crate::python::{Schema, Schemas};
 use crate::sql_model::{partition, unquoted};
-use crate::{Error, Location, Result, Step, suggest};
+use crate::{Error, Location, Result, Step, unknown_name_hints};
 
 const SETTINGS: [&str; 6] = [
     "name",
@@ -55,7 +55,7 @@ pub(crate) fn apply(
         }
         other => {
             let message = format!("`{other}` is not a setting of a SQL model");
-            let hint = suggest::hint(other, SETTINGS, "settings");
+            let hint = unknown_name_hints::hint(other, SETTINGS, "settings");
             return Err(Error::invalid(at.clone(), message, hint));
         }
     }
@@ -75,6 +75,6 @@ fn schema(name: &str, at: &Location, files: &BTreeMap<String, String>) -> Result
         known.extend(schemas.names().map(str::to_owned));
     }
     let message = format!("no Python file of the project has the schema `{name}`");
-    let hint = suggest::hint(name, known.iter().map(String::as_str), "schemas");
+    let hint = unknown_name_hints::hint(name, known.iter().map(String::as_str), "schemas");
     Err(Error::invalid(at.clone(), message, hint))
 }

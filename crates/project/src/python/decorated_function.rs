@@ -5,17 +5,17 @@ use headwater_sandbox::LimitSource;
 use ruff_python_ast::{ParameterWithDefault, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use super::arguments::LiteralArguments;
 use super::decorator_checks::without_parentheses;
+use super::decorator_settings::{self, quantity};
+use super::decorator_triggers::triggers;
 use super::imported_names::ImportedNames;
 use super::lineage_argument::lineage;
-use super::settings::{self, quantity};
-use super::triggers::triggers;
+use super::literal_arguments::LiteralArguments;
 use crate::callable::check_name;
 use crate::source_location::SourceText;
 use crate::{
     CallDestinations, Callable, Error, Location, ParameterInput, PythonFunction, Result, Retries,
-    Step, StepCode, StepInput, StepKind, description, quantities, suggest,
+    Step, StepCode, StepInput, StepKind, description, quantities, unknown_name_hints,
 };
 
 const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
@@ -115,16 +115,20 @@ impl<'a> FunctionReader<'a> {
                 "Add `@headwater.model()`, `@headwater.expectation()` or `@headwater.function()`.";
             return Err(Error::invalid(at, message, hint));
         };
-        settings::refuse_async(function, &at)?;
+        decorator_settings::refuse_async(function, &at)?;
         let table = self.table(&values, "name", name, &at)?;
         let (inputs, mut parameters) = self.inputs(function)?;
         let filter = values.text("overwrite_filter")?;
         let filter_at = values.location_of("overwrite_filter", &at);
         let used = filter.as_deref();
-        parameters.extend(settings::condition_parameters("overwrite_filter", used, &filter_at)?);
-        let (row_expectations, used) = settings::row_expectations(&values, &at)?;
+        parameters.extend(decorator_settings::condition_parameters(
+            "overwrite_filter",
+            used,
+            &filter_at,
+        )?);
+        let (row_expectations, used) = decorator_settings::row_expectations(&values, &at)?;
         parameters.extend(used);
-        let columns = settings::columns(&values, &at)?;
+        let columns = decorator_settings::columns(&values, &at)?;
         let (columns, contract) = columns.map(|one| (one.names, one.contract)).unzip();
         let contract = contract.unwrap_or_default();
         let declared = columns.as_deref().unwrap_or_default();
@@ -135,9 +139,9 @@ impl<'a> FunctionReader<'a> {
             table,
             kind,
             description: description::of_function(function),
-            materialization: settings::materialization(&values)?,
+            materialization: decorator_settings::materialization(&values)?,
             keys: values.texts("keys")?.unwrap_or_default(),
-            partition_by: settings::partition_by(&values)?,
+            partition_by: decorator_settings::partition_by(&values)?,
             partition_at: values.location_of("partition_by", &at),
             allow_takeover: values.flag("allow_takeover")?.unwrap_or_default(),
             columns,
@@ -146,9 +150,9 @@ impl<'a> FunctionReader<'a> {
             lineage,
             overwrite_filter: filter,
             always_runs: false,
-            tags: settings::tags(&values, &at)?,
+            tags: decorator_settings::tags(&values, &at)?,
             outputs: values.texts("outputs")?.unwrap_or_default(),
-            severity: settings::severity(&values, &at)?,
+            severity: decorator_settings::severity(&values, &at)?,
             row_expectations,
             memory_bytes: quantity(&values, "memory", quantities::bytes, "\"512MiB\"")?,
             timeout: quantity(&values, "timeout", quantities::duration, "\"30s\"")?,
@@ -168,12 +172,12 @@ impl<'a> FunctionReader<'a> {
         asked: Option<&LiteralArguments>,
         at: &Location,
     ) -> Result<PythonFunction> {
-        let (python, packages) = settings::python(asked)?;
+        let (python, packages) = decorator_settings::python(asked)?;
         let system = asked.map(|asked| asked.texts("system")).transpose()?.flatten();
         let python_at = python.as_ref().and(asked);
         let python_at = python_at.map(|values| values.location_of("version", at));
-        let variables = settings::variables(values)?;
-        let network = settings::network(values)?;
+        let variables = decorator_settings::variables(values)?;
+        let network = decorator_settings::network(values)?;
         Ok(PythonFunction {
             file: self.source.path.clone(),
             name: name.to_owned(),
@@ -181,17 +185,17 @@ impl<'a> FunctionReader<'a> {
             python_at,
             packages,
             system,
-            reuse: settings::reuse(name, values, &network, at)?,
+            reuse: decorator_settings::reuse(name, values, &network, at)?,
             network,
             temp_bytes: quantity(values, "tmp", quantities::bytes, "\"2GiB\"")?,
-            cpu_millis: quantity(values, "cpus", settings::cpus, "1.5")?,
-            secrets: settings::secrets(values, &variables, at)?,
+            cpu_millis: quantity(values, "cpus", decorator_settings::cpus, "1.5")?,
+            secrets: decorator_settings::secrets(values, &variables, at)?,
             variables,
-            priority: settings::priority(values)?,
+            priority: decorator_settings::priority(values)?,
             starts_runtime: false,
             code: "".into(),
             modules: Vec::new(),
-            retries: settings::retries(values)?,
+            retries: decorator_settings::retries(values)?,
         })
     }
 
@@ -203,7 +207,7 @@ impl<'a> FunctionReader<'a> {
         asked: Option<&LiteralArguments>,
         at: &Location,
     ) -> Result<Callable> {
-        settings::refuse_async(function, at)?;
+        decorator_settings::refuse_async(function, at)?;
         let own = function.name.as_str();
         let name = values.text("name")?.unwrap_or_else(|| own.to_owned());
         check_name(&name, &values.location_of("name", at))?;
@@ -221,9 +225,9 @@ impl<'a> FunctionReader<'a> {
                 on_success: values.text("on_success")?,
                 on_failure: values.text("on_failure")?,
             },
-            concurrency: settings::concurrency(values, at)?,
+            concurrency: decorator_settings::concurrency(values, at)?,
             outputs: values.texts("outputs")?.unwrap_or_default(),
-            budget: settings::budget(values)?,
+            budget: decorator_settings::budget(values)?,
             files: vec![at.file.to_string()],
             handler_files: Vec::new(),
             triggers,
@@ -231,7 +235,7 @@ impl<'a> FunctionReader<'a> {
     }
 
     fn arguments_of(&self, function: &StmtFunctionDef) -> Result<Vec<FunctionArgument>> {
-        settings::refuse_unnamed(self.source, function)?;
+        decorator_settings::refuse_unnamed(self.source, function)?;
         let parameters = &function.parameters;
         let mut arguments = Vec::new();
         for argument in parameters.args.iter().chain(&parameters.kwonlyargs) {
@@ -319,7 +323,7 @@ impl<'a> FunctionReader<'a> {
     }
 
     fn unknown(&self, member: &str, known: &[&str], node: &impl Ranged) -> Error {
-        let hint = suggest::hint(member, known.iter().copied(), "names");
+        let hint = unknown_name_hints::hint(member, known.iter().copied(), "names");
         Error::invalid(
             self.at(node),
             format!("`headwater` has no `{member}` that can be used here"),
@@ -328,7 +332,7 @@ impl<'a> FunctionReader<'a> {
     }
 
     fn inputs(&self, function: &StmtFunctionDef) -> Result<(Vec<StepInput>, Vec<ParameterInput>)> {
-        settings::refuse_unnamed(self.source, function)?;
+        decorator_settings::refuse_unnamed(self.source, function)?;
         let parameters = &function.parameters;
         let mut inputs = (Vec::new(), Vec::new());
         for argument in parameters.args.iter().chain(&parameters.kwonlyargs) {
@@ -362,7 +366,9 @@ impl<'a> FunctionReader<'a> {
                 let input = self.model(&values, name, &at)?;
                 let filter_at = values.location_of("filter", &at);
                 let filter = input.filter.as_deref();
-                inputs.1.extend(settings::condition_parameters("filter", filter, &filter_at)?);
+                inputs.1.extend(decorator_settings::condition_parameters(
+                    "filter", filter, &filter_at,
+                )?);
                 inputs.0.push(input);
             }
             "Parameter" => {
@@ -380,7 +386,7 @@ impl<'a> FunctionReader<'a> {
     fn model(&self, values: &LiteralArguments, argument: &str, at: &Location) -> Result<StepInput> {
         let name = required(values.text("name")?, "Model", at)?;
         let columns = values.texts("columns")?.filter(|columns| columns != &["*"]);
-        if let Some(column) = columns.as_deref().and_then(settings::repeated) {
+        if let Some(column) = columns.as_deref().and_then(decorator_settings::repeated) {
             let message = format!("`Model` lists the column `{column}` twice");
             return Err(Error::invalid(at.clone(), message, "Name each column once."));
         }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::arguments::LiteralArguments;
 use super::literal::Literal;
-use crate::{Error, InputColumn, Location, Result, StepInput, suggest};
+use super::literal_arguments::LiteralArguments;
+use crate::{Error, InputColumn, Location, Result, StepInput, unknown_name_hints};
 
 const FORM: &str = "`lineage={\"total\": [\"orders.amount\"]}`";
 
@@ -30,7 +30,11 @@ pub(super) fn lineage(
         if !columns.contains(&name) {
             let message = format!("`lineage` names `{name}`, which is not in `columns`");
             let known = columns.iter().map(String::as_str);
-            return Err(Error::invalid(at, message, suggest::hint(&name, known, "columns")));
+            return Err(Error::invalid(
+                at,
+                message,
+                unknown_name_hints::hint(&name, known, "columns"),
+            ));
         }
         let sources = sources.iter().map(|source| input_column(source, inputs, &at));
         lineage.insert(name, sources.collect::<Result<Vec<_>>>()?);
@@ -52,14 +56,14 @@ fn input_column(source: &str, inputs: &[StepInput], at: &Location) -> Result<Inp
     let Some(position) = inputs.iter().position(is_named) else {
         let message = format!("`{source}` in `lineage` names `{name}`, which is not an input");
         let names: Vec<String> = inputs.iter().map(|input| input.table.to_string()).collect();
-        let hint = suggest::hint(name, names.iter().map(String::as_str), "inputs");
+        let hint = unknown_name_hints::hint(name, names.iter().map(String::as_str), "inputs");
         return Err(Error::invalid(at.clone(), message, hint));
     };
     if let Some(declared) = &inputs[position].columns
         && !declared.iter().any(|known| known == column)
     {
         let message = format!("`{source}` in `lineage` is not in `columns` of the input");
-        let hint = suggest::hint(column, declared.iter().map(String::as_str), "columns");
+        let hint = unknown_name_hints::hint(column, declared.iter().map(String::as_str), "columns");
         return Err(Error::invalid(at.clone(), message, hint));
     }
     Ok(InputColumn { input: position, column: column.to_owned() })

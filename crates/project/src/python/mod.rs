@@ -4,18 +4,18 @@
 //! hw` and `from headwater import model`. Arguments of decorators and inputs must be literals,
 //! because nothing is evaluated.
 
-mod arguments;
 mod bauplan;
 mod code_check;
 mod decorated_function;
 mod decorator_checks;
+mod decorator_settings;
+mod decorator_triggers;
 mod fingerprinted_code;
 mod foreign_decorators;
 mod imported_names;
 mod lineage_argument;
 mod literal;
-mod settings;
-mod triggers;
+mod literal_arguments;
 
 use std::collections::BTreeMap;
 

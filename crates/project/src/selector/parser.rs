@@ -3,7 +3,7 @@
 use headwater_model::{ErrorCode, Problem};
 
 use super::{Attribute, GraphDepth, LastStepResult, ModelState, Selector, SelectorMethod};
-use crate::{Materialization, StepKind, suggest};
+use crate::{Materialization, StepKind, unknown_name_hints};
 
 const METHODS: [&str; 15] = [
     "name",
@@ -158,7 +158,7 @@ fn method(text: &str, rest: &str) -> Result<SelectorMethod, Problem> {
             SelectorMethod::Result(found.map_or(LastStepResult::Error, |(_, result)| *result))
         }
         other => {
-            let hint = suggest::hint(other, METHODS, "methods");
+            let hint = unknown_name_hints::hint(other, METHODS, "methods");
             return Err(invalid(text, &format!("has the unknown method `{other}:`"), hint));
         }
     })
@@ -183,7 +183,7 @@ impl<'a> SelectorValue<'a> {
         if values.contains(&self.value) {
             return Ok(self.value);
         }
-        let hint = suggest::hint(self.value, values.iter().copied(), what);
+        let hint = unknown_name_hints::hint(self.value, values.iter().copied(), what);
         Err(self.unknown(hint))
     }
 

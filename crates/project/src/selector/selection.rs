@@ -10,7 +10,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use headwater_model::{Problem, StepStatus};
 
 use super::{Attribute, ModelState, Selector, SelectorMethod, invalid, parse};
-use crate::{Graph, Project, Step, suggest};
+use crate::{Project, Step, StepGraph, unknown_name_hints};
 
 /// The steps of a run.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub struct SelectionContext<'a> {
     /// The project whose steps are selected.
     pub project: &'a Project,
     /// The graph of the project.
-    pub graph: &'a Graph,
+    pub graph: &'a StepGraph,
     /// For each step, the comparison with its last build. Empty if no selector needs it.
     pub states: &'a [StepState],
     /// For each step, true if its table exists.
@@ -193,13 +193,13 @@ impl SelectionContext<'_> {
                 let texts = steps.iter().flat_map(|one| attribute.texts(&self.project.name, one));
                 let texts: BTreeSet<String> = texts.collect();
                 let texts = texts.iter().map(String::as_str);
-                suggest::hint(pattern, texts, attribute.plural())
+                unknown_name_hints::hint(pattern, texts, attribute.plural())
             }
             SelectorMethod::Source(table) => {
                 let inputs = steps.iter().flat_map(|step| &step.inputs);
                 let inputs = inputs.filter(|one| self.graph.model(one).is_none());
                 let tables: BTreeSet<String> = inputs.map(|one| one.table.to_string()).collect();
-                suggest::hint(table, tables.iter().map(String::as_str), "tables")
+                unknown_name_hints::hint(table, tables.iter().map(String::as_str), "tables")
             }
             _ => String::new(),
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater_project::{Materialization, Project, PythonFunction, Step, StepCode, StepKind};
-use headwater_sandbox::Network;
+use headwater_sandbox::NetworkAccess;
 
 use crate::support::{self, files, refusal};
 
@@ -33,7 +33,7 @@ fn function_limits_are_read_and_secrets_are_hidden() {
     assert_eq!((function.cpu_millis, function.temp_bytes), (Some(1500), Some(2 << 30)));
     assert_eq!(function.system, None);
     assert_eq!(function.priority, Some(headwater_model::Priority::Low));
-    let Network::Hosts(hosts) = &function.network else { panic!("{:?}", function.network) };
+    let NetworkAccess::Hosts(hosts) = &function.network else { panic!("{:?}", function.network) };
     assert_eq!((hosts[0].to_string().as_str(), hosts[1].port), ("db.example.com:5432", None));
     assert_eq!(function.variables.names().collect::<Vec<_>>(), ["MODE", "TOKEN"]);
     assert!(!format!("{:?}", function.variables).contains("hush"));

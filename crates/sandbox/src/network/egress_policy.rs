@@ -18,7 +18,7 @@ pub(crate) const NAMESERVER: SocketAddr =
 
 /// Network access of a function.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Network {
+pub enum NetworkAccess {
     /// No access.
     #[default]
     Off,
@@ -28,10 +28,10 @@ pub enum Network {
     Hosts(Vec<AllowedHost>),
 }
 
-impl Network {
+impl NetworkAccess {
     /// Returns true if there is no access.
     pub fn denies_all(&self) -> bool {
-        *self == Network::Off
+        *self == NetworkAccess::Off
     }
 }
 
@@ -100,19 +100,19 @@ enum AllowedAddresses {
 
 impl EgressPolicy {
     /// Resolves the hosts of a network setting, and returns the policy. The policy is `None` for
-    /// [`Network::Off`]. Also returns a message for each name that cannot be resolved.
+    /// [`NetworkAccess::Off`]. Also returns a message for each name that cannot be resolved.
     pub async fn resolve(
-        network: &Network,
+        network: &NetworkAccess,
         nameservers: Vec<SocketAddr>,
         connections: Arc<ConnectionCap>,
     ) -> (Option<EgressPolicy>, Vec<String>) {
         let hosts = match network {
-            Network::Off => return (None, Vec::new()),
-            Network::On => {
+            NetworkAccess::Off => return (None, Vec::new()),
+            NetworkAccess::On => {
                 let listed = AllowedAddresses::Public(nameservers);
                 return (Some(EgressPolicy::new(listed, Vec::new(), connections)), Vec::new());
             }
-            Network::Hosts(hosts) => hosts,
+            NetworkAccess::Hosts(hosts) => hosts,
         };
         let (mut found, mut unknown) = (Vec::new(), Vec::new());
         for host in hosts {

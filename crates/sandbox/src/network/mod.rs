@@ -18,6 +18,6 @@ pub(crate) use connection_cap::raise_descriptor_limit;
 pub use denied_connections::DeniedHosts;
 pub use dns::nameservers;
 pub(crate) use egress_policy::NAMESERVER;
-pub use egress_policy::{AllowedHost, EgressPolicy, Network};
+pub use egress_policy::{AllowedHost, EgressPolicy, NetworkAccess};
 pub use host_addresses::is_own_address;
 pub use proxy::{MessageCallback, ProxySockets, serve_proxy};

@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use headwater_encoding::{Encoder, Format};
+use headwater_encoding::{Format, RowEncoder};
 use headwater_model::{AuditEvent, AuditRetention, ErrorCode, Problem};
 use headwater_service::{AuditExport, AuditFilter};
 use serde::Deserialize;
@@ -66,7 +66,7 @@ async fn export(
     };
     let format = Format::accepted(&headers)?;
     let events = app.service.access_control().audit(&principal, filter)?;
-    let encoder = Encoder::new(format, &events.schema()).map_err(|error| not_encoded(&error))?;
+    let encoder = RowEncoder::new(format, &events.schema()).map_err(|error| not_encoded(&error))?;
     let chunks = Chunks { events, encoder: Some(encoder) };
     let stream = futures::stream::try_unfold(chunks, |mut chunks| async {
         Ok::<_, Problem>(chunks.next().await?.map(|bytes| (bytes, chunks)))
@@ -104,7 +104,7 @@ async fn set_retention(
 struct Chunks {
     events: AuditExport,
     /// The encoder; `None` after the last chunk.
-    encoder: Option<Encoder>,
+    encoder: Option<RowEncoder>,
 }
 
 impl Chunks {

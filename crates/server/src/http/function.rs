@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
-use headwater_encoding::{Encoder, Format};
+use headwater_encoding::{Format, RowEncoder};
 use headwater_http_request::check_content_type;
 use headwater_model::{
     AcceptedEvent, ErrorCode, FunctionSummary, InvokeAsyncRequest, InvokeRequest, JobId, Principal,
@@ -245,7 +245,7 @@ async fn encode(format: Format, returned: FunctionResult) -> Result<Response, Pr
         let message = format!("the result cannot be encoded: {error}");
         Problem::new(ErrorCode::Internal, message)
     };
-    let encoder = Encoder::new(format, &table.schema()).map_err(not_encoded)?;
+    let encoder = RowEncoder::new(format, &table.schema()).map_err(not_encoded)?;
     let state = (table.stream(), Some((encoder, None)));
     let chunks = futures::stream::try_unfold(state, |(mut rows, encoder)| async move {
         let Some((mut encoder, left)) = encoder else { return Ok(None) };

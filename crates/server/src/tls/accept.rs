@@ -12,7 +12,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::certificate::{CertificateFiles, ReloadableCertificate};
 use super::self_signed;
-use crate::network::{CertificateSource, NetworkConfig};
+use crate::network_config::{CertificateSource, NetworkConfig};
 use crate::{Error, Result};
 
 /// Interval between checks of the certificate's files.

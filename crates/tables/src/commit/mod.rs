@@ -11,15 +11,15 @@ pub(crate) mod create_and_evolve;
 mod durable_write;
 pub(crate) mod manifests;
 mod metadata;
+mod new_snapshot;
 mod null_checks;
-mod operation;
+mod operation_commit;
 pub(crate) mod partition_and_sort_order;
-mod snapshot;
 mod snapshot_update;
 mod summary;
 
 pub(crate) use self::durable_write::{PendingFiles, store_as};
 pub use self::metadata::{commit_metadata, edited_metadata, metadata_builder};
-pub(crate) use self::operation::commit;
+pub(crate) use self::operation_commit::commit;
 pub use self::snapshot_update::SnapshotUpdate;
 pub use self::summary::CommitKind;

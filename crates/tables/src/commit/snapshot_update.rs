@@ -9,7 +9,7 @@ use super::create_and_evolve::rejected;
 use super::durable_write::{PendingFiles, store};
 use super::manifests::{self, AddedFiles, FilesToRemove, PlannedManifest, Removals, spec_by_id};
 use super::metadata::build;
-use super::snapshot::NewSnapshot;
+use super::new_snapshot::NewSnapshot;
 use super::summary::{CommitKind, FileCounts};
 use crate::deletes::DeleteKey;
 use crate::listed_snapshots::{snapshots_listed, snapshots_to_expire};

@@ -11,7 +11,7 @@ use headwater_table_format::PuffinWriter;
 use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat};
 use uuid::Uuid;
 
-use super::write::staged;
+use super::position_delete_writer::staged;
 use crate::manifest::run_blocking;
 use crate::staged_files::StagedDelete;
 use crate::storage::CleanupGuard;

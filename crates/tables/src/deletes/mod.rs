@@ -9,10 +9,10 @@ mod delete_file_index;
 mod deletion_vector_reader;
 mod deletion_vector_writer;
 mod equality_deletes;
+mod position_delete_writer;
 mod position_deletes;
 mod row_deletes;
 mod shared_read;
-mod write;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,10 +23,10 @@ use object_store::path::Path;
 
 pub(crate) use self::delete_file_index::{attach, named};
 pub(crate) use self::equality_deletes::DeletedKeys;
+pub(crate) use self::position_delete_writer::write_deletes;
 pub(crate) use self::position_deletes::PositionsByFile;
 pub use self::row_deletes::RowDeletes;
 use self::shared_read::SharedRead;
-pub(crate) use self::write::write_deletes;
 use crate::read::FileLocation;
 use crate::types::schema::names_of;
 use crate::{Error, Result};

@@ -14,7 +14,9 @@ mod sorted_read;
 
 pub(crate) use self::bin_pack::target_file_bytes;
 pub use self::bin_pack::{Bin, BinPackOptions, MaintenancePlanner};
-pub use self::reachability::{FoundFile, ReachableFiles, SnapshotSet, StateReport, WarehouseFiles};
+pub use self::reachability::{
+    ReachableFiles, SnapshotSet, StateReport, WarehouseFile, WarehouseFiles,
+};
 pub(crate) use self::sort_keys::SortKeyEncoder;
 pub(crate) use self::sorted_read::sorted_positions;
 pub use self::sorted_read::{RowOrder, SortColumn};

@@ -323,12 +323,12 @@ impl WarehouseFiles<'_> {
     }
 
     /// Lists the files in a folder of the warehouse, or in the whole warehouse.
-    pub async fn list(self, folder: Option<&str>) -> Result<Vec<FoundFile>> {
+    pub async fn list(self, folder: Option<&str>) -> Result<Vec<WarehouseFile>> {
         let prefix = folder.map(|folder| self.tables.path_of(folder)).transpose()?;
         let failed = |error| Error::storage(folder.unwrap_or(self.tables.root_url()), error);
         let listed = self.tables.object_store().list(prefix.as_ref());
         let local = self.tables.options().local_root.clone();
-        let found = listed.map_ok(move |found| FoundFile {
+        let found = listed.map_ok(move |found| WarehouseFile {
             location: format!("{}/{}", self.tables.root_url(), found.location),
             bytes: found.size,
             modified: changed(local.as_deref(), &found.location).max(found.last_modified),
@@ -375,7 +375,7 @@ fn changed(root: Option<&std::path::Path>, path: &Path) -> headwater_model::Time
 
 /// A file of the warehouse.
 #[derive(Debug, Clone)]
-pub struct FoundFile {
+pub struct WarehouseFile {
     /// Location of the file, a URL.
     pub location: String,
     /// The path in the object store.

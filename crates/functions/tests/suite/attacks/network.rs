@@ -9,16 +9,16 @@ use crate::support::{
     NO_ADDRESS, environment, not_checked, own_address, run, service, start, with_reachable_address,
 };
 use headwater_functions::{
-    FunctionEvent, FunctionResult, Functions, FunctionsOptions, Invocation, Limits, Network,
+    FunctionEvent, FunctionResult, Functions, FunctionsOptions, Invocation, Limits, NetworkAccess,
 };
 use tokio_util::sync::CancellationToken;
 
-fn with(network: Network) -> Limits {
+fn with(network: NetworkAccess) -> Limits {
     Limits { network, ..Limits::default() }
 }
 
 fn hosts(hosts: &[String]) -> Limits {
-    with(Network::Hosts(hosts.iter().map(|host| host.parse().unwrap()).collect()))
+    with(NetworkAccess::Hosts(hosts.iter().map(|host| host.parse().unwrap()).collect()))
 }
 
 /// A function that returns true if a service on the host responds.
@@ -125,7 +125,7 @@ async fn abstract_sockets_of_the_host_are_unreachable() {
         "with socket.socket(socket.AF_UNIX) as one:
     return fails(one.connect, b'\\0{name}')"
     );
-    held_within(with(Network::On), &body).await;
+    held_within(with(NetworkAccess::On), &body).await;
     held(&body).await;
     assert!(service.accept().is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock));
     // A process outside the sandbox can connect to the service.
@@ -146,7 +146,7 @@ async fn the_hosts_loopback_is_unreachable_with_network_access() {
     let body = format!(
         "{REACHED}return not any(reached(host, port) for host in {names} for port in {ports:?})"
     );
-    held_within(with(Network::On), &body).await;
+    held_within(with(NetworkAccess::On), &body).await;
     let listed = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     held_within(hosts(&listed), &body).await;
     assert!(services.iter().all(|(_, count)| count.load(Ordering::Relaxed) == 0));
@@ -162,7 +162,7 @@ async fn the_host_is_unreachable_at_its_other_addresses() {
         own.ip(),
         own.port()
     );
-    for limits in [with(Network::On), hosts(&[own.ip().to_string()])] {
+    for limits in [with(NetworkAccess::On), hosts(&[own.ip().to_string()])] {
         held_within(limits.clone(), &body).await;
         let functions = start().await;
         let environment = environment(&functions, &[]).await;
@@ -234,7 +234,7 @@ while not reached():
     time.sleep(0.1)
 return True"
     );
-    let limits = Limits { memory_bytes: 1 << 30, ..with(Network::On) };
+    let limits = Limits { memory_bytes: 1 << 30, ..with(NetworkAccess::On) };
     let call = |body: &str| Invocation { limits: limits.clone(), ..probe(&environment, body) };
     let (sink, mut lines) = tokio::sync::mpsc::channel(64);
     let holds = async || {
@@ -309,10 +309,10 @@ async fn functions_with_network_use_the_hosts_nameserver() {
         .unwrap();
     let port = service.port();
     let body = format!("{REACHED}return reached('service.example', {port})");
-    held_by(&functions, with(Network::On), &body).await;
+    held_by(&functions, with(NetworkAccess::On), &body).await;
     let unlisted = format!("{REACHED}return not reached('service.example', {port})");
     held_by(&functions, hosts(&["other.invalid".to_owned()]), &unlisted).await;
-    held_by(&functions, with(Network::Off), &unlisted).await;
+    held_by(&functions, with(NetworkAccess::Off), &unlisted).await;
 }
 
 /// Returns a DNS response to a query for an IPv4 address, and an empty response to other queries.
@@ -345,6 +345,6 @@ raw = fails(socket.socket, socket.AF_INET, socket.SOCK_RAW, 1)
 return raw and fails(socket.create_server, ('127.0.0.1', 1))",
         server.local_addr().unwrap().port()
     );
-    held_within(with(Network::On), &body).await;
+    held_within(with(NetworkAccess::On), &body).await;
     assert!(server.recv(&mut [0]).is_err());
 }

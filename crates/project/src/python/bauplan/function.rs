@@ -1,22 +1,22 @@
 //! Decorated functions as steps: settings from decorators and the return type.
 
 use headwater_model::{ErrorDetails, PartitionField, TableName};
-use headwater_sandbox::{EnvironmentVariables, Network};
+use headwater_sandbox::{EnvironmentVariables, NetworkAccess};
 use ruff_python_ast::{Decorator, Expr, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use super::input::FunctionInputs;
 use super::schema::{Schema, SchemaWithLineage, Schemas, annotated};
 use crate::bauplan::materialization;
-use crate::python::arguments::LiteralArguments;
 use crate::python::decorator_checks::without_parentheses;
+use crate::python::decorator_settings::{self, quantity};
 use crate::python::imported_names::{BAUPLAN, ImportedNames};
 use crate::python::literal::Literal;
-use crate::python::settings::{self, quantity};
+use crate::python::literal_arguments::LiteralArguments;
 use crate::source_location::SourceText;
 use crate::{
     Error, Location, Materialization, PythonFunction, Result, Retries, Severity, Step, StepCode,
-    StepKind, description, quantities, suggest,
+    StepKind, description, quantities, unknown_name_hints,
 };
 
 const DECORATORS: [&str; 4] = ["model", "expectation", "python", "resources"];
@@ -75,7 +75,7 @@ impl<'a> BauplanReader<'a> {
             let hint = "Add `@bauplan.model()` or `@bauplan.expectation()`.";
             return Err(Error::invalid(at, message, hint));
         };
-        settings::refuse_async(function, &at)?;
+        decorator_settings::refuse_async(function, &at)?;
         let body = self.body(function, values, &decorated, &at)?;
         let FunctionInputs { inputs, mut parameters, schemas } = self.inputs(function)?;
         let name = values.text("name")?.unwrap_or_else(|| function.name.to_string());
@@ -84,8 +84,11 @@ impl<'a> BauplanReader<'a> {
         let partition_by = partition_by(values)?;
         let filter = values.text("overwrite_filter")?;
         let filter_at = values.location_of("overwrite_filter", &at);
-        let used =
-            settings::condition_parameters("overwrite_filter", filter.as_deref(), &filter_at);
+        let used = decorator_settings::condition_parameters(
+            "overwrite_filter",
+            filter.as_deref(),
+            &filter_at,
+        );
         parameters.extend(used?);
         let typed = self.contract(function, *kind)?;
         let lineage = typed.map(|schema| schema.lineage(&schemas)).unwrap_or_default();
@@ -130,7 +133,7 @@ impl<'a> BauplanReader<'a> {
         at: &Location,
     ) -> Result<PythonFunction> {
         let asked = decorated.python.as_ref();
-        let (python, mut packages) = settings::python(asked)?;
+        let (python, mut packages) = decorator_settings::python(asked)?;
         if let Some(packages) = &mut packages {
             packages.remove(BAUPLAN); // Every environment contains this package.
         }
@@ -143,9 +146,9 @@ impl<'a> BauplanReader<'a> {
             python_at: python_at.map(|values| values.location_of("version", at)),
             packages,
             system: None,
-            network: if network { Network::On } else { Network::Off },
+            network: if network { NetworkAccess::On } else { NetworkAccess::Off },
             temp_bytes: None,
-            cpu_millis: limit(decorated.resources.as_ref(), "cpus", settings::cpus, "2")?,
+            cpu_millis: limit(decorated.resources.as_ref(), "cpus", decorator_settings::cpus, "2")?,
             secrets: Vec::new(),
             variables: EnvironmentVariables::default(),
             priority: None,
@@ -153,7 +156,7 @@ impl<'a> BauplanReader<'a> {
             starts_runtime: false,
             code: "".into(),
             modules: Vec::new(),
-            retries: settings::retries(values)?,
+            retries: decorator_settings::retries(values)?,
         })
     }
 
@@ -202,7 +205,7 @@ impl<'a> BauplanReader<'a> {
             let message = format!("`@bauplan.{name}` is not supported; Bauplan removed it");
             return Error::invalid(at, message, *hint);
         }
-        let hint = suggest::hint(member, DECORATORS, "decorators");
+        let hint = unknown_name_hints::hint(member, DECORATORS, "decorators");
         Error::invalid(at, format!("`bauplan` has no decorator `{member}`"), hint)
     }
 
@@ -223,7 +226,8 @@ impl<'a> BauplanReader<'a> {
         name.and_then(|name| self.schemas.typed(name)).ok_or_else(|| {
             let written = &self.source.text[expression.range()];
             let message = format!("`{written}` is not a class with the base `bauplan.TableSchema`");
-            let hint = suggest::hint(written, self.schemas.names(), "schemas of this file");
+            let hint =
+                unknown_name_hints::hint(written, self.schemas.names(), "schemas of this file");
             Error::invalid(self.at(expression), message, hint)
         })
     }

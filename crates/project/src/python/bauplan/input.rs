@@ -5,8 +5,8 @@ use ruff_python_ast::{Arguments, Expr, ExprCall, ParameterWithDefault, StmtFunct
 
 use super::function::BauplanReader;
 use super::schema::annotated;
-use crate::python::arguments::LiteralArguments;
-use crate::python::settings;
+use crate::python::decorator_settings;
+use crate::python::literal_arguments::LiteralArguments;
 use crate::{Error, Location, ParameterInput, Result, StepInput};
 
 const MODEL: [&str; 7] = [
@@ -34,7 +34,7 @@ pub(super) struct FunctionInputs {
 impl BauplanReader<'_> {
     /// Reads the inputs of a function.
     pub(super) fn inputs(&self, function: &StmtFunctionDef) -> Result<FunctionInputs> {
-        settings::refuse_unnamed(self.source, function)?;
+        decorator_settings::refuse_unnamed(self.source, function)?;
         let mut inputs = FunctionInputs::default();
         let parameters = &function.parameters;
         for argument in parameters.args.iter().chain(&parameters.kwonlyargs) {
@@ -115,13 +115,14 @@ impl BauplanReader<'_> {
         }
         let declared = || contract.iter().map(|column| column.name.clone()).collect();
         let columns = columns.or_else(|| (!contract.is_empty()).then(declared));
-        if let Some(column) = columns.as_deref().and_then(settings::repeated) {
+        if let Some(column) = columns.as_deref().and_then(decorator_settings::repeated) {
             let message = format!("`Model` lists the column `{column}` twice");
             return Err(Error::invalid(at.clone(), message, "Name each column once."));
         }
         let filter = values.text("filter")?.filter(|filter| !filter.trim().is_empty());
         let filter_at = values.location_of("filter", at);
-        let parameters = settings::condition_parameters("filter", filter.as_deref(), &filter_at)?;
+        let parameters =
+            decorator_settings::condition_parameters("filter", filter.as_deref(), &filter_at)?;
         let input = StepInput {
             argument: Some(argument.to_owned()),
             table: self.table(&values, &name, at)?,

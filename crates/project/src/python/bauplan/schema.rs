@@ -8,7 +8,7 @@ use ruff_text_size::Ranged;
 use crate::python::fingerprinted_code::candidates;
 use crate::python::imported_names::{BAUPLAN, ImportedNames};
 use crate::source_location::SourceText;
-use crate::{ColumnType, DeclaredColumn, Error, InputColumn, Location, Result, suggest};
+use crate::{ColumnType, DeclaredColumn, Error, InputColumn, Location, Result, unknown_name_hints};
 
 /// The columns of one schema, in source order.
 pub(crate) type Schema = Vec<DeclaredColumn>;
@@ -160,7 +160,7 @@ impl Schemas {
     fn unknown_schema(&self, source: &LineageColumn) -> Error {
         let name = &source.schema;
         let message = format!("`{name}` is not a class with the base `bauplan.TableSchema`");
-        let hint = suggest::hint(name, self.names(), "schemas of this file");
+        let hint = unknown_name_hints::hint(name, self.names(), "schemas of this file");
         Error::invalid(source.at.clone(), message, hint)
     }
 }
@@ -176,7 +176,7 @@ impl SchemaWithLineage {
         let Some((column, _)) = found else {
             let message = format!("the schema `{}` has no column `{name}`", source.schema);
             let known = self.columns.iter().map(|column| column.name.as_str());
-            let hint = suggest::hint(name, known, "columns");
+            let hint = unknown_name_hints::hint(name, known, "columns");
             return Err(Error::invalid(source.at.clone(), message, hint));
         };
         let (schema, column) = (self.origin.clone(), column.name.clone());
@@ -285,7 +285,7 @@ impl SchemaReader<'_> {
             let given = keyword.arg.as_ref().map_or("**", |name| name.as_str());
             if !FIELD.contains(&given) {
                 let message = format!("`TableField` has no argument `{given}`");
-                let hint = suggest::hint(given, FIELD, "arguments");
+                let hint = unknown_name_hints::hint(given, FIELD, "arguments");
                 return Err(self.invalid(keyword, message, hint));
             }
             let Some(text) = keyword.value.as_string_literal_expr() else { continue };
@@ -332,7 +332,7 @@ impl SchemaReader<'_> {
         let written = &self.source.text[declared.range()];
         let message = format!("`{written}` is not a column type");
         let known = ColumnType::ALL.map(|(name, _)| name);
-        let hint = suggest::hint(member.unwrap_or(written), known, "types");
+        let hint = unknown_name_hints::hint(member.unwrap_or(written), known, "types");
         Err(self.invalid(declared, message, hint))
     }
 

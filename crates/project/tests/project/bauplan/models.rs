@@ -1,7 +1,7 @@
 //! Decorators of models and expectations: every argument, in every form.
 
 use headwater_project::{Materialization, PythonFunction, Step, StepCode, StepKind};
-use headwater_sandbox::Network;
+use headwater_sandbox::NetworkAccess;
 
 use super::{check_refused, parse, step};
 use crate::support::{bauplan_files, refusal};
@@ -55,7 +55,7 @@ fn every_argument_of_a_model_is_read() {
     assert_eq!(model("columns=['a', 'b']").columns.unwrap(), ["a", "b"]);
     assert_eq!(model("columns=['*']").columns, None);
     assert_eq!(model("columns=None").columns, None);
-    assert!(matches!(function(&model("internet_access=True")).network, Network::On));
+    assert!(matches!(function(&model("internet_access=True")).network, NetworkAccess::On));
     assert!(function(&model("internet_access=False")).network.denies_all());
     assert!(model("cache_strategy='NONE'").always_runs);
     assert!(!model("cache_strategy='DEFAULT'").always_runs);

@@ -12,9 +12,9 @@ use headwater_postgres_catalog::{PgType, ScalarType};
 use serde_json::Value;
 
 use crate::array_parameter;
+use crate::binary_numeric;
 use crate::column_encoder::{EPOCH_DAYS, EPOCH_MICROS};
 use crate::frontend_message::ValueFormat;
-use crate::numeric;
 use crate::text_format;
 
 /// A value to bind, and the SQL type to which it is cast.
@@ -201,7 +201,7 @@ fn from_binary(scalar: ScalarType, mut bytes: Bytes) -> Option<BoundValue> {
         ScalarType::Oid => BoundValue::plain(bytes.try_get_u32().ok()?),
         ScalarType::Float4 => float(bytes.try_get_f32().ok()?.into()),
         ScalarType::Float8 => float(bytes.try_get_f64().ok()?),
-        ScalarType::Numeric => decimal(&numeric::read_binary(std::mem::take(&mut bytes))?)?,
+        ScalarType::Numeric => decimal(&binary_numeric::read_binary(std::mem::take(&mut bytes))?)?,
         ScalarType::Text | ScalarType::Json => {
             BoundValue::plain(String::from_utf8(std::mem::take(&mut bytes).to_vec()).ok()?)
         }

@@ -18,7 +18,7 @@ use super::step_output::{self, StepOutput};
 use super::{Run, StepProgress};
 use crate::Result;
 use crate::declared_columns::with_docs;
-use crate::environment_packages::{PACKAGES, Packages};
+use crate::environment_packages::{PACKAGES, PackageVersions};
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
 use headwater_engine::PreparedStatement;
 
@@ -226,7 +226,7 @@ impl Run {
     }
 
     /// Returns the packages of the functions that compute a model, by step.
-    fn packages_of(&self, index: usize) -> BTreeMap<String, Packages> {
+    fn packages_of(&self, index: usize) -> BTreeMap<String, PackageVersions> {
         let (known, steps) = (self.packages.lock(), self.plan.functions_of(index).into_iter());
         let names = steps.map(|step| &self.plan.project.steps[step].name);
         names.filter_map(|name| Some((name.clone(), known.get(name)?.clone()))).collect()

@@ -8,7 +8,7 @@ use crate::configuration::lambda_time;
 use crate::error::{LambdaError, Result};
 use crate::function_name::{FunctionName, arn};
 use crate::pagination::page;
-use crate::qualifier;
+use crate::qualifier_settings;
 use crate::request::LambdaRequest;
 
 #[derive(Deserialize)]
@@ -27,7 +27,8 @@ pub(crate) async fn put(
         return Err(LambdaError::invalid("ProvisionedConcurrentExecutions must be at least 1."));
     }
     let name = published(request, name)?;
-    qualifier::change(service, request, &name, QualifierChange::PutProvisioned(count)).await?;
+    qualifier_settings::change(service, request, &name, QualifierChange::PutProvisioned(count))
+        .await?;
     show(service, request, &name).await
 }
 
@@ -59,7 +60,7 @@ pub(crate) async fn delete(
     name: FunctionName,
 ) -> Result<()> {
     let name = published(request, name)?;
-    qualifier::change(service, request, &name, QualifierChange::DeleteProvisioned).await?;
+    qualifier_settings::change(service, request, &name, QualifierChange::DeleteProvisioned).await?;
     Ok(())
 }
 

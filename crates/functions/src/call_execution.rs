@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use headwater_metrics::InstanceStartKind;
 use headwater_model::Usage;
-use headwater_sandbox::{EgressPolicy, Network, nameservers};
+use headwater_sandbox::{EgressPolicy, NetworkAccess, nameservers};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::call_outcome::explain_refusal;
 use crate::error::size;
 use crate::functions::{Functions, unavailable};
-use crate::instance::{CallDeadline, InstanceOrigin, NewInstance, RunningInstance};
+use crate::instance::{CallStopConditions, InstanceOrigin, NewInstance, RunningInstance};
 use crate::invoke::{log_system_line, millis};
 use crate::queue::Permit;
 use crate::warm_instance::{IdleInstance, WarmInstance};
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The execution of one call, which has a permit.
-pub(crate) struct Execution<'a> {
+pub(crate) struct CallExecution<'a> {
     pub(crate) functions: &'a Functions,
     pub(crate) permit: &'a Permit<IdleInstance>,
     pub(crate) sink: &'a mpsc::Sender<FunctionEvent>,
@@ -43,7 +43,7 @@ pub(crate) struct Execution<'a> {
 /// The outcome of a call, and the call's instance if another call can reuse it.
 type FinishedCall = (InvocationOutcome, Option<WarmInstance>);
 
-impl Execution<'_> {
+impl CallExecution<'_> {
     /// Runs a function. If it runs out of memory, runs it once more with twice the memory, if that
     /// much memory is free. A function with network access is not run again, because a second run
     /// would send the function's requests again.
@@ -215,10 +215,10 @@ impl Execution<'_> {
         instance.finish(self.limits_of(invocation)).await
     }
 
-    fn limits_of(&self, invocation: &Invocation) -> CallDeadline {
+    fn limits_of(&self, invocation: &Invocation) -> CallStopConditions {
         let boost = &self.functions.0.cpu_boost;
         let boost = boost.duration(&invocation.share.owner, Instant::now());
-        CallDeadline { until: self.until, boost, cancelled: self.cancelled.clone() }
+        CallStopConditions { until: self.until, boost, cancelled: self.cancelled.clone() }
     }
 
     /// Returns the origin of a call's new instance, true for a cold start, and the CPU time that
@@ -248,7 +248,7 @@ impl Execution<'_> {
     async fn egress_policy(&self, invocation: &Invocation) -> Option<EgressPolicy> {
         let (inner, network) = (&self.functions.0, &invocation.limits.network);
         if inner.isolation == Isolation::Process {
-            if let Network::Hosts(_) = network {
+            if let NetworkAccess::Hosts(_) = network {
                 let text = "without isolation, network access is not limited to the listed hosts";
                 log_system_line(self.sink, text.to_owned()).await;
             }

@@ -28,7 +28,7 @@ const GETTER: &str = "__getattr__";
 
 /// A handler of a function with a Python runtime.
 #[derive(Debug)]
-pub(super) struct Handler {
+pub(super) struct PythonHandler {
     /// The file and the function, such as `app.handler`.
     text: String,
     /// The path of the function's folder with a final `/`; empty for the project's folder.
@@ -37,12 +37,12 @@ pub(super) struct Handler {
     at: Location,
 }
 
-impl Handler {
+impl PythonHandler {
     /// Returns the handler of a function; `None` unless the function has a Python runtime.
     pub fn of(function: &CommandFunction) -> Option<Self> {
         let text = function.handler.clone()?;
         let prefix = function.folder.as_ref().map_or(String::new(), |folder| format!("{folder}/"));
-        Some(Handler { text, prefix, at: function.callable.at.clone() })
+        Some(PythonHandler { text, prefix, at: function.callable.at.clone() })
     }
 
     /// Returns the files that may define the function, relative to the function's folder.

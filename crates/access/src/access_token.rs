@@ -5,7 +5,7 @@ use headwater_store::KeyRange;
 
 use crate::access::RightsChange;
 use crate::credential_secret::CredentialSecret;
-use crate::record::{TokenRecord, USED_JOURNAL, put, token_key};
+use crate::record::{AccessTokenRecord, USED_JOURNAL, put, token_key};
 use crate::{Access, Error, Result};
 
 /// Maximum length of a credential's label, in bytes.
@@ -36,7 +36,7 @@ impl Access {
             last_used: None,
             revoked: None,
         };
-        let record = TokenRecord { token: token.clone(), hash };
+        let record = AccessTokenRecord { token: token.clone(), hash };
         self.change(by, |directory| {
             directory.user(user)?;
             let entries = vec![put(token_key(&token.id), &record)?];

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_access::Access;
-use headwater_destinations::{Destination, DestinationSender, Payload, SendAttempt, is_address};
+use headwater_destinations::{
+    DestinationAddress, DestinationSender, Payload, SendAttempt, is_address,
+};
 use headwater_event_values::CALL_EVENT;
 use headwater_function_lake::CallIdentity;
 use headwater_jobs::JobContext;
@@ -48,8 +50,8 @@ pub async fn check_destination(
     secrets: &SecretStore,
     principal: &Principal,
     address: &str,
-) -> Result<Destination, Problem> {
-    let destination = Destination::parse(address)?;
+) -> Result<DestinationAddress, Problem> {
+    let destination = DestinationAddress::parse(address)?;
     for (action, object) in destination.rights() {
         authorize(access, principal, action, &object)?;
     }
@@ -72,7 +74,7 @@ pub(crate) fn authorize_destination(
     address: &str,
 ) -> Result<(), Problem> {
     let principal = actor.principal();
-    for (action, object) in Destination::parse(address)?.rights() {
+    for (action, object) in DestinationAddress::parse(address)?.rights() {
         reauthorize(access, &principal, action, &object)?;
     }
     check_account(access, &principal)
@@ -165,9 +167,9 @@ pub(crate) fn check_outputs(outputs: &[String]) -> Result<(), Problem> {
             return invalid(format!("`{address}` is not an address"), hint);
         }
         // `table://a` and `table://public.a` are the same table, so they are not different outputs.
-        let parsed = Destination::parse(address).ok();
+        let parsed = DestinationAddress::parse(address).ok();
         let is_same = |other: &String| {
-            other == address || parsed.is_some() && Destination::parse(other).ok() == parsed
+            other == address || parsed.is_some() && DestinationAddress::parse(other).ok() == parsed
         };
         if outputs[..at].iter().any(is_same) {
             return invalid(format!("`{address}` is declared twice"), "Keep one of them.");
@@ -242,7 +244,7 @@ pub(crate) async fn send(
     context: &JobContext,
 ) -> Result<Value, Problem> {
     let OutgoingPayload { address, id, payload, actor, commit, caused_by } = outgoing;
-    let destination = Destination::parse(address)?;
+    let destination = DestinationAddress::parse(address)?;
     let principal = actor.principal();
     if let Some(secret) = destination.secret() {
         let by = SecretUse { reason: format!("destination {address}"), job: context.id() };

@@ -8,7 +8,7 @@ use super::read_buffer::{ROW_BYTES_MAX, ReadBuffer};
 
 /// Result of the search for the next line of a text.
 pub(crate) enum NextLine {
-    /// A line, which [`Lines::line`] returns.
+    /// A line, which [`LineReader::line`] returns.
     Line,
     /// A line that exceeds the maximum length. It was skipped.
     TooLong,
@@ -17,16 +17,16 @@ pub(crate) enum NextLine {
 }
 
 /// Reader of the lines of a stream, which end with LF or CRLF.
-pub(crate) struct Lines<R> {
+pub(crate) struct LineReader<R> {
     window: ReadBuffer<R>,
     length: usize,
     /// The number of the last line read, from 1.
     pub number: u64,
 }
 
-impl<R: Read> Lines<R> {
+impl<R: Read> LineReader<R> {
     pub fn new(reader: R) -> Self {
-        Lines { window: ReadBuffer::new(reader), length: 0, number: 0 }
+        LineReader { window: ReadBuffer::new(reader), length: 0, number: 0 }
     }
 
     pub fn advance(&mut self) -> std::io::Result<NextLine> {

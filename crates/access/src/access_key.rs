@@ -10,9 +10,9 @@ use headwater_model::{AccessKey, AuthMethod, AuthenticatedUser, NewToken, Princi
 use headwater_store::KeyRange;
 
 use crate::access::{AccessInner, RightsChange};
+use crate::access_token::{check_new, checked};
 use crate::credential_secret::{CredentialSecret, random};
-use crate::record::{KeyRecord, USED_JOURNAL, key_key, put};
-use crate::token::{check_new, checked};
+use crate::record::{AccessKeyRecord, USED_JOURNAL, key_key, put};
 use crate::{Access, Error, Result};
 
 /// Prefix of the ids of access keys. Secret scanners recognise a key by this prefix.
@@ -80,7 +80,7 @@ impl AccessKeys {
         let (last_used, revoked) = (None, None);
         let (id, user) = (new.id, new.user);
         let key = AccessKey { id, user, label, scopes, created, expires, last_used, revoked };
-        let record = KeyRecord { key: key.clone(), sealed: new.sealed };
+        let record = AccessKeyRecord { key: key.clone(), sealed: new.sealed };
         self.0
             .change(by, |directory| {
                 key.user.as_deref().map(|user| directory.user(user)).transpose()?;

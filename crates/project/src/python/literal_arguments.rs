@@ -5,7 +5,7 @@ use ruff_text_size::{Ranged, TextRange};
 
 use super::literal::Literal;
 use crate::source_location::SourceText;
-use crate::{Error, Location, Result, suggest};
+use crate::{Error, Location, Result, unknown_name_hints};
 
 /// The literal arguments of one call.
 pub(super) struct LiteralArguments<'a> {
@@ -47,7 +47,7 @@ impl<'a> LiteralArguments<'a> {
             let given = keyword.arg.as_ref().map_or("**", |name| name.as_str());
             let Some(name) = names.iter().find(|name| **name == given) else {
                 let message = format!("`{call}` has no argument `{given}`");
-                let hint = suggest::hint(given, names.iter().copied(), "arguments");
+                let hint = unknown_name_hints::hint(given, names.iter().copied(), "arguments");
                 return Err(Error::invalid(values.at(keyword), message, hint));
             };
             values.add(name, &keyword.value)?;

@@ -16,7 +16,7 @@ pub const ADDRESS_BYTES_MAX: usize = 1_000;
 
 /// A parsed address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
+pub enum DestinationAddress {
     /// A queue of the lake: `queue://NAME`.
     Queue(String),
     /// A URL that receives a POST request.
@@ -36,7 +36,7 @@ pub fn is_address(text: &str) -> bool {
     text.contains("://")
 }
 
-impl Destination {
+impl DestinationAddress {
     /// Parses an address. Error: `invalid_argument`.
     pub fn parse(address: &str) -> Result<Self, Problem> {
         let hint = "Write `queue://NAME`, `table://NAME`, `bucket://BUCKET/KEY`, a URL, \
@@ -48,17 +48,19 @@ impl Destination {
         }
         let (scheme, rest) = address.split_once("://").unwrap_or_default();
         match scheme {
-            "queue" if is_queue_name(rest) => Ok(Destination::Queue(rest.to_owned())),
+            "queue" if is_queue_name(rest) => Ok(DestinationAddress::Queue(rest.to_owned())),
             "queue" => {
                 let hint = "Name a queue, such as `queue://orders`: letters, digits, `-` and `_`.";
                 Err(invalid(format_args!("`{rest}` is not a name of a queue"), hint))
             }
-            "table" => TableTarget::parse(rest).map(Destination::Table),
-            "bucket" => ObjectTarget::parse(rest).map(Destination::Object),
-            "postgres" | "postgresql" => PostgresTable::parse(address).map(Destination::Postgres),
-            "http" | "https" => HttpEndpoint::parse(address).map(Destination::Http),
+            "table" => TableTarget::parse(rest).map(DestinationAddress::Table),
+            "bucket" => ObjectTarget::parse(rest).map(DestinationAddress::Object),
+            "postgres" | "postgresql" => {
+                PostgresTable::parse(address).map(DestinationAddress::Postgres)
+            }
+            "http" | "https" => HttpEndpoint::parse(address).map(DestinationAddress::Http),
             "smtp" | "smtps" => {
-                MailRoute::parse(address).map(|route| Destination::Mail(Box::new(route)))
+                MailRoute::parse(address).map(|route| DestinationAddress::Mail(Box::new(route)))
             }
             scheme => Err(invalid(format_args!("the scheme `{scheme}` is unknown"), hint)),
         }
@@ -67,10 +69,12 @@ impl Destination {
     /// Returns the rights that an identity needs to set the destination.
     pub fn rights(&self) -> Vec<(Action, Object)> {
         let mut rights = match self {
-            Destination::Queue(name) => vec![(Action::Write, Object::queue(name))],
-            Destination::Table(target) => target.rights(),
-            Destination::Object(target) => target.rights(),
-            Destination::Http(_) | Destination::Mail(_) | Destination::Postgres(_) => Vec::new(),
+            DestinationAddress::Queue(name) => vec![(Action::Write, Object::queue(name))],
+            DestinationAddress::Table(target) => target.rights(),
+            DestinationAddress::Object(target) => target.rights(),
+            DestinationAddress::Http(_)
+            | DestinationAddress::Mail(_)
+            | DestinationAddress::Postgres(_) => Vec::new(),
         };
         rights.extend(self.secret().map(|name| (Action::Use, Object::secret(name))));
         rights
@@ -79,20 +83,24 @@ impl Destination {
     /// Returns the name of the secret that the destination uses.
     pub fn secret(&self) -> Option<&str> {
         match self {
-            Destination::Http(endpoint) => endpoint.secret(),
-            Destination::Mail(route) => route.secret(),
-            Destination::Postgres(table) => table.secret(),
-            Destination::Queue(_) | Destination::Table(_) | Destination::Object(_) => None,
+            DestinationAddress::Http(endpoint) => endpoint.secret(),
+            DestinationAddress::Mail(route) => route.secret(),
+            DestinationAddress::Postgres(table) => table.secret(),
+            DestinationAddress::Queue(_)
+            | DestinationAddress::Table(_)
+            | DestinationAddress::Object(_) => None,
         }
     }
 
     /// Returns the server that the destination connects to.
     pub fn server(&self) -> Option<ServerAddress> {
         match self {
-            Destination::Http(endpoint) => Some(endpoint.server()),
-            Destination::Mail(route) => Some(route.server()),
-            Destination::Postgres(table) => Some(table.server()),
-            Destination::Queue(_) | Destination::Table(_) | Destination::Object(_) => None,
+            DestinationAddress::Http(endpoint) => Some(endpoint.server()),
+            DestinationAddress::Mail(route) => Some(route.server()),
+            DestinationAddress::Postgres(table) => Some(table.server()),
+            DestinationAddress::Queue(_)
+            | DestinationAddress::Table(_)
+            | DestinationAddress::Object(_) => None,
         }
     }
 }
@@ -126,7 +134,7 @@ mod tests {
             ("smtp://h:25?from=Lake <a@b.c>&to=d@e.f&tls=none", "", "smtp://h:25"),
             ("smtp://[::1]/?from=a@b.c&to=d@e.f", "", "smtp://[::1]:587"),
         ] {
-            let parsed = Destination::parse(address).expect(address);
+            let parsed = DestinationAddress::parse(address).expect(address);
             let named = parsed.rights().into_iter();
             let named: Vec<String> =
                 named.map(|(action, object)| format!("{} on {object}", action.as_str())).collect();
@@ -184,11 +192,11 @@ mod tests {
             ("smtp://h?from=a@b.c&to=d@e.f&tls=maybe", "`maybe` is not a value of `tls`"),
             ("smtps://h?from=a@b.c&to=d@e.f&tls=none", "`none` is not a value of `tls`"),
         ] {
-            let problem = Destination::parse(address).expect_err(address);
+            let problem = DestinationAddress::parse(address).expect_err(address);
             assert!(problem.message.contains(reason), "{address}: {problem}");
             assert!(!problem.to_string().contains("pa55word"), "{problem}");
         }
         let long = format!("https://example.com/{}", "a".repeat(ADDRESS_BYTES_MAX));
-        Destination::parse(&long).expect_err("too long");
+        DestinationAddress::parse(&long).expect_err("too long");
     }
 }

@@ -6,8 +6,8 @@
 use ruff_text_size::TextRange;
 use serde_json::{Map, Value};
 
-use super::arguments::LiteralArguments;
 use super::literal::Literal;
+use super::literal_arguments::LiteralArguments;
 use crate::manifest::{self, LocatedTrigger};
 use crate::source_location::SourceText;
 use crate::{Error, Location, Result};

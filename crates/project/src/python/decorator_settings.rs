@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{DailyBudget, ErrorDetails, PartitionField, Priority};
-use headwater_sandbox::{EnvironmentVariables, Network};
+use headwater_sandbox::{EnvironmentVariables, NetworkAccess};
 use ruff_python_ast::StmtFunctionDef;
 use ruff_text_size::Ranged;
 
-use super::arguments::LiteralArguments;
 use super::literal::Literal;
+use super::literal_arguments::LiteralArguments;
 use crate::callable::is_money;
 use crate::declared_columns::DeclaredColumns;
 use crate::source_location::SourceText;
@@ -90,14 +90,14 @@ pub(super) fn python(
 }
 
 /// Parses true, false, or a list of allowed hosts.
-pub(super) fn network(values: &LiteralArguments) -> Result<Network> {
+pub(super) fn network(values: &LiteralArguments) -> Result<NetworkAccess> {
     let read = |literal: &Literal| match literal {
-        Literal::Bool(true) => Some(Network::On),
-        Literal::Bool(false) => Some(Network::Off),
+        Literal::Bool(true) => Some(NetworkAccess::On),
+        Literal::Bool(false) => Some(NetworkAccess::Off),
         Literal::Text(_) => None,
         list => {
             let hosts = list.as_texts()?.iter().map(|host| host.parse().ok()).collect();
-            Option::<Vec<_>>::map(hosts, Network::Hosts)
+            Option::<Vec<_>>::map(hosts, NetworkAccess::Hosts)
         }
     };
     let form = "`network=True` or `network=[\"api.example.com:443\"]`";
@@ -108,7 +108,7 @@ pub(super) fn network(values: &LiteralArguments) -> Result<Network> {
 pub(super) fn reuse(
     name: &str,
     values: &LiteralArguments,
-    network: &Network,
+    network: &NetworkAccess,
     at: &Location,
 ) -> Result<bool> {
     let reuse = values.flag("reuse")?.unwrap_or_default();

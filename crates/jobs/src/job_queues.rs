@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 /// The non-empty queues, by name.
 #[derive(Default)]
-pub(crate) struct Queues(Arc<Mutex<HashMap<String, VecDeque<WaitingJob>>>>);
+pub(crate) struct JobQueues(Arc<Mutex<HashMap<String, VecDeque<WaitingJob>>>>);
 
 /// A job in a queue, and the notification that it may run.
 struct WaitingJob {
@@ -22,19 +22,19 @@ struct WaitingJob {
 
 /// A job's position in a queue. Dropping it lets the next job run.
 pub(crate) struct QueuePosition {
-    queues: Queues,
+    queues: JobQueues,
     name: String,
     job: JobId,
     ready: Arc<Notify>,
 }
 
-impl Queues {
+impl JobQueues {
     /// Appends a job to a queue.
     pub(crate) fn enter(&self, name: &str, job: JobId) -> QueuePosition {
         let ready = Arc::new(Notify::new());
         let waiter = WaitingJob { job, turn: ready.clone() };
         self.0.lock().entry(name.to_owned()).or_default().push_back(waiter);
-        QueuePosition { queues: Queues(self.0.clone()), name: name.to_owned(), job, ready }
+        QueuePosition { queues: JobQueues(self.0.clone()), name: name.to_owned(), job, ready }
     }
 
     /// Returns the first job of the queue.
@@ -77,7 +77,7 @@ mod tests {
 
     #[tokio::test]
     async fn queued_jobs_run_in_order_and_stopped_jobs_are_skipped() {
-        let queues = Queues::default();
+        let queues = JobQueues::default();
         let ids = [JobId::generate(), JobId::generate(), JobId::generate()];
         let [first, second, third] = ids.map(|id| queues.enter("a", id));
         let other = queues.enter("b", ids[2]);

@@ -24,7 +24,7 @@ const PIECE_BYTES: usize = 256 << 10;
 const ARROW_PIECE_BYTES: usize = 4 << 20;
 
 /// Encodes rows batch by batch.
-pub struct Encoder {
+pub struct RowEncoder {
     writer: FormatWriter,
     /// Number of rows in the next piece.
     rows: usize,
@@ -34,7 +34,7 @@ enum FormatWriter {
     /// An Arrow IPC stream.
     Arrow(Box<StreamWriter<Vec<u8>>>),
     /// A JSON array.
-    Json(SchemaRef, Box<json::ArrayWriter>),
+    Json(SchemaRef, Box<json::JsonArrayWriter>),
     /// JSON lines.
     Ndjson(SchemaRef, Box<json::NdjsonWriter>),
     /// CSV.
@@ -43,7 +43,7 @@ enum FormatWriter {
     Parquet(Box<parquet::ParquetWriter>),
 }
 
-impl Encoder {
+impl RowEncoder {
     /// Creates an encoder of batches with a schema.
     pub fn new(format: Format, schema: &SchemaRef) -> Result<Self, ArrowError> {
         let writer = match format {
@@ -63,7 +63,7 @@ impl Encoder {
                 FormatWriter::Parquet(Box::new(parquet::ParquetWriter::new(schema)?))
             }
         };
-        Ok(Encoder { writer, rows: PIECE_ROWS })
+        Ok(RowEncoder { writer, rows: PIECE_ROWS })
     }
 
     /// Encodes the first rows of a batch. Returns their bytes, and the remaining rows. The number
@@ -194,7 +194,7 @@ mod tests {
         let nothing = Arc::new(NullArray::new(2_000)) as ArrayRef;
         let columns = [("t", Arc::new(texts) as ArrayRef), ("n", nothing)];
         let batch = RecordBatch::try_from_iter(columns).expect("a batch");
-        let mut encoder = Encoder::new(Format::Csv, &batch.schema()).expect("an encoder");
+        let mut encoder = RowEncoder::new(Format::Csv, &batch.schema()).expect("an encoder");
         let (mut left, mut lines, mut longest) = (Some(batch), 0, 0);
         while let Some(batch) = left {
             let (bytes, rest) = encoder.encode_prefix(batch).expect("bytes");
@@ -207,7 +207,7 @@ mod tests {
         let many =
             RecordBatch::try_from_iter([("n", Arc::new(NullArray::new(1 << 40)) as ArrayRef)]);
         let many = many.expect("a batch");
-        let mut encoder = Encoder::new(Format::Json, &many.schema()).expect("an encoder");
+        let mut encoder = RowEncoder::new(Format::Json, &many.schema()).expect("an encoder");
         let (bytes, rest) = encoder.encode_prefix(many).expect("bytes");
         assert!(bytes.len() < 1 << 20);
         assert_eq!(rest.map(|rest| rest.num_rows()), Some((1 << 40) - PIECE_ROWS));
@@ -224,7 +224,7 @@ mod tests {
         let views = Arc::new(StringViewArray::from_iter_values(numbered)) as ArrayRef;
         for column in [wide, views] {
             let batch = RecordBatch::try_from_iter([("t", column)]).expect("a batch");
-            let mut encoder = Encoder::new(Format::Arrow, &batch.schema()).expect("an encoder");
+            let mut encoder = RowEncoder::new(Format::Arrow, &batch.schema()).expect("an encoder");
             let (mut left, mut all, mut longest) = (Some(batch.clone()), Vec::new(), 0);
             while let Some(batch) = left {
                 let (bytes, rest) = encoder.encode_prefix(batch).expect("bytes");

@@ -26,7 +26,7 @@ const QUIET: Duration = Duration::from_millis(50);
 const QUIET_MAX: Duration = Duration::from_millis(500);
 
 /// The tasks of a trigger: one polls the source, one delivers the events.
-pub(crate) struct Worker {
+pub(crate) struct TriggerWorker {
     pub context: SourceContext,
     pub targets: Arc<dyn TargetExecutor>,
     pub definition: TriggerDefinition,
@@ -34,7 +34,7 @@ pub(crate) struct Worker {
     pub calls: WeakTriggers,
     source: tokio::sync::Mutex<Box<dyn EventSource>>,
     /// The worker for the previous definition; `None` after the first poll of this worker.
-    before: Mutex<Option<Arc<Worker>>>,
+    before: Mutex<Option<Arc<TriggerWorker>>>,
     /// The file and line of the declaration, which can change while the worker runs.
     defined_at: Mutex<String>,
     /// Reason why events may be missing or late, if any.
@@ -43,17 +43,17 @@ pub(crate) struct Worker {
     pub(crate) prepared: Mutex<Option<Timestamp>>,
 }
 
-impl Worker {
+impl TriggerWorker {
     pub(crate) fn new(
         context: SourceContext,
         targets: Arc<dyn TargetExecutor>,
         definition: TriggerDefinition,
         calls: WeakTriggers,
-        before: Option<Arc<Worker>>,
+        before: Option<Arc<TriggerWorker>>,
     ) -> Arc<Self> {
         let source = tokio::sync::Mutex::new(definition.source.open());
         let defined_at = Mutex::new(definition.trigger.defined_at.clone());
-        Arc::new(Worker {
+        Arc::new(TriggerWorker {
             context,
             targets,
             definition,

@@ -8,7 +8,7 @@ use crate::{Error, Location, Project, Result, Step, StepInput};
 
 /// Dependencies between steps, with a topological order.
 #[derive(Debug, Clone)]
-pub struct Graph {
+pub struct StepGraph {
     /// Indexes of the steps that each step reads (its parents).
     pub parents: Vec<BTreeSet<usize>>,
     /// Indexes of the steps that read each step (its children).
@@ -18,9 +18,9 @@ pub struct Graph {
     models: BTreeMap<TableName, usize>,
 }
 
-impl Graph {
+impl StepGraph {
     /// Builds the graph of a project; fails with `Cycle`.
-    pub fn new(project: &Project) -> Result<Graph> {
+    pub fn new(project: &Project) -> Result<StepGraph> {
         let models: BTreeMap<TableName, usize> = project
             .steps
             .iter()
@@ -29,7 +29,7 @@ impl Graph {
             .map(|(index, step)| (folded(&step.table), index))
             .collect();
         let steps = project.steps.len();
-        let mut graph = Graph {
+        let mut graph = StepGraph {
             parents: vec![BTreeSet::new(); steps],
             children: vec![BTreeSet::new(); steps],
             order: Vec::with_capacity(steps),
