@@ -15,7 +15,7 @@ use headwater_functions::{Argument, FunctionResult, LakeAccess, LambdaCallParts,
 use headwater_jobs::{JobContext, NewJob, SpawnOnDrop};
 use headwater_model::{
     AcceptedEvent, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobId, JobKind,
-    MAIN_BRANCH, Object, Principal, Problem, ProjectFiles, ResultExt, nearest,
+    MAIN_BRANCH, Object, Principal, Problem, ProjectFiles, ResultExt, did_you_mean, nearest,
 };
 use headwater_pipelines::{CallInput as PipelineInput, Callable, Project, parse_project};
 use headwater_triggers::NewCall;
@@ -332,14 +332,15 @@ fn not_found(project: Option<&Project>, standalone: &[String], name: &str) -> Pr
     let names = declared.chain(standalone).map(String::as_str);
     let hint = if project.is_some_and(is_step) {
         format!("Run `{name}` with `headwater run`: it is not a function.")
-    } else if let Some(near) = nearest(split_name(name).0, names) {
-        format!("Did you mean `{near}`?")
-    } else if project.is_some() {
-        "List the functions with `headwater function ls`.".to_owned()
     } else {
-        "List the functions with `headwater function ls`; `headwater deploy` deploys the functions \
-         of a project."
-            .to_owned()
+        let list = match project {
+            Some(_) => "List the functions with `headwater function ls`.",
+            None => {
+                "List the functions with `headwater function ls`; `headwater deploy` deploys the \
+                 functions of a project."
+            }
+        };
+        did_you_mean(nearest(split_name(name).0, names).as_deref(), list)
     };
     let message = match project {
         Some(project) => format!("the project `{}` has no function `{name}`", project.name),
