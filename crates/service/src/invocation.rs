@@ -324,7 +324,7 @@ impl Invocations {
     }
 }
 
-/// Returns the error for a missing function. `project` is the project that was searched, if any, and
+/// Returns the error for a missing function. `project` is the project that was searched, if any;
 /// `standalone` are the names of the functions without a project that were searched.
 fn not_found(project: Option<&Project>, standalone: &[String], name: &str) -> Problem {
     let is_step = |project: &Project| project.steps.iter().any(|step| step.table.name == name);

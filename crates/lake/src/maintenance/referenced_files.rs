@@ -1,5 +1,5 @@
-//! The files and states that the sweep keeps: it reads all reachable states of tables, and finds the
-//! files to which they refer, and the states that expire.
+//! The search for the files and states that the sweep keeps. It reads all reachable states of
+//! tables, and finds the files to which they refer, and the states that expire.
 //!
 //! If a state cannot be read, the files to which it refers are not known. Then all files in the
 //! folders of the state's table are kept.
