@@ -1,4 +1,4 @@
-"""Hints for exceptions of a user's code, by the exception and the kind of the function."""
+"""Messages of exceptions of a user's code, and hints for them."""
 
 import socket
 import sys
@@ -15,7 +15,19 @@ INSTALLED_AS = {
     "yaml": "pyyaml",
 }
 
+TEXT_CHARS_MAX = 8 << 10  # Maximum length of a message.
 NETWORK_ERRNOS = {100, 101, 111, 113}  # ENETDOWN, ENETUNREACH, ECONNREFUSED, EHOSTUNREACH
+
+
+def message_of(error):
+    """Returns the message of an exception, shortened."""
+    if isinstance(error, SyntaxError):
+        return str(error.msg)
+    try:
+        text = str(error)
+    except Exception:
+        text = "<its message cannot be shown>"
+    return text[:TEXT_CHARS_MAX]
 
 
 def chain(error):

@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 
+import headwater_conversion as conversion
 import headwater_tables as tables
 
 REQUEST_CHARS_MAX = 32 << 10
@@ -57,21 +58,21 @@ class UnsupportedRows(Exception):
 def write_table(rows):
     """Returns a sealed memory file with a table of these rows, and the number of rows. For a value
     without rows and columns, such as an empty list, the file is None. Raises `UnsupportedRows`."""
-    worker, _ = _worker
     try:
-        return _write_table(worker, rows)
-    except worker.NoColumns:
+        return _write_table(rows)
+    except conversion.NoColumns:
         return None, 0
     # The worker would report these exceptions as an error of the function's returned value.
-    except worker.UnsupportedColumn as error:
+    except conversion.UnsupportedColumn as error:
         raise UnsupportedRows(error.reason, COLUMN_HINT) from error
-    except worker.UnsupportedValue as error:
+    except conversion.UnsupportedValue as error:
         reason = f": {error.reason}" if error.reason else ""
         raise UnsupportedRows(f"`{error}` is not a table{reason}", TABLE_HINT) from error
 
 
-def _write_table(worker, rows):
-    table = worker.to_arrow(rows)
+def _write_table(rows):
+    worker, _ = _worker
+    table = conversion.to_arrow(rows)
     if not table.schema.names and getattr(table, "num_rows", None) == 0:
         return None, 0
     schema = tables.plain(table.schema)

@@ -16,6 +16,8 @@ import socket
 import sys
 import tempfile
 
+from headwater_connection import MESSAGE_BYTES_MAX, Server
+
 ROUNDS = 3  # Further rounds have little effect.
 MODULE = "headwater_warm_up_call"
 SOURCE = """import headwater
@@ -51,7 +53,7 @@ def warm_up(worker, refresh):
     folder, variables = os.getcwd(), dict(os.environ)
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     mine.setblocking(False)
-    server = worker.Server(theirs.detach())
+    server = Server(theirs.detach())
     try:
         with mine:
             WarmUp(worker, server, mine, refresh).run()
@@ -121,7 +123,7 @@ class WarmUp:
         worker.call(self._server, *self._server.receive_task())
         while True:
             try:
-                _, found, _, _ = socket.recv_fds(self._mine, worker.MESSAGE_BYTES_MAX, 8)
+                _, found, _, _ = socket.recv_fds(self._mine, MESSAGE_BYTES_MAX, 8)
             except BlockingIOError:
                 return
             for descriptor in found:

@@ -9,13 +9,11 @@ the message. Exceptions are sent with the frames of the user's code. This module
 modules, and none that a project could shadow.
 """
 
-import base64
 import fcntl
 import json
 import linecache
 import os
 import signal
-import socket
 import sys
 import threading
 import traceback
@@ -25,18 +23,26 @@ import headwater_batches as batches  # noqa: E402
 import headwater_cleanup as cleanup  # noqa: E402
 import headwater_lake as lake  # noqa: E402
 import headwater_tables as tables  # noqa: E402
-from headwater_hints import chain, hint_for, is_unreachable  # noqa: E402
-from headwater_printer import Printer, relative, shorten  # noqa: E402
-from headwater_rows import shown, type_name, why_no_column, why_no_rows  # noqa: E402
+from headwater_connection import CONTROL, SHORT_BYTES_MAX, Server  # noqa: E402
+from headwater_conversion import (  # noqa: E402
+    BATCH_ROWS_MAX,
+    UnsupportedValue,
+    is_tabular,
+    plain_value,
+    to_arrow,
+    to_bool,
+)
+from headwater_hints import (  # noqa: E402
+    TEXT_CHARS_MAX,
+    chain,
+    hint_for,
+    is_unreachable,
+    message_of,
+)
+from headwater_printer import Printer, relative  # noqa: E402
+from headwater_rows import type_name  # noqa: E402
 
-CONTROL = 3
-DESCRIPTORS_MAX = 100
-MESSAGE_BYTES_MAX = 64 << 10
-PART_BYTES_MAX = 32 << 10  # Maximum size of a part of an answer, before Base64.
-SHORT_BYTES_MAX = 8 << 10  # Longer tasks and values are sent in a memory file.
-TEXT_CHARS_MAX = 8 << 10
 FRAMES_MAX = 50
-BATCH_ROWS_MAX = 1 << 17  # Maximum rows of a batch. Readers can process the output in batches.
 HUGE_BYTES_MIN = 4 << 20  # In a smaller table, most of a huge page would be empty.
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
@@ -47,120 +53,6 @@ SDK_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 class Stopped(BaseException):
     """Raised in the user's code to stop it; `except Exception` does not catch it."""
-
-
-class UnsupportedValue(Exception):
-    """The returned value has an unsupported type. The message is the type. The optional `reason`
-    explains why the value cannot be converted, and `hint` names a supported value."""
-
-    def __init__(self, returned, reason=None, hint=None):
-        super().__init__(returned)
-        self.reason = reason
-        self.hint = hint
-
-
-class NoColumns(UnsupportedValue):
-    """A value without rows, whose columns are unknown."""
-
-
-class UnsupportedColumn(UnsupportedValue):
-    """A list of dicts with values that one column cannot have."""
-
-
-DECIMAL_DIGITS_MAX = 38
-EMPTY_TABLE = 'pyarrow.schema([("id", pyarrow.int64())]).empty_table()'
-EMPTY_HINT = f"Return an empty table that has its columns, such as `{EMPTY_TABLE}`."
-PIECES_HINT = "Yield at least one table; each must have the columns of the first."
-
-
-class Server:
-    """The connection to the server."""
-
-    def __init__(self, descriptor=CONTROL):
-        self.socket = socket.socket(fileno=descriptor)
-        self.lock = threading.RLock()
-        self.pid = os.getpid()
-        self.unanswered = False
-        #: The last message of the call and its descriptors, which are sent when the call ends; None
-        #: for a call without such a message.
-        self.outcome = None
-
-    def send(self, said, descriptors=(), **fields):
-        message = json.dumps({"said": said, **fields}).encode()
-        if len(message) > MESSAGE_BYTES_MAX:
-            fields = {key: shorten(value) for key, value in fields.items()}
-            message = json.dumps({"said": said, **fields}).encode()
-        with self.lock:
-            socket.send_fds(self.socket, [message], list(descriptors))
-
-    def hold(self, said, descriptors=(), **fields):
-        """Keeps the last message of a call, which `finish` sends with the end of the call: one
-        message instead of two wakes the server only once. `finish` also closes the descriptors."""
-        self.outcome = said, descriptors, fields
-
-    def finish(self, goes_on):
-        """Sends the last message. `goes_on` is true if the process waits for another call. If it is
-        false, the server reads no more messages."""
-        if self.outcome is not None:
-            (said, descriptors, fields), self.outcome = self.outcome, None
-            self.send(said, descriptors, kept=goes_on, **fields)
-            for descriptor in descriptors:
-                os.close(descriptor)
-        elif goes_on:
-            self.send("kept")
-
-    def begin_answer(self, media_type):
-        """Begins a response that is sent in parts."""
-        self.send("answer", media_type=media_type[:200])
-
-    def send_bytes(self, content):
-        """Sends the next part of a response. Blocks if the client reads slowly."""
-        content = memoryview(content)
-        for start in range(0, len(content), PART_BYTES_MAX):
-            part = base64.b64encode(content[start : start + PART_BYTES_MAX])
-            self.send("bytes", bytes=part.decode())
-
-    def report(self, text):
-        """Adds a log line that is written by Headwater, not by the function."""
-        self.send("line", stream="system", file=None, line=None, text=text)
-
-    def wait_for_next(self):
-        """Waits until the server has stored a part. Ends this process if the server needs no more
-        parts."""
-        if self.socket.recv(64) != b"next":
-            os._exit(0)
-        self.unanswered = False
-
-    def ask_for_file(self):
-        """Requests a file with huge pages from the server, for the returned table."""
-        self.send("file")
-        data, received, _, _ = socket.recv_fds(self.socket, 64, 1)
-        if not data:
-            os._exit(0)
-        return received[0] if received else None
-
-    def receive_task(self):
-        """Receives the task, and the descriptors of its tables and feeds."""
-        descriptors = []
-        task = None
-        while task is None or len(descriptors) < len(task["files"]) + 2 * task["feeds"]:
-            data, received, _, _ = socket.recv_fds(self.socket, SHORT_BYTES_MAX, DESCRIPTORS_MAX)
-            if not data:
-                os._exit(1)
-            if data == b"rest":
-                cleanup.rest()
-                self.send("rested")
-                continue
-            if task is None:
-                task = json.loads(data) if data != b"task" else read_task(received.pop(0))
-            descriptors.extend(received)
-        return task, descriptors
-
-
-def read_task(descriptor):
-    with open(descriptor, "rb") as file:
-        file.seek(0)
-        return json.load(file)
 
 
 def forget_shadowed(folders):
@@ -230,156 +122,6 @@ def find_function(task):
     return function
 
 
-def to_arrow(value):
-    """Converts a returned value to a table or a reader of record batches."""
-    import pyarrow
-
-    if isinstance(value, (pyarrow.Table, pyarrow.RecordBatchReader)):
-        return value
-    if isinstance(value, batches.Batches):
-        return value.to_reader()
-    if hasattr(value, "__next__"):
-        return Pieces(value)
-    if isinstance(value, pyarrow.RecordBatch):
-        return pyarrow.Table.from_batches([value])
-    name = type_name(value)
-    try:
-        if name == "polars.LazyFrame":
-            value = value.collect()
-        if name in ("polars.LazyFrame", "polars.DataFrame"):
-            return value.to_arrow()
-        if name == "pandas.DataFrame":
-            return from_pandas(pyarrow, value)
-        if isinstance(value, list) and all(isinstance(row, dict) for row in value) and any(value):
-            return from_rows(pyarrow, value)
-        if hasattr(value, "__arrow_c_stream__") and not name.endswith("Series"):
-            return pyarrow.table(value)
-    except (pyarrow.ArrowException, TypeError, ValueError) as error:
-        raise UnsupportedValue(name, message_of(error)) from error
-    if isinstance(value, list):
-        if not value:
-            raise NoColumns("list", "an empty list has no columns", EMPTY_HINT)
-        hint = "Return a list of dicts, each with the values of one row by column."
-        raise UnsupportedValue("list", why_no_rows(value), hint)
-    raise UnsupportedValue("None" if value is None else name)
-
-
-# Marks the end of a generator.
-END = object()
-
-
-class Pieces:
-    """The values of a generator as the batches of one table. Each value can be anything that
-    converts to a table; the first determines the columns."""
-
-    def __init__(self, pieces):
-        self._pieces = iter(pieces)
-        first = next(self._pieces, END)
-        if first is END:
-            reason = "the generator yields nothing, so its columns are unknown"
-            raise NoColumns("generator", reason, PIECES_HINT)
-        self._first = as_table(first)
-        self.schema = self._first.schema
-
-    def __iter__(self):
-        piece, self._first = self._first, None
-        yield from piece.to_batches(max_chunksize=BATCH_ROWS_MAX)
-        for piece in self._pieces:
-            piece = self._fit(as_table(piece))
-            yield from piece.to_batches(max_chunksize=BATCH_ROWS_MAX)
-
-    def _fit(self, table):
-        import pyarrow
-
-        more = [name for name in table.schema.names if name not in self.schema.names]
-        if more:
-            reason = f"a piece has the column `{more[0]}`, which the first does not have"
-            raise UnsupportedValue("generator", reason, PIECES_HINT)
-        try:
-            return table.select(self.schema.names).cast(self.schema)
-        except (pyarrow.ArrowException, KeyError, ValueError) as error:
-            reason = f"a piece does not have the columns of the first: {message_of(error)}"
-            raise UnsupportedValue("generator", reason, PIECES_HINT) from error
-
-
-def as_table(piece):
-    """Converts one value of a generator to a table."""
-    try:
-        table = to_arrow(piece)
-    except NoColumns as error:
-        # Other pieces may have rows, so `lake.append` must not treat the value as empty.
-        raise UnsupportedValue(str(error), error.reason, error.hint) from error
-    if isinstance(table, Pieces):
-        raise UnsupportedValue("generator", "the generator yields a generator", PIECES_HINT)
-    return table if hasattr(table, "to_batches") else table.read_all()
-
-
-def from_rows(pyarrow, rows):
-    """Converts a list of dicts; the columns are the keys of all rows."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {}
-    for name in names:
-        if not isinstance(name, str):
-            reason = f"a row has the key {shown(name)}, but column names must be strings"
-            hint = "Use strings as the keys of each dict: the keys are the column names."
-            raise UnsupportedValue("list", reason, hint)
-        values = [row.get(name) for row in rows]
-        try:
-            columns[name] = widened(pyarrow, pyarrow.array(values))
-        except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
-            reason = why_no_column(pyarrow, name, values, error)
-            raise UnsupportedColumn("list", reason) from error
-    return pyarrow.table(columns)
-
-
-def from_pandas(pyarrow, frame):
-    """Converts a data frame. A named index, as after `groupby`, becomes columns."""
-    if any(name is not None for name in frame.index.names):
-        clash = [name for name in frame.index.names if name in frame.columns]
-        frame = frame.reset_index(drop=bool(clash))
-    frame.columns = [str(name) for name in frame.columns]
-    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
-    # For a column of Python objects, Arrow infers the type from the values.
-    for index, kind in enumerate(frame.dtypes):
-        if kind == object and holds_decimals(pyarrow, table.schema.field(index).type):
-            column = widened(pyarrow, table.column(index))
-            table = table.set_column(index, table.schema.names[index], column)
-    return table.replace_schema_metadata(None)
-
-
-def holds_decimals(pyarrow, kind):
-    return widened_type(pyarrow, kind) != kind
-
-
-def widened(pyarrow, column):
-    """Casts the decimals of a column of Python objects to the maximum precision, because the
-    precision that Arrow infers depends on the values."""
-    kind = widened_type(pyarrow, column.type)
-    return column if kind == column.type else column.cast(kind)
-
-
-def widened_type(pyarrow, kind):
-    types = pyarrow.types
-    if types.is_decimal(kind) and kind.precision <= DECIMAL_DIGITS_MAX:
-        return pyarrow.decimal128(DECIMAL_DIGITS_MAX, kind.scale)
-    if types.is_list(kind):
-        return pyarrow.list_(kind.value_field.with_type(widened_type(pyarrow, kind.value_type)))
-    if types.is_struct(kind):
-        fields = [kind.field(index) for index in range(kind.num_fields)]
-        return pyarrow.struct([field.with_type(widened_type(pyarrow, field.type)) for field in fields])
-    return kind
-
-
-def to_bool(value):
-    if isinstance(value, bool):
-        return value
-    if type_name(value) in ("numpy.bool_", "numpy.bool"):
-        return bool(value)
-    if hasattr(value, "as_py") and isinstance(value.as_py(), bool):
-        return value.as_py()
-    raise UnsupportedValue("None" if value is None else type_name(value))
-
-
 class Output:
     """A memory file of record batches, which is sealed when it is complete."""
 
@@ -443,29 +185,6 @@ def send_table(server, table, task, inputs):
     send_output(server, "table", output)
 
 
-def is_tabular(value):
-    """Returns true if a value is a table, or an iterator of tables."""
-    if type(value).__module__ == "builtins":
-        return hasattr(value, "__next__")
-    name = type_name(value)
-    if name in ("polars.LazyFrame", "polars.DataFrame", "pandas.DataFrame"):
-        return True
-    if hasattr(value, "__next__"):
-        return True
-    return hasattr(value, "__arrow_c_stream__") and not name.endswith("Series")
-
-
-def plain_value(value):
-    """Converts a value that JSON does not support: dates, numpy values, decimals and UUIDs."""
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if type_name(value) in ("decimal.Decimal", "uuid.UUID"):
-        return str(value)
-    raise UnsupportedValue(type_name(value), "JSON cannot represent it")
-
-
 def send_value(server, value, function):
     """Sends a value that is not a table as JSON."""
     try:
@@ -523,16 +242,6 @@ def bytes_in_full_tmp(error):
             return None
         return (found.f_blocks - found.f_bfree) * found.f_frsize
     return None
-
-
-def message_of(error):
-    if isinstance(error, SyntaxError):
-        return str(error.msg)
-    try:
-        text = str(error)
-    except Exception:
-        text = "<its message cannot be shown>"
-    return text[:TEXT_CHARS_MAX]
 
 
 def exception_name(error):

@@ -112,34 +112,52 @@ impl Access {
         by: &Principal,
         edit: impl Fn(&AccessState) -> Result<RightsChange<T>>,
     ) -> Result<T> {
+        self.change_with(by, &[], edit).await
+    }
+
+    /// Does the same as [`Access::change`], and changes other refs in the same batch. The batch is
+    /// not repeated if one of these refs has another value than expected.
+    pub(crate) async fn change_with<T>(
+        &self,
+        by: &Principal,
+        others: &[RefChange],
+        edit: impl Fn(&AccessState) -> Result<RightsChange<T>>,
+    ) -> Result<T> {
         let _changing = self.0.changing.lock().await;
         for _ in 1..ATTEMPTS {
-            match self.try_change(by, &edit).await {
-                Err(Error::Store(error))
-                    if matches!(*error, headwater_store::Error::Conflict { .. }) => {}
+            match self.try_change(by, others, &edit).await {
+                Err(Error::Store(error)) if is_outdated(&error) => {}
                 other => return other,
             }
         }
-        self.try_change(by, &edit).await
+        self.try_change(by, others, &edit).await
     }
 
     async fn try_change<T>(
         &self,
         by: &Principal,
+        others: &[RefChange],
         edit: &impl Fn(&AccessState) -> Result<RightsChange<T>>,
     ) -> Result<T> {
         let directory = self.refresh_locked().await?;
         let RightsChange { mut entries, action, object, detail, result } = edit(&directory)?;
-        if entries.is_empty() {
+        if entries.is_empty() && others.is_empty() {
             return Ok(result);
         }
-        entries.push(self.0.audit.change(by, action, object, detail)?);
-        let batch =
-            WriteBatch { entries, refs: vec![next_version(&directory)?], ..WriteBatch::default() };
-        self.0.store.apply(batch).await?;
+        if !entries.is_empty() {
+            entries.push(self.0.audit.change(by, action, object, detail)?);
+        }
+        let mut refs = vec![next_version(&directory)?];
+        refs.extend_from_slice(others);
+        self.0.store.apply(WriteBatch { entries, refs, ..WriteBatch::default() }).await?;
         self.reload().await?;
         Ok(result)
     }
+}
+
+/// Returns true if another process has changed the records since they were read.
+fn is_outdated(error: &headwater_store::Error) -> bool {
+    matches!(error, headwater_store::Error::Conflict { name } if name == VERSION)
 }
 
 /// Returns a ref change that increments the version of the records. The batch with this ref change

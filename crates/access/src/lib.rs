@@ -38,6 +38,6 @@ pub use error::{Error, Result};
 pub use external_login::ExternalLogin;
 pub use limit::UserLimits;
 pub use login_limiter::{LOGIN_RETRY_AFTER, LoginAttempt, LoginLimiter};
-pub use ownership::record_owner;
+pub use ownership::{ObjectChange, change_owned, record_owner};
 pub use restriction::TableRestrictions;
 pub use user::NewUser;

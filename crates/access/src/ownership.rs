@@ -1,30 +1,31 @@
 //! Ownership: a user may perform every action on the objects that it created.
 
 use headwater_model::{Object, ObjectPattern, Principal};
-use headwater_store::Append;
+use headwater_store::{Append, RefChange};
 
 use crate::access::RightsChange;
 use crate::record::{OwnerRecord, owner_key, put, remove};
 use crate::{Access, Result};
 
+/// A change of an object, which can change the object's owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectChange {
+    /// The object is created. Its owner is the principal's user, or no user if the principal is not
+    /// a user.
+    Created,
+    /// The object is replaced under the same name. It has no owner from then on if a principal
+    /// other than the owner replaces it, because its previous owner may lack the right to see or
+    /// use the new contents.
+    Replaced,
+    /// The object is dropped.
+    Dropped,
+}
+
 impl Access {
     /// Records the owner of a new object: the principal's user, or no owner if the principal is not
     /// a user. Replaces the owner that an earlier object with the same name had.
     pub async fn set_owner(&self, by: &Principal, object: &Object) -> Result<()> {
-        let pattern = ObjectPattern::of(object);
-        let key = owner_key(&pattern);
-        self.change(by, |directory| {
-            let entries = match (by.user_name(), directory.owner(object)) {
-                (Some(user), known) if known != Some(user) => {
-                    let user = user.to_owned();
-                    vec![put(key.clone(), &OwnerRecord { object: pattern.clone(), user })?]
-                }
-                (None, Some(_)) => vec![remove(key.clone())],
-                _ => Vec::new(),
-            };
-            Ok(owner_change("set_owner", object, entries))
-        })
-        .await
+        change_owned(self, by, object, ObjectChange::Created, &[]).await
     }
 
     /// Moves the ownership of a renamed object to its new name.
@@ -46,12 +47,7 @@ impl Access {
 
     /// Removes the owner of a dropped object.
     pub async fn remove_owner(&self, by: &Principal, object: &Object) -> Result<()> {
-        self.change(by, |directory| {
-            let known = directory.owner(object);
-            let entries = known.map(|_| remove(owner_key(&ObjectPattern::of(object))));
-            Ok(owner_change("remove_owner", object, entries.into_iter().collect()))
-        })
-        .await
+        change_owned(self, by, object, ObjectChange::Dropped, &[]).await
     }
 
     /// Returns the user that owns an object.
@@ -60,15 +56,46 @@ impl Access {
     }
 }
 
+/// Changes the refs that store an object, and records the object's owner in the same batch.
+///
+/// Fails with `commit_conflict`, and changes nothing, if one of these refs has another value than
+/// expected.
+pub async fn change_owned(
+    access: &Access,
+    by: &Principal,
+    object: &Object,
+    change: ObjectChange,
+    refs: &[RefChange],
+) -> Result<()> {
+    let pattern = ObjectPattern::of(object);
+    access
+        .change_with(by, refs, |directory| {
+            let before = directory.owner(object);
+            let after = match change {
+                ObjectChange::Created => by.user_name(),
+                ObjectChange::Replaced => before.filter(|owner| by.user_name() == Some(*owner)),
+                ObjectChange::Dropped => None,
+            };
+            let key = owner_key(&pattern);
+            Ok(match after {
+                _ if after == before => owner_change("set_owner", object, Vec::new()),
+                Some(user) => {
+                    let record = OwnerRecord { object: pattern.clone(), user: user.to_owned() };
+                    owner_change("set_owner", object, vec![put(key, &record)?])
+                }
+                None => owner_change("remove_owner", object, vec![remove(key)]),
+            })
+        })
+        .await
+}
+
 fn owner_change(action: &'static str, object: &Object, entries: Vec<Append>) -> RightsChange<()> {
     let object = object.to_string();
     RightsChange { entries, action, object, detail: String::new(), result: () }
 }
 
-/// Records the owner of an object that was created, or replaced under the same name. If a principal
-/// other than the owner replaces an object, the object has no owner from then on, because its
-/// previous owner may lack the right to see or use the new contents. An object whose name contains
-/// `*` has no owner, because such a name stands for all objects of a kind.
+/// Records the owner of an object that was created, or replaced under the same name. An object
+/// whose name contains `*` has no owner, because such a name stands for all objects of a kind.
 pub async fn record_owner(
     access: &Access,
     by: &Principal,
@@ -78,13 +105,6 @@ pub async fn record_owner(
     if object.to_string().parse::<Object>().is_err() {
         return Ok(());
     }
-    if is_new {
-        return access.set_owner(by, object).await;
-    }
-    match access.owner(object) {
-        Some(owner) if by.user_name() != Some(owner.as_str()) => {
-            access.remove_owner(by, object).await
-        }
-        _ => Ok(()),
-    }
+    let change = if is_new { ObjectChange::Created } else { ObjectChange::Replaced };
+    change_owned(access, by, object, change, &[]).await
 }

@@ -5,12 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use headwater_access::Access;
-use headwater_model::{AuditOutcome, ObjectId, Principal, SystemClock};
-use headwater_store::{
-    BatchResult, JournalEntry, KeyRange, MemoryStore, Result, Store, WriteBatch,
-};
+use headwater_model::{AuditOutcome, Principal, SystemClock};
+use headwater_store::{BatchResult, MemoryStore, Result, Store, StoreWrapper, WriteBatch};
 
 /// A store whose writes wait forever while it is stuck.
 #[derive(Debug)]
@@ -20,52 +17,9 @@ struct StuckStore {
 }
 
 #[async_trait]
-impl Store for StuckStore {
-    async fn object(&self, id: &ObjectId) -> Result<Option<Bytes>> {
-        self.inner.object(id).await
-    }
-
-    async fn objects(&self, ids: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
-        self.inner.objects(ids).await
-    }
-
-    async fn objects_with_prefix(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
-        self.inner.objects_with_prefix(digits, limit).await
-    }
-
-    async fn reference(&self, name: &str) -> Result<Option<Bytes>> {
-        self.inner.reference(name).await
-    }
-
-    async fn references(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Bytes)>> {
-        self.inner.references(prefix, after, limit).await
-    }
-
-    async fn latest(&self, journal: &str, key: &str) -> Result<Option<JournalEntry>> {
-        self.inner.latest(journal, key).await
-    }
-
-    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<JournalEntry>> {
-        self.inner.scan(journal, range).await
-    }
-
-    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<JournalEntry>> {
-        self.inner.read(journal, after, limit).await
-    }
-
-    async fn history(
-        &self,
-        journal: &str,
-        key_prefix: &str,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<JournalEntry>> {
-        self.inner.history(journal, key_prefix, after, limit).await
+impl StoreWrapper for StuckStore {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
     }
 
     async fn apply(&self, batch: WriteBatch) -> Result<BatchResult> {
@@ -73,10 +27,6 @@ impl Store for StuckStore {
             std::future::pending::<()>().await;
         }
         self.inner.apply(batch).await
-    }
-
-    async fn trim(&self, journal: &str, range: &KeyRange) -> Result<u64> {
-        self.inner.trim(journal, range).await
     }
 }
 

@@ -45,9 +45,13 @@ pub enum Function {
     )]
     Logs(FunctionLogs),
     /// Call a function and print what it returns; `NAME:VERSION` calls a version or alias
-    #[command(
-        after_help = "Examples:\n  headwater function invoke score --arg flight=UA17 --arg delay=12\n  headwater function invoke score --arguments '{\"delay\": 12}'\n  headwater function invoke score --arg flight=UA17 --working-folder\n  headwater function invoke score --arg flight=UA17 --watch\n  headwater function invoke score --arg flight=UA17 --async"
-    )]
+    #[command(after_help = "Examples:
+  headwater function invoke price --arg event='{\"amount\": 40}'
+  headwater function invoke score --arg flight=UA17 --arg delay=12
+  headwater function invoke score --arguments '{\"delay\": 12}'
+  headwater function invoke score --arg flight=UA17 --working-folder
+  headwater function invoke score --arg flight=UA17 --watch
+  headwater function invoke score --arg flight=UA17 --async")]
     Invoke(FunctionInvoke),
 }
 
@@ -56,7 +60,7 @@ pub enum Function {
 pub struct FunctionInvoke {
     /// The function
     pub name: String,
-    /// An argument; the value is JSON, or else text. Can be repeated
+    /// An argument, as JSON or else text; the argument of a handler is `event`. Can be repeated
     #[arg(long = "arg", value_name = "NAME=VALUE")]
     pub given: Vec<String>,
     /// All arguments, as one JSON object

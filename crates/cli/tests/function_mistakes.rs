@@ -84,6 +84,18 @@ fn hints_name_the_settings_of_the_kind_of_function() {
 }
 
 #[test]
+fn a_similar_function_without_a_project_is_suggested() {
+    let workspace = Workspace::new();
+    workspace.write("call/app.py", "def handler(event, context):\n    return event\n");
+    let arguments = ["function", "deploy", "hello", "call", "--runtime", "python3.11"];
+    workspace.ok(&[&arguments[..], &["--handler", "app.handler"]].concat());
+    insta::assert_snapshot!(workspace.fails(3, &["function", "invoke", "helo"]), @r"
+    error: function `helo` does not exist
+      hint: Did you mean `hello`?
+    ");
+}
+
+#[test]
 fn watching_a_function_that_the_working_folder_does_not_define_fails() {
     let workspace = Workspace::new();
     workspace.write("call/app.py", "def handler(event, context):\n    return event\n");

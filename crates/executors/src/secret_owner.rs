@@ -1,8 +1,10 @@
 //! Changes of secrets, with the record of their owner: the user that set the first version.
 
-use headwater_access::{Access, record_owner};
-use headwater_model::{Object, Principal, Problem, ResultExt, Secret, SetSecret};
-use headwater_secrets::SecretStore;
+use headwater_access::{Access, ObjectChange, change_owned};
+use headwater_model::{
+    ErrorCode, ErrorDetails, Object, Principal, Problem, ResultExt, Secret, SetSecret,
+};
+use headwater_secrets::{Error, SecretStore};
 
 /// The secrets of a lake and the records of their owners.
 pub struct OwnedSecrets<'a> {
@@ -14,28 +16,24 @@ pub struct OwnedSecrets<'a> {
 
 impl OwnedSecrets<'_> {
     /// Sets a secret. The user that sets the first version owns the secret. The ownership ends when
-    /// another user sets a version, because the owner may not use the value of that user.
+    /// another user sets a version, because the owner may not use the value of that user. One batch
+    /// stores the value and the owner.
     pub async fn set(
         &self,
         by: &Principal,
         name: &str,
         request: &SetSecret,
     ) -> Result<Secret, Problem> {
-        let object = Object::secret(name);
-        // Remove the owner first, so that it never owns the new value.
-        record_owner(self.access, by, &object, false).await.or_problem()?;
-        let set = self.secrets.set(name, &request.value, by.author()).await.or_problem()?;
-        // A concurrent request of another user may have recorded this user after the first check.
-        record_owner(self.access, by, &object, false).await.or_problem()?;
-        if set.version == 1 && by.user_name().is_some() {
-            self.access.set_owner(by, &object).await.or_problem()?;
-            // Another user may have set the secret before the owner was recorded.
-            let listed = self.secrets.list().await.or_problem()?;
-            if !listed.contains(&set) {
-                self.access.remove_owner(by, &object).await.or_problem()?;
-            }
-        }
-        Ok(set)
+        let next = self.secrets.next_version(name, &request.value, by.author()).await;
+        let (secret, write) = next.or_problem()?;
+        let is_new = secret.version == 1;
+        let change = if is_new { ObjectChange::Created } else { ObjectChange::Replaced };
+        let set = change_owned(self.access, by, &Object::secret(name), change, &[write]).await;
+        set.map_err(|error| match error.code() {
+            ErrorCode::CommitConflict => Error::Conflict { name: name.to_owned() }.to_problem(),
+            _ => error.to_problem(),
+        })?;
+        Ok(secret)
     }
 
     /// Deletes a secret. Removes the owner first, so that it does not own a new secret of this

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use headwater_deployments::StandaloneTrigger;
-use headwater_model::{Actor, ErrorCode, Principal, Problem, ResultExt, Trigger, nearest};
+use headwater_model::{
+    Actor, ErrorCode, Principal, Problem, ResultExt, Trigger, did_you_mean, nearest,
+};
 use headwater_pipelines::Project;
 use headwater_triggers::{check_trigger, check_upcoming};
 
@@ -175,10 +177,8 @@ impl Deployer {
                 return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint));
             }
             let names = stored.iter().filter(|it| !it.removed).map(|it| it.trigger.name.as_str());
-            let hint = nearest(name, names).map_or_else(
-                || "List the triggers with `headwater trigger ls`.".to_owned(),
-                |near| format!("Did you mean `{near}`?"),
-            );
+            let list = "List the triggers with `headwater trigger ls`.";
+            let hint = did_you_mean(nearest(name, names).as_deref(), list);
             let message = format!("there is no trigger `{name}`");
             return Err(Problem::new(ErrorCode::TriggerNotFound, message).with_hint(hint));
         };

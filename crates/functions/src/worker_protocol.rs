@@ -36,6 +36,8 @@ const BATCHES: &str = "worker/headwater_batches.py";
 
 /// Paths of the worker's other modules. The docstring of each module describes its purpose.
 const CLEANUP: &str = "worker/headwater_cleanup.py";
+const CONNECTION: &str = "worker/headwater_connection.py";
+const CONVERSION: &str = "worker/headwater_conversion.py";
 const HINTS: &str = "worker/headwater_hints.py";
 const LAKE: &str = "worker/headwater_lake.py";
 const PRINTER: &str = "worker/headwater_printer.py";
@@ -45,6 +47,8 @@ const WARM_UP: &str = "worker/headwater_warm_up.py";
 const TABLES_TEXT: &str = include_str!("../../../python/worker/headwater_tables.py");
 const BATCHES_TEXT: &str = include_str!("../../../python/worker/headwater_batches.py");
 const CLEANUP_TEXT: &str = include_str!("../../../python/worker/headwater_cleanup.py");
+const CONNECTION_TEXT: &str = include_str!("../../../python/worker/headwater_connection.py");
+const CONVERSION_TEXT: &str = include_str!("../../../python/worker/headwater_conversion.py");
 const HINTS_TEXT: &str = include_str!("../../../python/worker/headwater_hints.py");
 const LAKE_TEXT: &str = include_str!("../../../python/worker/headwater_lake.py");
 const PRINTER_TEXT: &str = include_str!("../../../python/worker/headwater_printer.py");
@@ -74,6 +78,8 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
         (TABLES, TABLES_TEXT),
         (BATCHES, BATCHES_TEXT),
         (CLEANUP, CLEANUP_TEXT),
+        (CONNECTION, CONNECTION_TEXT),
+        (CONVERSION, CONVERSION_TEXT),
         (HINTS, HINTS_TEXT),
         (LAKE, LAKE_TEXT),
         (PRINTER, PRINTER_TEXT),

@@ -3,7 +3,7 @@
 //! An error of the work itself is not an error of this crate. It is a `Problem`, which is stored
 //! with the job.
 
-use headwater_model::{ErrorCode, ErrorDetails, JobId, JobKind, Timestamp};
+use headwater_model::{ErrorCode, ErrorDetails, JobId, JobKind, Timestamp, did_you_mean};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -119,10 +119,6 @@ fn list(matches: &[String]) -> String {
     matches.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn did_you_mean(near: Option<&String>, otherwise: &str) -> String {
-    near.map_or_else(|| otherwise.to_owned(), |near| format!("Did you mean `{near}`?"))
-}
-
 impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
@@ -143,7 +139,7 @@ impl ErrorDetails for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::JobNotFound { near, .. } => {
-                Some(did_you_mean(near.as_ref(), "List the jobs with `headwater job ls`."))
+                Some(did_you_mean(near.as_deref(), "List the jobs with `headwater job ls`."))
             }
             Error::AmbiguousJob { .. } => Some("Use more digits of the id.".into()),
             Error::TooBusy { .. } => {

@@ -24,6 +24,11 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate.to_owned())
 }
 
+/// Returns a hint that suggests a similar name, or the hint `otherwise` if there is none.
+pub fn did_you_mean(near: Option<&str>, otherwise: &str) -> String {
+    near.map_or_else(|| otherwise.to_owned(), |near| format!("Did you mean `{near}`?"))
+}
+
 /// Returns the similarity of two names, from 0 to 1. The Jaro-Winkler measure does not detect
 /// swapped letters in short names, so short names are also compared by edit distance.
 fn similarity(one: &str, other: &str) -> f64 {

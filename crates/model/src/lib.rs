@@ -79,7 +79,7 @@ pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
 pub use cloud_event::{CloudEvent, CloudEventError, CloudEventFormat, EVENTS_PER_REQUEST_MAX};
 pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED};
 pub use deployment::{DeployChange, DeployReport, DeployRequest, DeployedKind, Deployment};
-pub use did_you_mean::nearest;
+pub use did_you_mean::{did_you_mean, nearest};
 pub use diff::{
     ChangeKind, ChangedColumn, ColumnDiff, ColumnStatistics, CompareRows, ComparisonMethod, Diff,
     PropertyDiff, RowDiff, RowsDiff, StatisticsDiff, TableComparison, TableDiff, ViewDiff,

@@ -10,14 +10,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::channel::oneshot;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_model::{ObjectId, SystemClock};
+use headwater_model::SystemClock;
 use headwater_objects::{
     CompletedPart, ContentStream, Error, NewObject, NewUpload, ObjectHeaders, ObjectPath,
     ObjectPrecondition, Objects, UploadTarget,
 };
-use headwater_store::{
-    BatchResult, JournalEntry, KeyRange, MemoryStore, Result, Store, WriteBatch,
-};
+use headwater_store::{MemoryStore, Result, Store, StoreWrapper};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -35,21 +33,9 @@ struct PausingStore {
 }
 
 #[async_trait]
-impl Store for PausingStore {
-    async fn object(&self, id: &ObjectId) -> Result<Option<Bytes>> {
-        self.inner.object(id).await
-    }
-
-    async fn objects(&self, ids: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
-        self.inner.objects(ids).await
-    }
-
-    async fn objects_with_prefix(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
-        self.inner.objects_with_prefix(digits, limit).await
-    }
-
-    async fn reference(&self, name: &str) -> Result<Option<Bytes>> {
-        self.inner.reference(name).await
+impl StoreWrapper for PausingStore {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
     }
 
     async fn references(
@@ -65,36 +51,6 @@ impl Store for PausingStore {
             self.resumed.notified().await;
         }
         Ok(found)
-    }
-
-    async fn latest(&self, journal: &str, key: &str) -> Result<Option<JournalEntry>> {
-        self.inner.latest(journal, key).await
-    }
-
-    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<JournalEntry>> {
-        self.inner.scan(journal, range).await
-    }
-
-    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<JournalEntry>> {
-        self.inner.read(journal, after, limit).await
-    }
-
-    async fn history(
-        &self,
-        journal: &str,
-        key_prefix: &str,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<JournalEntry>> {
-        self.inner.history(journal, key_prefix, after, limit).await
-    }
-
-    async fn apply(&self, batch: WriteBatch) -> Result<BatchResult> {
-        self.inner.apply(batch).await
-    }
-
-    async fn trim(&self, journal: &str, range: &KeyRange) -> Result<u64> {
-        self.inner.trim(journal, range).await
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use headwater_lake::{changed_text, conflict_causes, conflict_names};
-use headwater_model::{ErrorCode, ErrorDetails, MergeConflict, Problem};
+use headwater_model::{ErrorCode, ErrorDetails, MergeConflict, Problem, did_you_mean};
 use serde_json::json;
 
 use crate::Location;
@@ -311,10 +311,10 @@ impl ErrorDetails for Error {
             Error::NotOwned { .. } => {
                 Some("Rename the model, or set `allow_takeover = true` on it.".into())
             }
-            Error::TableMissing { nearest, .. } => Some(match nearest {
-                Some(name) => format!("Did you mean `{name}`?"),
-                None => "Import the table first, or add a model of that name.".into(),
-            }),
+            Error::TableMissing { nearest, .. } => Some(did_you_mean(
+                nearest.as_deref(),
+                "Import the table first, or add a model of that name.",
+            )),
             Error::ViewOfModel { table, .. } => Some(format!(
                 "Read `{table}` directly: through the view, the step would read the table as it \
                  was before the run."

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headwater_model::{ErrorDetails, PROJECT_FILE, nearest};
+use headwater_model::{ErrorDetails, PROJECT_FILE, did_you_mean, nearest};
 use serde_json::Value;
 
 use super::Project;
@@ -98,10 +98,7 @@ pub(super) fn check_uses(project: &Project) -> Result<()> {
     let unknown = uses.find(|(_, used)| !declared.contains_key(&used.name));
     let Some((step, used)) = unknown else { return Ok(()) };
     let near = nearest(&used.name, declared.keys().map(String::as_str));
-    let hint = near.map_or_else(
-        || how_to_declare(&used.name, project.file),
-        |near| format!("Did you mean `{near}`?"),
-    );
+    let hint = did_you_mean(near.as_deref(), &how_to_declare(&used.name, project.file));
     let message = format!(
         "`{}` uses parameter `{}`, which the project does not declare",
         step.name, used.name
@@ -168,10 +165,8 @@ fn check_declared(name: &str, project: &Project, used: &BTreeSet<&str>) -> Resul
     let declared = &project.parameters;
     if !declared.contains_key(name) {
         let message = format!("the project does not declare a parameter `{name}`");
-        let hint = nearest(name, declared.keys().map(String::as_str)).map_or_else(
-            || how_to_declare(name, project.file),
-            |near| format!("Did you mean `{near}`?"),
-        );
+        let near = nearest(name, declared.keys().map(String::as_str));
+        let hint = did_you_mean(near.as_deref(), &how_to_declare(name, project.file));
         return Err(Error::Parameter { message, hint });
     }
     if !used.contains(name) {

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use chrono::TimeDelta;
-use headwater_model::{FixedClock, ObjectId, Timestamp};
+use headwater_model::{FixedClock, Timestamp};
 use headwater_queues::{NewMessage, Queues, ReceiveOptions};
 use headwater_store::{
-    BatchResult, Error, JournalEntry, KeyRange, MemoryStore, Result, Store, WriteBatch,
+    BatchResult, Error, KeyRange, MemoryStore, Result, Store, StoreWrapper, WriteBatch,
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -47,52 +46,9 @@ impl PausingStore {
 }
 
 #[async_trait]
-impl Store for PausingStore {
-    async fn object(&self, id: &ObjectId) -> Result<Option<Bytes>> {
-        self.inner.object(id).await
-    }
-
-    async fn objects(&self, ids: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
-        self.inner.objects(ids).await
-    }
-
-    async fn objects_with_prefix(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
-        self.inner.objects_with_prefix(digits, limit).await
-    }
-
-    async fn reference(&self, name: &str) -> Result<Option<Bytes>> {
-        self.inner.reference(name).await
-    }
-
-    async fn references(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Bytes)>> {
-        self.inner.references(prefix, after, limit).await
-    }
-
-    async fn latest(&self, journal: &str, key: &str) -> Result<Option<JournalEntry>> {
-        self.inner.latest(journal, key).await
-    }
-
-    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<JournalEntry>> {
-        self.inner.scan(journal, range).await
-    }
-
-    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<JournalEntry>> {
-        self.inner.read(journal, after, limit).await
-    }
-
-    async fn history(
-        &self,
-        journal: &str,
-        key_prefix: &str,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<JournalEntry>> {
-        self.inner.history(journal, key_prefix, after, limit).await
+impl StoreWrapper for PausingStore {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
     }
 
     async fn apply(&self, batch: WriteBatch) -> Result<BatchResult> {

@@ -61,6 +61,20 @@ impl SecretStore {
     ///
     /// Errors: `invalid_name`, `invalid_argument`, `commit_conflict`, and errors of the key.
     pub async fn set(&self, name: &str, value: &str, author: &str) -> Result<Secret> {
+        let (secret, change) = self.next_version(name, value, author).await?;
+        self.apply(name, change).await?;
+        Ok(secret)
+    }
+
+    /// Returns the next version of a secret, and the change of its ref, which the caller applies.
+    ///
+    /// Errors: `invalid_name`, `invalid_argument`, and errors of the key.
+    pub async fn next_version(
+        &self,
+        name: &str,
+        value: &str,
+        author: &str,
+    ) -> Result<(Secret, RefChange)> {
         check_name(name)?;
         check_value(name, value)?;
         let keys = self.keys_to_encrypt().await?;
@@ -78,8 +92,7 @@ impl SecretStore {
             sealed: sealed.ok_or_else(|| corrupt(name))?,
         };
         let bytes = serde_json::to_vec(&record).map_err(|_| corrupt(name))?;
-        self.replace(name, stored, Some(bytes.into())).await?;
-        Ok(record.describe(name))
+        Ok((record.describe(name), replacement(name, stored, Some(bytes.into()))))
     }
 
     /// Lists the secrets by name, without their values.
@@ -100,7 +113,7 @@ impl SecretStore {
         if stored.is_none() {
             return Err(Error::NotFound { name: name.to_owned() });
         }
-        self.replace(name, stored, None).await
+        self.apply(name, replacement(name, stored, None)).await
     }
 
     /// Checks that all secrets of these names exist.
@@ -183,7 +196,8 @@ impl SecretStore {
             let sealed = EncryptedValue::seal(&keys.current, id, &value);
             let record = SecretRecord { sealed: sealed.ok_or_else(|| corrupt(name))?, ..record };
             let renewed = serde_json::to_vec(&record).map_err(|_| corrupt(name))?;
-            match self.replace(name, Some(bytes), Some(renewed.into())).await {
+            let change = replacement(name, Some(bytes), Some(renewed.into()));
+            match self.apply(name, change).await {
                 Ok(()) | Err(Error::Conflict { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -197,9 +211,7 @@ impl SecretStore {
         read(name, &stored)
     }
 
-    async fn replace(&self, name: &str, before: Option<Bytes>, value: Option<Bytes>) -> Result<()> {
-        let expected = before.map_or(RefPrecondition::Absent, RefPrecondition::Value);
-        let change = RefChange { name: reference(name), expected, value };
+    async fn apply(&self, name: &str, change: RefChange) -> Result<()> {
         let applied =
             self.store.apply(WriteBatch { refs: vec![change], ..WriteBatch::default() }).await;
         match applied {
@@ -249,6 +261,12 @@ fn check_value(name: &str, value: &str) -> Result<()> {
 
 fn reference(name: &str) -> String {
     format!("{PREFIX}{name}")
+}
+
+/// Returns the change of a secret's ref from one value to another.
+fn replacement(name: &str, before: Option<Bytes>, value: Option<Bytes>) -> RefChange {
+    let expected = before.map_or(RefPrecondition::Absent, RefPrecondition::Value);
+    RefChange { name: reference(name), expected, value }
 }
 
 fn read(name: &str, bytes: &[u8]) -> Result<SecretRecord> {

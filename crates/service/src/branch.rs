@@ -8,7 +8,7 @@ use headwater_lake::{MergeOptions, conflict_problem, with_rerun_hint};
 use headwater_model::{
     Action, Branch, CherryPickRequest, CreateRef, ErrorCode, JobKind, MergeOutcome, MergeReport,
     MergeRequest, Object, Principal, Problem, RefSpec, ResultExt, RevertRequest,
-    TRANSACTION_BRANCHES, UpdateRef, nearest,
+    TRANSACTION_BRANCHES, UpdateRef, did_you_mean, nearest,
 };
 use headwater_pipelines::{merge_rights, readable};
 
@@ -109,12 +109,10 @@ impl Branches {
             return Ok(());
         }
         let message = format!("project `{project}` has no successful run in this lake");
-        let hint = match own.as_deref().and_then(|own| nearest(project, [own])) {
-            Some(near) => format!("Did you mean `{near}`?"),
-            None => "Write the `name` that is in the project's `headwater.toml`, and run the \
-                     project before you protect the branch."
-                .to_owned(),
-        };
+        let near = own.as_deref().and_then(|own| nearest(project, [own]));
+        let run = "Write the `name` that is in the project's `headwater.toml`, and run the project \
+                   before you protect the branch.";
+        let hint = did_you_mean(near.as_deref(), run);
         Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))
     }
 

@@ -15,7 +15,7 @@ use headwater_functions::{Argument, FunctionResult, LakeAccess, OptionalCallPart
 use headwater_jobs::{DetachOnDrop, JobContext, NewJob};
 use headwater_model::{
     AcceptedEvent, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobId, JobKind,
-    MAIN_BRANCH, Object, Principal, Problem, ProjectFiles, ResultExt, nearest,
+    MAIN_BRANCH, Object, Principal, Problem, ProjectFiles, ResultExt, did_you_mean, nearest,
 };
 use headwater_pipelines::{CallInput as PipelineInput, Callable, Project, parse_project};
 use headwater_triggers::NewCall;
@@ -179,8 +179,8 @@ impl Invocations {
             let hint = "Run `headwater deploy`, or call the function with `--working-folder`.";
             return Err(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint));
         }
-        let mut problem =
-            version.map_or_else(|| missing(name), |version| not_found(&version.project, name));
+        let project = version.as_ref().map(|version| &*version.project);
+        let mut problem = not_found(project, &self.0.catalog.names().await?, name);
         if !self.0.is_unlimited(principal) {
             problem.hint = None;
         }
@@ -208,7 +208,7 @@ impl Invocations {
         let Some(callable) = callable else {
             let object = Object::function(split_name(name).0);
             let is_allowed = self.0.allows(principal, Action::Invoke, &object);
-            let mut problem = not_found(&project, name);
+            let mut problem = not_found(Some(&project), &[], name);
             if is_allowed && self.find(principal, name).await.is_ok() {
                 let hint = "Call the deployed function without `--working-folder` and `--watch`.";
                 problem.hint = Some(hint.to_owned());
@@ -324,22 +324,27 @@ impl Invocations {
     }
 }
 
-/// Returns the error for a missing function if no project is deployed.
-fn missing(name: &str) -> Problem {
-    let hint = "List the functions with `headwater function ls`; `headwater deploy` deploys the \
-                functions of a project.";
-    let message = format!("function `{name}` does not exist");
-    Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint)
-}
-
-fn not_found(project: &Project, name: &str) -> Problem {
-    let message = format!("the project `{}` has no function `{name}`", project.name);
-    let hint = if project.steps.iter().any(|step| step.table.name == name) {
+/// Returns the error for a missing function. `project` is the project that was searched, if any;
+/// `standalone` are the names of the functions without a project that were searched.
+fn not_found(project: Option<&Project>, standalone: &[String], name: &str) -> Problem {
+    let is_step = |project: &Project| project.steps.iter().any(|step| step.table.name == name);
+    let declared = project.into_iter().flat_map(|project| project.callables.keys());
+    let names = declared.chain(standalone).map(String::as_str);
+    let hint = if project.is_some_and(is_step) {
         format!("Run `{name}` with `headwater run`: it is not a function.")
-    } else if let Some(near) = nearest(name, project.callables.keys().map(String::as_str)) {
-        format!("Did you mean `{near}`?")
     } else {
-        "List the functions with `headwater function ls`.".to_owned()
+        let list = match project {
+            Some(_) => "List the functions with `headwater function ls`.",
+            None => {
+                "List the functions with `headwater function ls`; `headwater deploy` deploys the \
+                 functions of a project."
+            }
+        };
+        did_you_mean(nearest(split_name(name).0, names).as_deref(), list)
+    };
+    let message = match project {
+        Some(project) => format!("the project `{}` has no function `{name}`", project.name),
+        None => format!("function `{name}` does not exist"),
     };
     Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint)
 }

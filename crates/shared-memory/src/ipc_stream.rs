@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::decode_limits::DecodeBudget;
 use crate::message_validation::ExpectedTypes;
-use crate::table::{finish, writer};
+use crate::table_writer::{finish, writer};
 use crate::{Result, SharedTable, TableQuota};
 
 /// The prefix of a message, before its length. Old streams have only the length.

@@ -12,6 +12,7 @@
 //! A [`TableQuota`] limits the memory of tables. Beyond the limit, tables are stored in unnamed
 //! files on disk, which functions map into memory and the server reads block by block.
 
+mod batch_validation;
 mod blocking_io;
 mod decode_limits;
 mod disk_file;
@@ -29,6 +30,7 @@ mod reusable_file;
 mod spill_writer;
 mod table;
 mod table_receiver;
+mod table_writer;
 mod write_check;
 
 pub use blocking_io::run_blocking;

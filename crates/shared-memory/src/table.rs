@@ -4,17 +4,15 @@
 //! Record batches of a table on disk are read from the file each time. In both cases a function
 //! receives a descriptor of the file, and maps the file.
 
-use std::io::BufWriter;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::FileDecoder;
-use arrow::ipc::writer::FileWriter;
+use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt};
 
 use crate::blocking_io::run_blocking;
 use crate::decode_limits::DecodeBudget;
@@ -23,11 +21,8 @@ use crate::extents::{Extent, Extents, WorkerFile};
 use crate::huge_page_fs::ResultFile;
 use crate::ipc::IpcFooter;
 use crate::quota::TableQuota;
-use crate::spill_writer::{SpillLocation, SpillWriter};
+use crate::table_writer::{finish, writer};
 use crate::{Error, MemoryFile, Result};
-
-/// Size of the buffer for writes to the file, in bytes.
-const WRITE_BYTES: usize = 1 << 18;
 
 /// Maximum number of rows in a record batch of a table in memory.
 const BATCH_ROWS_MAX: usize = 1 << 17;
@@ -50,48 +45,7 @@ enum Location {
     Disk(Arc<DiskFile>),
 }
 
-pub(crate) type Writer = FileWriter<BufWriter<SpillWriter>>;
-
 impl SharedTable {
-    /// Writes record batches of one schema to a new memory file and seals it.
-    pub fn write<I>(schema: SchemaRef, batches: I) -> Result<Self>
-    where
-        I: IntoIterator<Item = Result<RecordBatch, ArrowError>>,
-    {
-        let mut writer = writer(&schema, None)?;
-        let mut rows = 0;
-        for batch in batches {
-            let batch = batch?;
-            rows += batch.num_rows() as u64;
-            writer.write(&batch)?;
-        }
-        finish(writer, rows)
-    }
-
-    /// Writes a stream of record batches of one schema to a new memory file, which is sealed, or to
-    /// disk if the quota is exhausted.
-    pub async fn write_stream<S>(
-        schema: SchemaRef,
-        mut batches: S,
-        table_quota: &TableQuota,
-    ) -> Result<Self>
-    where
-        S: Stream<Item = Result<RecordBatch, ArrowError>> + Unpin,
-    {
-        let mut writer = writer(&schema, Some(table_quota))?;
-        let mut rows = 0;
-        while let Some(batch) = batches.next().await {
-            let batch = batch?;
-            rows += batch.num_rows() as u64;
-            let write = move || {
-                writer.write(&batch)?;
-                Ok::<_, Error>(writer)
-            };
-            writer = run_blocking(write).await?;
-        }
-        run_blocking(move || finish(writer, rows)).await
-    }
-
     /// Opens a memory file that another process wrote. The size of the file limits the memory that
     /// decoding may use.
     pub fn open(file: OwnedFd) -> Result<Self> {
@@ -118,7 +72,8 @@ impl SharedTable {
         Self::in_memory(pieces, budget)
     }
 
-    fn in_memory(pieces: Extents, budget: DecodeBudget) -> Result<Self> {
+    /// Decodes the record batches of a table in memory, which may use the memory of `budget`.
+    pub(crate) fn in_memory(pieces: Extents, budget: DecodeBudget) -> Result<Self> {
         let (pieces, mapping) = pieces.mapped()?;
         let buffer = mapping.buffer();
         let layout = IpcFooter::read(&buffer)?;
@@ -127,6 +82,12 @@ impl SharedTable {
         let batches = batches.iter().flat_map(sliced).collect();
         let place = Location::Memory { pieces, batches };
         Ok(SharedTable(Arc::new(SharedTableInner { layout, rows, place })))
+    }
+
+    /// Creates a table on disk from its file and the footer of this file.
+    pub(crate) fn on_disk(layout: IpcFooter, rows: u64, file: DiskFile) -> Self {
+        let place = Location::Disk(Arc::new(file));
+        SharedTable(Arc::new(SharedTableInner { layout, rows, place }))
     }
 
     /// Charges the memory of a table from another process to a quota. If the quota is exhausted,
@@ -176,9 +137,8 @@ impl SharedTable {
         taken.grow_on_disk(bytes).map_err(failed)?;
         let (mut written, read) = crate::disk_file::create(table_quota.folder()).map_err(failed)?;
         std::io::Write::write_all(&mut written, &pieces.map()?.buffer()).map_err(failed)?;
-        let place = Location::Disk(Arc::new(DiskFile::new(read, bytes, taken)));
-        let (layout, rows) = (self.0.layout.clone(), self.0.rows);
-        Ok(SharedTable(Arc::new(SharedTableInner { layout, rows, place })))
+        let file = DiskFile::new(read, bytes, taken);
+        Ok(Self::on_disk(self.0.layout.clone(), self.0.rows, file))
     }
 
     /// Returns the columns.
@@ -296,30 +256,6 @@ fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
 fn rows_of(mut batches: impl Iterator<Item = u64>) -> Result<u64, ArrowError> {
     let rows = batches.try_fold(0, u64::checked_add).filter(|rows| i64::try_from(*rows).is_ok());
     rows.ok_or_else(|| ArrowError::IpcError("the table has too many rows".to_owned()))
-}
-
-pub(crate) fn writer(schema: &Schema, table_quota: Option<&TableQuota>) -> Result<Writer> {
-    let file = BufWriter::with_capacity(WRITE_BYTES, SpillWriter::new(table_quota)?);
-    Ok(FileWriter::try_new(file, schema)?)
-}
-
-pub(crate) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
-    let buffered = writer.into_inner()?;
-    let file = buffered.into_inner().map_err(|error| ArrowError::from(error.into_error()))?;
-    match file.finish() {
-        SpillLocation::Memory(file, taken) => {
-            let file = MemoryFile::seal(file.into())?;
-            if let Some(taken) = taken {
-                file.take(taken);
-            }
-            SharedTable::in_memory(Extents::whole(file), DecodeBudget::unlimited())
-        }
-        SpillLocation::Disk(file) => {
-            let layout = IpcFooter::read(&file)?;
-            let place = Location::Disk(Arc::new(file));
-            Ok(SharedTable(Arc::new(SharedTableInner { layout, rows, place })))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -535,21 +471,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_disk_is_reported() {
-        let folder = tempfile::tempdir().unwrap();
-        let table_quota = TableQuota::new(0, folder.path().join("rows"), 10_000);
-        let batch = sample();
-        let stream = stream::iter(vec![batch.clone(); 1_000]).map(Ok);
-        let full =
-            SharedTable::write_stream(batch.schema(), stream, &table_quota).await.unwrap_err();
-        assert_eq!(
-            headwater_model::ErrorDetails::code(&full),
-            headwater_model::ErrorCode::DiskFull
-        );
-        assert_eq!(table_quota.disk_bytes(), 0);
-    }
-
-    #[tokio::test]
     async fn a_file_changed_on_disk_causes_an_error_only() {
         let folder = tempfile::tempdir().unwrap();
         let batch = sample();
@@ -564,8 +485,7 @@ mod tests {
             written.write_all(&whole).unwrap();
             let layout = IpcFooter::read(&file).unwrap();
             std::os::unix::fs::FileExt::write_all_at(&written, &bytes, 0).unwrap();
-            let inner = SharedTableInner { layout, rows: 3, place: Location::Disk(Arc::new(file)) };
-            let batches: Vec<_> = SharedTable(Arc::new(inner)).stream().collect().await;
+            let batches: Vec<_> = SharedTable::on_disk(layout, 3, file).stream().collect().await;
             for batch in batches.into_iter().flatten() {
                 let _ = arrow::util::pretty::pretty_format_batches(&[batch]).map(|t| t.to_string());
             }

@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
 use crate::blocking_io::run_blocking;
-use crate::table::{Writer, finish, writer};
+use crate::table_writer::{Writer, finish, writer};
 use crate::{Error, Result, SharedTable, TableQuota};
 
 /// A table of which some parts have been received.

@@ -1,8 +1,8 @@
 //! Constructors of syntax tree nodes for rewritten clauses.
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, Ident, Query, SelectItem, TableAlias, TableAliasColumnDef, TableFactor,
-    TableWithJoins, Value, WildcardAdditionalOptions,
+    BinaryOperator, Expr, Ident, ObjectName, Query, SelectItem, TableAlias, TableAliasColumnDef,
+    TableFactor, TableWithJoins, Value, WildcardAdditionalOptions,
 };
 
 /// Returns a quoted identifier with this text.
@@ -53,6 +53,22 @@ pub fn alias(name: Ident, columns: Vec<Ident>) -> TableAlias {
         name,
         columns: columns.into_iter().map(column).collect(),
         at: None,
+    }
+}
+
+/// Returns a table in FROM.
+pub fn table(name: ObjectName, alias: Option<TableAlias>) -> TableFactor {
+    TableFactor::Table {
+        name,
+        alias,
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use sqlparser::ast::{
     With,
 };
 
-use crate::ast_builders::{alias, all, binary, derived, name, number, only, star};
+use crate::ast_builders::{self, alias, all, binary, derived, name, number, only, star};
 use crate::change::{MergeStatement, QueryClauses, is_default, query_of, row_merge};
 use crate::error::{Error, Result};
 use crate::expression::{UNIQUE_KEY, call};
@@ -123,7 +123,7 @@ fn merge_of(insert: Insert) -> Result<Merge> {
         merge_token: AttachedToken::empty(),
         optimizer_hints: Vec::new(),
         into: true,
-        table: named(table, alias),
+        table: ast_builders::table(table, alias),
         source: new_rows(*rows, &columns, &keys),
         on: Box::new(on),
         clauses,
@@ -160,21 +160,6 @@ fn keys(target: Option<ConflictTarget>, columns: &[ObjectName]) -> Result<Vec<Id
 
 fn of(relation: &Ident, column: &Ident) -> Expr {
     Expr::CompoundIdentifier(vec![relation.clone(), column.clone()])
-}
-
-fn named(name: ObjectName, alias: Option<TableAlias>) -> TableFactor {
-    TableFactor::Table {
-        name,
-        alias,
-        args: None,
-        with_hints: Vec::new(),
-        version: None,
-        with_ordinality: false,
-        partitions: Vec::new(),
-        json_path: None,
-        sample: None,
-        index_hints: Vec::new(),
-    }
 }
 
 /// Returns the new rows as a subquery, which fails when it runs if a key occurs twice.

@@ -8,7 +8,7 @@
 //!
 //! [`SqliteStore`] keeps the state in one file, which several processes can use concurrently.
 //! [`MemoryStore`] is for tests. Both pass the same conformance suite, which a PostgreSQL backend
-//! could use as well.
+//! could use as well. Tests change some calls to a store with a [`StoreWrapper`].
 
 mod batch;
 mod error;
@@ -18,6 +18,7 @@ mod occurrence_journal;
 mod reverse_scan;
 mod sqlite;
 mod store;
+mod store_wrapper;
 
 pub use batch::{Append, BatchResult, RefChange, RefPrecondition, UniqueKey, WriteBatch};
 pub use error::{Error, Result};
@@ -27,3 +28,4 @@ pub use occurrence_journal::OccurrenceJournal;
 pub use reverse_scan::ReverseScan;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::Store;
+pub use store_wrapper::StoreWrapper;

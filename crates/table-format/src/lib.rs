@@ -13,6 +13,7 @@ pub mod column_defaults;
 pub mod column_metrics;
 pub mod deletion_vector;
 mod error;
+mod error_details;
 mod field_metadata;
 pub mod foreign_types;
 pub mod listed_snapshots;

@@ -22,6 +22,9 @@ pub(crate) struct EndedCall<'a> {
     pub trigger: &'a Trigger,
     pub delivery: &'a Delivery,
     pub result: &'a Result<Value, Problem>,
+    /// True if the identity of the trigger may not see the event. The record then contains neither
+    /// the event nor the message of the error, which can name a file or a table.
+    pub is_hidden: bool,
 }
 
 /// The destination of a call.
@@ -100,6 +103,12 @@ impl EndedCall<'_> {
             (Ok(result), None) => Ok(result.get("function").cloned().unwrap_or_default()),
             (Err(_), None) => Ok(Value::Null),
         };
-        CallRecord { event, trigger, attempts, outcome, now }.to_json()
+        let mut record = CallRecord { event, trigger, attempts, outcome, now }.to_json();
+        if self.is_hidden {
+            record["requestPayload"] = Value::Null;
+            let message = "the user of the trigger lost a right that the event needs";
+            record["responsePayload"]["errorMessage"] = message.into();
+        }
+        record
     }
 }

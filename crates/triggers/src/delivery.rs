@@ -42,6 +42,14 @@ const BUDGET_PAUSE: Duration = Duration::from_secs(10);
 /// An event to deliver, the policy of its function call, and the permit of a large event.
 type PreparedDelivery = (Event, CallPolicy, Option<OwnedSemaphorePermit>);
 
+/// A call that failed before its job began.
+struct UnstartedCall<'a> {
+    event: &'a Event,
+    calls: &'a CallPolicy,
+    /// True if the record of the call must not contain the event.
+    is_hidden: bool,
+}
+
 impl TriggerWorker {
     /// Makes an attempt to deliver an event.
     pub(crate) async fn deliver(&self, taken: TakenDelivery) -> Result<()> {
@@ -95,7 +103,8 @@ impl TriggerWorker {
         let started = options.jobs.begin(id, &new, vec![running.open_entry()?]).await;
         let (context, guard) = match started {
             Err(JobsError::Stopped { .. }) => {
-                return self.end_as_failed(running, was_stopped()).await;
+                let call = UnstartedCall { event: &event, calls: &calls, is_hidden: false };
+                return self.end_as_failed(running, was_stopped(), Some(call)).await;
             }
             started => started?,
         };
@@ -170,8 +179,9 @@ impl TriggerWorker {
         let calls_ended = parts.iter().map(|(event, part)| (event, part)).chain(whole);
         let mut forwarded = Vec::new();
         for (event, delivery) in calls_ended {
-            let call = EndedCall { event, trigger, delivery, result: &result };
-            forwarded.extend(self.forwarded(&call, &calls, context));
+            let result = &result;
+            let call = EndedCall { event, trigger, delivery, result, is_hidden: false };
+            forwarded.extend(self.forwarded(&call, &calls, Some(context)));
         }
         for (event, delivery) in &forwarded {
             entries.extend(delivery.new_entries(event)?);
@@ -219,7 +229,8 @@ impl TriggerWorker {
         };
         let (event, permit) = match self.context.log.event_to_deliver(&delivery.event).await {
             Err(error @ (Error::EventNotFound { .. } | Error::Corrupt { .. })) => {
-                self.end_as_failed(delivery.clone(), error.to_problem()).await?;
+                // Without the event, there is neither a payload nor a lineage for a record.
+                self.end_as_failed(delivery.clone(), error.to_problem(), None).await?;
                 return Ok(None);
             }
             read => read?,
@@ -228,25 +239,32 @@ impl TriggerWorker {
         match authorized.await {
             Ok(()) => Ok(Some((event, calls, permit))),
             Err(problem) => {
-                self.end_as_failed(delivery.clone(), problem).await?;
+                // The caller of a function knows its own arguments. The identity of a trigger may
+                // have lost the right to see the event.
+                let is_hidden = delivery.actor.is_none();
+                let call = UnstartedCall { event: &event, calls: &calls, is_hidden };
+                self.end_as_failed(delivery.clone(), problem, Some(call)).await?;
                 Ok(None)
             }
         }
     }
 
     /// Returns the record of an ended call, as an event for the call's destination, if it has one.
+    /// `context` is the call's job, if it began.
     fn forwarded(
         &self,
         ended: &EndedCall<'_>,
         policy: &CallPolicy,
-        context: &JobContext,
+        context: Option<&JobContext>,
     ) -> Option<(Event, Delivery)> {
         match ended.destination(policy) {
             ResolvedDestination::None => None,
             ResolvedDestination::Loop(target) => {
-                context.log_system(format!(
-                    "destination `{target}` was skipped: the call would create an endless loop"
-                ));
+                if let Some(context) = context {
+                    context.log_system(format!(
+                        "destination `{target}` was skipped: the call would create an endless loop"
+                    ));
+                }
                 None
             }
             ResolvedDestination::Target(destination) => {
@@ -290,14 +308,32 @@ impl TriggerWorker {
         Delivery { due: self.context.now() + pause, ..delivery }
     }
 
-    /// Ends a delivery as failed before its job has begun.
-    async fn end_as_failed(&self, delivery: Delivery, problem: Problem) -> Result<()> {
-        let error = Some(problem);
+    /// Ends a delivery as failed before its job has begun. One batch stores the end and the record
+    /// for the destination of the call.
+    async fn end_as_failed(
+        &self,
+        delivery: Delivery,
+        problem: Problem,
+        call: Option<UnstartedCall<'_>>,
+    ) -> Result<()> {
+        let error = Some(problem.clone());
         let failed = Delivery { status: TriggerEventStatus::Failed, error, ..delivery };
-        self.context.log.store_open(std::slice::from_ref(&failed)).await?;
+        let mut entries = vec![failed.open_entry()?];
+        let forwarded = call.and_then(|UnstartedCall { event, calls, is_hidden }| {
+            let (trigger, delivery, result) = (self.trigger(), &failed, &Err(problem));
+            let call = EndedCall { event, trigger, delivery, result, is_hidden };
+            self.forwarded(&call, calls, None)
+        });
+        if let Some((event, delivery)) = &forwarded {
+            entries.extend(delivery.new_entries(event)?);
+        }
+        self.context.log.append(entries).await?;
         self.context.queue.counts.attempted(failed.status, false);
         self.end_span(&failed);
         self.context.queue.update(failed);
+        if let Some((_, delivery)) = forwarded {
+            self.calls.push_call(delivery).await;
+        }
         Ok(())
     }
 

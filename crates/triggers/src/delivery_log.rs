@@ -247,8 +247,11 @@ impl DeliveryLog {
 
     /// Stores deliveries that are not done.
     pub(crate) async fn store_open(&self, deliveries: &[Delivery]) -> Result<()> {
-        let entries: Vec<Append> =
-            deliveries.iter().map(Delivery::open_entry).collect::<Result<_>>()?;
+        self.append(deliveries.iter().map(Delivery::open_entry).collect::<Result<_>>()?).await
+    }
+
+    /// Stores journal entries in one batch.
+    pub(crate) async fn append(&self, entries: Vec<Append>) -> Result<()> {
         if !entries.is_empty() {
             self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         }
@@ -257,20 +260,14 @@ impl DeliveryLog {
 
     /// Removes a delivery that is not done, and its event.
     pub(crate) async fn remove(&self, event: &str) -> Result<()> {
-        self.store.apply(WriteBatch { entries: removal(event), ..WriteBatch::default() }).await?;
-        Ok(())
+        self.append(removal(event)).await
     }
 
     /// Removes the entries of a journal whose keys are not in `kept`.
     pub(crate) async fn retain(&self, journal: &str, kept: &[&str]) -> Result<()> {
         let stored = read_all(&*self.store, journal, "").await?.into_iter();
         let gone = stored.filter(|entry| !kept.contains(&entry.key.as_str()));
-        let entries: Vec<Append> =
-            gone.map(|entry| Append::tombstone(journal, entry.key)).collect();
-        if !entries.is_empty() {
-            self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
-        }
-        Ok(())
+        self.append(gone.map(|entry| Append::tombstone(journal, entry.key)).collect()).await
     }
 
     /// Deletes a trigger's count of delivered events.

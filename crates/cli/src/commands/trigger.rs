@@ -1,6 +1,8 @@
 //! `headwater trigger`: lists, creates and deletes triggers.
 
-use headwater_model::{DeployedKind, ErrorCode, MAIN_BRANCH, Problem, TriggerStatus, nearest};
+use headwater_model::{
+    DeployedKind, ErrorCode, MAIN_BRANCH, Problem, TriggerStatus, did_you_mean, nearest,
+};
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -171,10 +173,8 @@ fn find<'a>(triggers: &'a [TriggerStatus], name: &str) -> Result<&'a TriggerStat
     let found = triggers.iter().find(|status| status.trigger.name == name);
     found.ok_or_else(|| {
         let names = triggers.iter().map(|status| status.trigger.name.as_str());
-        let hint = nearest(name, names).map_or_else(
-            || "List the triggers with `headwater trigger ls`.".to_owned(),
-            |near| format!("Did you mean `{near}`?"),
-        );
+        let list = "List the triggers with `headwater trigger ls`.";
+        let hint = did_you_mean(nearest(name, names).as_deref(), list);
         let message = format!("there is no trigger `{name}`");
         Problem::new(ErrorCode::TriggerNotFound, message).with_hint(hint)
     })

@@ -25,6 +25,13 @@ pub(super) struct EarlyInstanceStart {
     is_provisioned: bool,
 }
 
+impl EarlyInstanceStart {
+    fn new(number: u64, key: &InstanceKey, is_provisioned: bool) -> Self {
+        let (key, cancelled) = (key.clone(), CancellationToken::new());
+        EarlyInstanceStart { number, key, cancelled, is_provisioned }
+    }
+}
+
 /// The memory of an instance that is starting in advance of a call. Dropping this value releases
 /// the memory.
 #[derive(Debug)]
@@ -78,13 +85,7 @@ impl<W> Queue<W> {
         if self.has_no_permit(&state) || units > state.free_units || !has_space {
             return ReservationResult::Busy;
         }
-        let key = key.clone();
-        let start = EarlyInstanceStart {
-            number,
-            key,
-            cancelled: CancellationToken::new(),
-            is_provisioned: false,
-        };
+        let start = EarlyInstanceStart::new(number, key, false);
         ReservationResult::Reserved(self.add_reservation(&mut state, start, units))
     }
 
@@ -108,13 +109,7 @@ impl<W> Queue<W> {
             return ReservationResult::Busy;
         }
         let Some(evicted) = state.evict_any(units) else { return ReservationResult::Busy };
-        let key = key.clone();
-        let start = EarlyInstanceStart {
-            number,
-            key,
-            cancelled: CancellationToken::new(),
-            is_provisioned: true,
-        };
+        let start = EarlyInstanceStart::new(number, key, true);
         let reservation = self.add_reservation(&mut state, start, units);
         drop(state);
         drop(evicted);

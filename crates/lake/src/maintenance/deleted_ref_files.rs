@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Maintenance;
 use super::ORPHANS_AFTER;
-use super::sweep::{ReferencedFiles, folder_of};
+use super::referenced_files::{ReferencedFiles, folder_of};
 use super::sweep_options::SweepOptions;
 use crate::error::{Error, Result};
 use crate::lake::Lake;

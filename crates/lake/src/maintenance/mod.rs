@@ -13,6 +13,7 @@ mod handle;
 mod maintenance_records;
 mod pinned_commits;
 mod policy;
+mod referenced_files;
 mod sweep;
 mod sweep_options;
 

@@ -3,11 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use bytes::Bytes;
-use headwater_model::ObjectId;
-use headwater_store::{
-    BatchResult, Error, JournalEntry, KeyRange, MemoryStore, Result, Store, WriteBatch,
-};
+use headwater_store::{BatchResult, Error, MemoryStore, Result, Store, StoreWrapper, WriteBatch};
 use tokio::sync::Semaphore;
 
 /// The store. Each batch waits for a permit before it is applied.
@@ -33,52 +29,9 @@ impl UncertainStore {
 }
 
 #[async_trait::async_trait]
-impl Store for UncertainStore {
-    async fn object(&self, id: &ObjectId) -> Result<Option<Bytes>> {
-        self.inner.object(id).await
-    }
-
-    async fn objects(&self, ids: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
-        self.inner.objects(ids).await
-    }
-
-    async fn objects_with_prefix(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
-        self.inner.objects_with_prefix(digits, limit).await
-    }
-
-    async fn reference(&self, name: &str) -> Result<Option<Bytes>> {
-        self.inner.reference(name).await
-    }
-
-    async fn references(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Bytes)>> {
-        self.inner.references(prefix, after, limit).await
-    }
-
-    async fn latest(&self, journal: &str, key: &str) -> Result<Option<JournalEntry>> {
-        self.inner.latest(journal, key).await
-    }
-
-    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<JournalEntry>> {
-        self.inner.scan(journal, range).await
-    }
-
-    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<JournalEntry>> {
-        self.inner.read(journal, after, limit).await
-    }
-
-    async fn history(
-        &self,
-        journal: &str,
-        key_prefix: &str,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<JournalEntry>> {
-        self.inner.history(journal, key_prefix, after, limit).await
+impl StoreWrapper for UncertainStore {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
     }
 
     async fn apply(&self, batch: WriteBatch) -> Result<BatchResult> {
@@ -94,9 +47,5 @@ impl Store for UncertainStore {
             return Err(Error::Storage { what: "apply a batch".to_owned(), source });
         }
         applied
-    }
-
-    async fn trim(&self, journal: &str, range: &KeyRange) -> Result<u64> {
-        self.inner.trim(journal, range).await
     }
 }

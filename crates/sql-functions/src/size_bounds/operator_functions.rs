@@ -23,13 +23,13 @@ pub(super) static CONCATENATION: LazyLock<Arc<ScalarUDF>> =
 /// Function that returns its argument, a large constant. With this function around a constant, the
 /// copies of the constant for each row count towards the memory limit.
 pub(super) static CONSTANT: LazyLock<Arc<ScalarUDF>> =
-    LazyLock::new(|| with_rule(Arc::new(ConstantFunction(any())), SizeRule::Within(1)));
+    LazyLock::new(|| with_rule(FirstArgumentFunction::new("constant"), SizeRule::Within(1)));
 
 /// Function that returns its first argument, the list to which a lambda is applied. The other
 /// arguments are the outer columns that the lambda reads. They are passed so that their copies
 /// count towards the memory limit.
 pub(super) static LAMBDA_INPUT: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
-    with_rule(Arc::new(LambdaInputFunction(any())), SizeRule::Each(lists::captures))
+    with_rule(FirstArgumentFunction::new("lambda"), SizeRule::Each(lists::captures))
 });
 
 /// Returns the function that casts nested values to a type.
@@ -110,49 +110,23 @@ impl BinaryOperandTypes<'_> {
     }
 }
 
+/// Implementation of [`CONSTANT`] and [`LAMBDA_INPUT`]: returns its first argument. The other
+/// arguments only count towards the memory limit.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct ConstantFunction(Signature);
+struct FirstArgumentFunction {
+    name: &'static str,
+    signature: Signature,
+}
 
-impl ScalarUDFImpl for ConstantFunction {
-    fn name(&self) -> &'static str {
-        "constant"
-    }
-
-    fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        Ok(args.first().map(|arg| arg.schema_name().to_string()).unwrap_or_default())
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.0
-    }
-
-    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        Ok(types.first().cloned().unwrap_or(DataType::Null))
-    }
-
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        let [field] = arguments.arg_fields else {
-            return internal_err!("a constant takes one argument");
-        };
-        Ok(Arc::clone(field))
-    }
-
-    fn invoke_with_args(&self, mut arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let Some(value) = arguments.args.pop() else {
-            return internal_err!("a constant takes one argument");
-        };
-        Ok(value)
+impl FirstArgumentFunction {
+    fn new(name: &'static str) -> Arc<Self> {
+        Arc::new(FirstArgumentFunction { name, signature: any() })
     }
 }
 
-/// Implementation of [`LAMBDA_INPUT`]: returns its first argument, the list to which a lambda is
-/// applied. The other arguments only count towards the memory limit.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct LambdaInputFunction(Signature);
-
-impl ScalarUDFImpl for LambdaInputFunction {
+impl ScalarUDFImpl for FirstArgumentFunction {
     fn name(&self) -> &'static str {
-        "lambda"
+        self.name
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
@@ -160,7 +134,7 @@ impl ScalarUDFImpl for LambdaInputFunction {
     }
 
     fn signature(&self) -> &Signature {
-        &self.0
+        &self.signature
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
@@ -169,16 +143,16 @@ impl ScalarUDFImpl for LambdaInputFunction {
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let Some(field) = arguments.arg_fields.first() else {
-            return internal_err!("a lambda function takes one list");
+            return internal_err!("`{}` takes an argument", self.name);
         };
         Ok(Arc::clone(field))
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let Some(list) = arguments.args.into_iter().next() else {
-            return internal_err!("a lambda function takes one list");
+        let Some(value) = arguments.args.into_iter().next() else {
+            return internal_err!("`{}` takes an argument", self.name);
         };
-        Ok(list)
+        Ok(value)
     }
 }
 

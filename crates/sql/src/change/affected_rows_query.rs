@@ -9,6 +9,7 @@ use sqlparser::ast::{
 use crate::error::{Error, Result};
 
 use crate::statement::SourceQuery;
+use crate::ast_builders::{name, table};
 use crate::unsupported_clauses::{empty, none, plain_table};
 
 /// The column with the number of the data file in the scan plan. User columns cannot contain a NUL
@@ -44,18 +45,7 @@ pub(super) fn target(factor: TableFactor, statement: &str) -> Result<ChangeTarge
 
 /// Returns the FROM item of the changed table in the query.
 fn target_relation(alias: Option<TableAlias>) -> TableFactor {
-    TableFactor::Table {
-        name: ObjectName::from(vec![Ident::with_quote('"', TARGET)]),
-        alias,
-        args: None,
-        with_hints: Vec::new(),
-        version: None,
-        with_ordinality: false,
-        partitions: Vec::new(),
-        json_path: None,
-        sample: None,
-        index_hints: Vec::new(),
-    }
+    table(ObjectName::from(vec![name(TARGET)]), alias)
 }
 
 /// Returns the query of a RETURNING clause. When the engine runs it, the table [`TARGET`] contains
