@@ -16,6 +16,7 @@ mod function_files;
 mod function_store;
 mod handler_check;
 mod layer;
+mod layer_owner;
 mod manifest;
 mod package;
 mod paths;
@@ -35,6 +36,7 @@ pub use handler_check::check_handler;
 pub use layer::{
     LAYERS, LayerChange, LayerVersion, StoredLayer, UsedLayer, add_layers, parse_layer_version,
 };
+pub use layer_owner::LayerUser;
 pub use package::{ArchiveDigest, temporary_file};
 pub use paths::{FILES_BYTES_MAX, check_files};
 pub use qualifier::{

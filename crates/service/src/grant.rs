@@ -8,6 +8,7 @@ use headwater_model::{
     Problem, RefSpec, ResultExt, TableName,
 };
 
+use crate::layer::{self, Layers};
 use crate::service::Components;
 
 /// Operations on grants.
@@ -59,7 +60,7 @@ impl Grants {
         object: &Object,
     ) -> Result<AccessExplanation, Problem> {
         self.check_subject(principal, Some(user))?;
-        let stored = with_owner_on_main(&self.0.lake, object).await;
+        let stored = self.0.with_stored_owner(object).await;
         let decision = self.0.access.explain(user, action, &stored).or_problem()?;
         let (granted, mut reason) = (decision.is_allowed(), decision.to_string());
         let restrictions = match object.kind() {
@@ -92,6 +93,22 @@ impl Grants {
 }
 
 impl Components {
+    /// Returns an object with the owner that is stored with it: a layer, a function of the deployed
+    /// project, or an object on `main`. Returns any other object unchanged.
+    async fn with_stored_owner(self: &Arc<Self>, object: &Object) -> Object {
+        if object.kind() == ObjectKind::Function {
+            if let Some(name) = object.name().strip_prefix(layer::NAME_START) {
+                return Layers(self.clone()).object(name).await;
+            }
+            let version = self.deployer.deployed().version().ok().flatten();
+            let function = version.and_then(|version| version.function_object(object.name()));
+            if let Some(function) = function {
+                return function;
+            }
+        }
+        with_owner_on_main(&self.lake, object).await
+    }
+
     /// Returns the row filters and column masks of a table on `main` that apply to a user. If the
     /// table was renamed, finds its restrictions only if the user has a grant on the new name.
     async fn restrictions_of(

@@ -7,6 +7,7 @@
 mod credentials;
 mod escalation;
 mod files;
+mod functions;
 mod merges;
 mod names;
 mod others;
@@ -202,6 +203,11 @@ fn of_owners() -> Vec<Trial> {
         trial("attacks::102_a_table_with_the_id_of_another_gives_no_right_to_it", owners::same_id),
         trial("attacks::103_a_new_version_of_another_user_ends_ownership", owners::functions),
         trial("attacks::104_a_dry_run_of_a_merge_names_new_own_tables", owners::dry_runs),
+        trial("attacks::105_a_layer_belongs_to_the_user_that_published_it", functions::layers),
+        trial(
+            "attacks::106_a_function_of_a_project_belongs_to_its_deployer",
+            functions::of_project,
+        ),
     ]
 }
 
