@@ -112,28 +112,42 @@ impl Access {
         by: &Principal,
         edit: impl Fn(&AccessState) -> Result<RightsChange<T>>,
     ) -> Result<T> {
+        self.apply(|directory| {
+            let RightsChange { mut entries, action, object, detail, result } = edit(directory)?;
+            if !entries.is_empty() {
+                entries.push(self.0.audit.change(by, action, object, detail)?);
+            }
+            Ok((entries, result))
+        })
+        .await
+    }
+
+    /// Stores the journal entries that `edit` returns for the current records, in one batch. The
+    /// entries include the audit events.
+    pub(crate) async fn apply<T>(
+        &self,
+        edit: impl Fn(&AccessState) -> Result<(Vec<Append>, T)>,
+    ) -> Result<T> {
         let _changing = self.0.changing.lock().await;
         for _ in 1..ATTEMPTS {
-            match self.try_change(by, &edit).await {
+            match self.try_apply(&edit).await {
                 Err(Error::Store(error))
                     if matches!(*error, headwater_store::Error::Conflict { .. }) => {}
                 other => return other,
             }
         }
-        self.try_change(by, &edit).await
+        self.try_apply(&edit).await
     }
 
-    async fn try_change<T>(
+    async fn try_apply<T>(
         &self,
-        by: &Principal,
-        edit: &impl Fn(&AccessState) -> Result<RightsChange<T>>,
+        edit: &impl Fn(&AccessState) -> Result<(Vec<Append>, T)>,
     ) -> Result<T> {
         let directory = self.refresh_locked().await?;
-        let RightsChange { mut entries, action, object, detail, result } = edit(&directory)?;
+        let (entries, result) = edit(&directory)?;
         if entries.is_empty() {
             return Ok(result);
         }
-        entries.push(self.0.audit.change(by, action, object, detail)?);
         let batch =
             WriteBatch { entries, refs: vec![next_version(&directory)?], ..WriteBatch::default() };
         self.0.store.apply(batch).await?;

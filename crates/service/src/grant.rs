@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use headwater_executors::{is_change, with_owner_on_main};
 use headwater_model::{
-    AccessExplanation, Action, Grant, GrantRequest, Object, ObjectKind, Permission, Principal,
-    Problem, RefSpec, ResultExt, TableName,
+    AccessExplanation, Action, Grant, GrantRequest, Object, ObjectKind, Principal, Problem,
+    RefSpec, ResultExt, TableName,
 };
 
 use crate::layer::{self, Layers};
@@ -32,10 +32,17 @@ impl Grants {
         principal: &Principal,
         request: GrantRequest,
     ) -> Result<Grant, Problem> {
+        self.grant_all(principal, &[request]).await.map(|mut granted| granted.remove(0))
+    }
+
+    /// Grants actions to users and roles in one change.
+    pub(crate) async fn grant_all(
+        &self,
+        principal: &Principal,
+        requests: &[GrantRequest],
+    ) -> Result<Vec<Grant>, Problem> {
         self.0.administer(principal)?;
-        let GrantRequest { grantee, actions, object } = request;
-        let permission = Permission { actions, object };
-        self.0.access.grant(principal, &grantee, permission).await.or_problem()
+        self.0.access.grant_all(principal, requests).await.or_problem()
     }
 
     /// Revokes actions of a grant on the same objects. Fails if none of the actions is granted.
@@ -44,10 +51,17 @@ impl Grants {
         principal: &Principal,
         request: GrantRequest,
     ) -> Result<(), Problem> {
+        self.revoke_all(principal, &[request]).await
+    }
+
+    /// Revokes actions of grants in one change.
+    pub(crate) async fn revoke_all(
+        &self,
+        principal: &Principal,
+        requests: &[GrantRequest],
+    ) -> Result<(), Problem> {
         self.0.administer(principal)?;
-        let GrantRequest { grantee, actions, object } = request;
-        let permission = Permission { actions, object };
-        self.0.access.revoke(principal, &grantee, permission).await.or_problem()
+        self.0.access.revoke_all(principal, requests).await.or_problem()
     }
 
     /// Explains whether a user may perform an action on an object, and which grant, row filter or
