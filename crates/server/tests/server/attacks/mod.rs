@@ -63,6 +63,8 @@ fn of_credentials() -> Vec<Trial> {
         trial("attacks::13_a_client_cannot_choose_its_address", credentials::address),
         trial("attacks::14_headers_of_a_proxy_authenticate_no_client", credentials::proxy_headers),
         trial("attacks::15_two_credentials_in_one_request_are_rejected", credentials::two),
+        trial("attacks::107_concurrent_guesses_lock_out_the_user", credentials::concurrent_guesses),
+        trial("attacks::108_a_token_is_not_hashed_as_a_password", credentials::hashed_tokens),
     ]
 }
 
