@@ -7,6 +7,7 @@ mod credentials;
 #[path = "../../../server/tests/server/declared_operations.rs"]
 #[expect(dead_code, reason = "used only by the matrices of protocols")]
 mod declared_operations;
+mod functions;
 mod grants;
 mod lake;
 mod layers;
@@ -38,6 +39,7 @@ fn trials() -> Vec<Trial> {
         matrix::trials(),
         credentials::trials(),
         principals::trials(),
+        functions::trials(),
         layers::trials(),
         grants::trials(),
         uploads::trials(),
