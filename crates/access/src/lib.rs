@@ -11,6 +11,7 @@ mod access_state;
 mod audit;
 mod audit_retention;
 mod authentication;
+mod credential_limit;
 mod credential_secret;
 mod decision;
 mod error;
