@@ -14,6 +14,7 @@ mod layers;
 mod matrix;
 mod methods;
 mod principals;
+mod queues;
 mod rows;
 mod transactions;
 mod unchecked;
@@ -39,6 +40,7 @@ fn trials() -> Vec<Trial> {
         matrix::trials(),
         credentials::trials(),
         principals::trials(),
+        queues::trials(),
         functions::trials(),
         layers::trials(),
         grants::trials(),
