@@ -104,6 +104,7 @@ fn of_reads() -> Vec<Trial> {
         trial("attacks::40_an_error_does_not_tell_whether_a_table_exists", names::errors),
         trial("attacks::41_a_suggestion_names_no_hidden_table", names::suggestions),
         trial("attacks::42_lists_and_counts_leave_out_hidden_tables", names::lists),
+        trial("attacks::109_a_spelling_does_not_tell_whether_a_table_exists", names::spellings),
     ]
 }
 
