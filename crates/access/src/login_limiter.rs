@@ -110,7 +110,7 @@ impl LoginLimiter {
             if failures.count == FAILURES_FREE {
                 // Omit the user: a client may send a password as the name by mistake.
                 let address = attempt.address;
-                tracing::warn!(%address, "further logins are limited after {FAILURES_FREE} failures");
+                tracing::warn!(%address, "logins are limited after {FAILURES_FREE} failures");
             }
         }
     }

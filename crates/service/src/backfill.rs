@@ -77,7 +77,7 @@ impl Runs {
     ) -> Result<Vec<String>, Problem> {
         let name = table.parse::<TableName>().or_problem()?;
         let view = self.0.lake.view(&RefSpec::Name(branch.to_owned())).await.or_problem()?;
-        // Otherwise, the error could have the stored spelling, which would show that a table exists.
+        // The error has the spelling of the request, so that it does not show if the table exists.
         self.0.entry_rights(principal).check_named(&view, Action::Select, &name).await?;
         let found = view.state().find_table(&name.namespace, &name.name).await.or_problem()?;
         let Some((stored, entry)) = &found else {
