@@ -123,29 +123,42 @@ impl Access {
         others: &[RefChange],
         edit: impl Fn(&AccessState) -> Result<RightsChange<T>>,
     ) -> Result<T> {
+        self.apply(others, |directory| {
+            let RightsChange { mut entries, action, object, detail, result } = edit(directory)?;
+            if !entries.is_empty() {
+                entries.push(self.0.audit.change(by, action, object, detail)?);
+            }
+            Ok((entries, result))
+        })
+        .await
+    }
+
+    /// Stores the journal entries that `edit` returns for the current records, and the changes of
+    /// other refs, in one batch. The entries include the audit events.
+    pub(crate) async fn apply<T>(
+        &self,
+        others: &[RefChange],
+        edit: impl Fn(&AccessState) -> Result<(Vec<Append>, T)>,
+    ) -> Result<T> {
         let _changing = self.0.changing.lock().await;
         for _ in 1..ATTEMPTS {
-            match self.try_change(by, others, &edit).await {
+            match self.try_apply(others, &edit).await {
                 Err(Error::Store(error)) if is_outdated(&error) => {}
                 other => return other,
             }
         }
-        self.try_change(by, others, &edit).await
+        self.try_apply(others, &edit).await
     }
 
-    async fn try_change<T>(
+    async fn try_apply<T>(
         &self,
-        by: &Principal,
         others: &[RefChange],
-        edit: &impl Fn(&AccessState) -> Result<RightsChange<T>>,
+        edit: &impl Fn(&AccessState) -> Result<(Vec<Append>, T)>,
     ) -> Result<T> {
         let directory = self.refresh_locked().await?;
-        let RightsChange { mut entries, action, object, detail, result } = edit(&directory)?;
+        let (entries, result) = edit(&directory)?;
         if entries.is_empty() && others.is_empty() {
             return Ok(result);
-        }
-        if !entries.is_empty() {
-            entries.push(self.0.audit.change(by, action, object, detail)?);
         }
         let mut refs = vec![next_version(&directory)?];
         refs.extend_from_slice(others);

@@ -10,7 +10,7 @@ use headwater_model::{AccessKey, AuthMethod, AuthenticatedUser, NewToken, Princi
 use headwater_store::KeyRange;
 
 use crate::access::{AccessInner, RightsChange};
-use crate::access_token::{check_new, checked};
+use crate::credential_limit::{StoredCredential, entries_before_new};
 use crate::credential_secret::{CredentialSecret, random};
 use crate::record::{AccessKeyRecord, USED_JOURNAL, key_key, put};
 use crate::{Access, Error, Result};
@@ -84,7 +84,16 @@ impl AccessKeys {
         self.0
             .change(by, |directory| {
                 key.user.as_deref().map(|user| directory.user(user)).transpose()?;
-                Ok(key_change("create_key", &key, vec![put(key_key(&key.id), &record)?]))
+                let own = directory.keys.values().map(|it| &it.key);
+                let own = own.filter(|it| it.user == key.user).map(|it| StoredCredential {
+                    id: &it.id,
+                    key: key_key(&it.id),
+                    created: it.created,
+                    is_valid: directory.is_token_valid(&it.id, created),
+                });
+                let mut entries = entries_before_new(own)?;
+                entries.push(put(key_key(&key.id), &record)?);
+                Ok(key_change("create_key", &key, entries))
             })
             .await?;
         Ok(key)

@@ -4,6 +4,7 @@ use headwater_model::{AccessToken, CreatedToken, NewToken, Permission, Principal
 use headwater_store::KeyRange;
 
 use crate::access::RightsChange;
+use crate::credential_limit::{StoredCredential, entries_before_new};
 use crate::credential_secret::CredentialSecret;
 use crate::record::{AccessTokenRecord, USED_JOURNAL, put, token_key};
 use crate::{Access, Error, Result};
@@ -39,7 +40,15 @@ impl Access {
         let record = AccessTokenRecord { token: token.clone(), hash };
         self.change(by, |directory| {
             directory.user(user)?;
-            let entries = vec![put(token_key(&token.id), &record)?];
+            let own = directory.tokens.values().map(|it| &it.token).filter(|it| it.user == user);
+            let own = own.map(|it| StoredCredential {
+                id: &it.id,
+                key: token_key(&it.id),
+                created: it.created,
+                is_valid: directory.is_token_valid(&it.id, created),
+            });
+            let mut entries = entries_before_new(own)?;
+            entries.push(put(token_key(&token.id), &record)?);
             Ok(token_change("create_token", &token, entries))
         })
         .await?;

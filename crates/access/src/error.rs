@@ -135,6 +135,12 @@ pub enum Error {
         /// The maximum length, in bytes.
         max: usize,
     },
+    /// The user has too many valid tokens or access keys.
+    #[error("the user has {max} valid credentials of this kind (limit {max})")]
+    TooManyCredentials {
+        /// The maximum number.
+        max: usize,
+    },
     /// The permission is invalid.
     #[error(transparent)]
     Permission(#[from] PermissionError),
@@ -187,6 +193,7 @@ impl ErrorDetails for Error {
                 ErrorCode::AlreadyExists
             }
             Error::Name { .. } => ErrorCode::InvalidName,
+            Error::TooManyCredentials { .. } => ErrorCode::QuotaExceeded,
             Error::Permission(error) => error.code(),
             Error::Busy => ErrorCode::TooBusy,
             Error::Corrupt { .. } => ErrorCode::Corrupt,
@@ -236,6 +243,9 @@ impl ErrorDetails for Error {
             Error::Password { .. } => "Choose another password.",
             Error::Expired => "Choose a time in the future.",
             Error::TooLong { .. } => "Shorten the text.",
+            Error::TooManyCredentials { .. } => {
+                "Revoke unused ones: `headwater token ls` and `headwater key ls` list them."
+            }
             Error::Permission(error) => return error.hint(),
             Error::Busy => "Try again, or use an access token.",
             Error::Store(error) => return error.hint(),

@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use headwater_model::{AuthMethod, AuthenticatedUser, Principal, Timestamp, UserKind};
+use headwater_model::{
+    AuditOutcome, AuthMethod, AuthenticatedUser, Principal, Timestamp, UserKind,
+};
 
 use crate::access::RightsChange;
 use crate::access_state::AccessState;
@@ -32,7 +34,8 @@ pub struct ExternalLogin {
 
 impl ExternalLogin {
     /// Returns the principal of a person authenticated by an identity provider. The first login
-    /// creates or binds the user. Each login updates the user's managed roles.
+    /// creates or binds the user. Each login updates the user's managed roles, and is recorded in
+    /// the audit log.
     ///
     /// Errors: [`Error::InvalidCredential`] if the user does not exist, is disabled, is a service
     /// account, or is bound to another person.
@@ -52,7 +55,10 @@ impl ExternalLogin {
             Ok(RightsChange { entries, action: "external_login", object, detail, result: user })
         };
         let user = access.change(&self.principal(&user, address), change).await?;
-        Ok(self.principal(&user, address))
+        let principal = self.principal(&user, address);
+        let audit = access.audit();
+        audit.record(audit.event(&principal, "login", "lake", AuditOutcome::Allowed));
+        Ok(principal)
     }
 
     /// Returns the principal of a person whose credential was verified recently. Does not change

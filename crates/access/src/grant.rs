@@ -1,63 +1,106 @@
 //! Grants: permissions of users and roles.
+//!
+//! Several grants are one change of the records, so that either all of them are stored or none.
+//! After a change, all records are read again.
 
-use headwater_model::{Action, Grant, ObjectPattern, Permission, Principal};
+use std::collections::BTreeMap;
+
+use headwater_model::{Grant, GrantRequest, ObjectPattern, Permission, Principal};
 use headwater_store::Append;
 
-use crate::access::RightsChange;
 use crate::access_state::AccessState;
 use crate::record::{grant_key, put, remove};
 use crate::{Access, Error, Result};
 
+/// A permission to grant or revoke, with valid actions.
+struct CheckedRequest<'a> {
+    grantee: &'a str,
+    permission: Permission,
+}
+
+/// Changes of grants that are not stored yet.
+struct GrantChanges<'a> {
+    directory: &'a AccessState,
+    /// The changed grants, by grantee and object. A grant without actions is removed.
+    changed: BTreeMap<(&'a str, &'a ObjectPattern), Grant>,
+    /// The audit events of the changes.
+    events: Vec<Append>,
+}
+
 impl Access {
-    /// Grants a permission to a user or role. Adds the actions to those that are already granted to
-    /// it on the same object pattern.
+    /// Grants a permission to a user or role; see [`Access::grant_all`].
     pub async fn grant(
         &self,
         by: &Principal,
         grantee: &str,
         permission: Permission,
     ) -> Result<Grant> {
-        let permission = permission.checked()?;
-        self.change(by, |directory| {
-            check_grantee(directory, grantee)?;
-            let known = find(directory, grantee, &permission.object);
-            let before = known.map(|known| known.permission.actions.clone()).unwrap_or_default();
-            let actions = permission.actions.iter().copied().chain(before).collect();
-            let merged = Permission { actions, object: permission.object.clone() }.checked()?;
-            let grant = self.new_grant(by, grantee, merged);
-            let is_known = known.is_some_and(|known| known.permission == grant.permission);
-            let entries = if is_known { Vec::new() } else { vec![put(grant_key(&grant), &grant)?] };
-            Ok(grant_change("grant", &permission, format!("to {grantee}"), entries, grant))
+        let mut granted = self.grant_all(by, &[request(grantee, permission)]).await?;
+        Ok(granted.remove(0))
+    }
+
+    /// Grants permissions to users and roles in one change. Adds the actions to those that are
+    /// already granted on the same object pattern. Returns one grant for each request.
+    pub async fn grant_all(&self, by: &Principal, requests: &[GrantRequest]) -> Result<Vec<Grant>> {
+        let requests: Vec<_> = requests.iter().map(checked).collect::<Result<_>>()?;
+        self.apply(&[], |directory| {
+            let mut changes = GrantChanges::new(directory);
+            let mut granted = Vec::with_capacity(requests.len());
+            for request in &requests {
+                let known = changes.find(request)?;
+                let before = known.into_iter().flat_map(|known| &known.permission.actions);
+                let actions = request.permission.actions.iter().chain(before).copied().collect();
+                let object = request.permission.object.clone();
+                let permission = Permission { actions, object }.checked()?;
+                if let Some(known) = known.filter(|known| known.permission == permission) {
+                    granted.push(known.clone());
+                    continue;
+                }
+                let grant = self.new_grant(by, request.grantee, permission);
+                granted.push(grant.clone());
+                changes.set(request, grant, self.grant_event(by, "grant", request)?);
+            }
+            Ok((changes.into_entries()?, granted))
         })
         .await
     }
 
-    /// Revokes actions of a grant with the same object pattern. Grants with other patterns are
-    /// unchanged.
-    ///
-    /// Errors: `invalid_argument` if the grant contains none of the actions.
+    /// Revokes a permission of a user or role; see [`Access::revoke_all`].
     pub async fn revoke(
         &self,
         by: &Principal,
         grantee: &str,
         permission: Permission,
     ) -> Result<()> {
-        let permission = permission.checked()?;
-        self.change(by, |directory| {
-            check_grantee(directory, grantee)?;
-            let known = find(directory, grantee, &permission.object);
-            let has = |grant: &&Grant| {
-                permission.actions.iter().any(|action| grant.permission.actions.contains(action))
-            };
-            let Some(known) = known.filter(has) else {
-                let actions: Vec<_> = permission.actions.iter().map(|one| one.as_str()).collect();
-                let what = format!("{} on `{}`", actions.join(", "), permission.object);
-                return Err(Error::NotGranted { what, grantee: grantee.to_owned() });
-            };
-            let entries = vec![without(known, &permission.actions)?];
-            Ok(grant_change("revoke", &permission, format!("from {grantee}"), entries, ()))
-        })
-        .await
+        self.revoke_all(by, &[request(grantee, permission)]).await
+    }
+
+    /// Revokes actions of grants with the same object patterns, in one change. Grants with other
+    /// patterns are unchanged.
+    ///
+    /// Errors: `invalid_argument` if a grant contains none of the actions. The other requests are
+    /// executed nevertheless.
+    pub async fn revoke_all(&self, by: &Principal, requests: &[GrantRequest]) -> Result<()> {
+        let requests: Vec<_> = requests.iter().map(checked).collect::<Result<_>>()?;
+        let missing = self.apply(&[], |directory| {
+            let mut changes = GrantChanges::new(directory);
+            let mut missing = None;
+            for request in &requests {
+                let actions = &request.permission.actions;
+                let has = |grant: &&Grant| {
+                    actions.iter().any(|action| grant.permission.actions.contains(action))
+                };
+                let Some(known) = changes.find(request)?.filter(has) else {
+                    missing = missing.or_else(|| Some(not_granted(request)));
+                    continue;
+                };
+                let mut left = known.clone();
+                left.permission.actions.retain(|action| !actions.contains(action));
+                changes.set(request, left, self.grant_event(by, "revoke", request)?);
+            }
+            Ok((changes.into_entries()?, missing))
+        });
+        missing.await?.map_or(Ok(()), Err)
     }
 
     /// Lists grants by grantee and object; optionally only the direct grants of one user or role.
@@ -81,47 +124,79 @@ impl Access {
             by: by.author().to_owned(),
         }
     }
-}
 
-fn check_grantee(directory: &AccessState, grantee: &str) -> Result<()> {
-    if directory.has(grantee) {
-        return Ok(());
+    /// Returns the journal entry of the audit event for a granted or revoked permission.
+    fn grant_event(
+        &self,
+        by: &Principal,
+        action: &'static str,
+        request: &CheckedRequest<'_>,
+    ) -> Result<Append> {
+        let CheckedRequest { grantee, permission } = request;
+        let preposition = if action == "grant" { "to" } else { "from" };
+        let detail = format!("{} {preposition} {grantee}", names_of(permission));
+        self.0.audit.change(by, action, permission.object.to_string(), detail)
     }
-    Err(Error::NoGrantee { name: grantee.to_owned() })
 }
 
-fn find<'a>(
-    directory: &'a AccessState,
-    grantee: &str,
-    object: &ObjectPattern,
-) -> Option<&'a Grant> {
-    directory.grants.get(grantee)?.iter().find(|grant| grant.permission.object == *object)
-}
-
-/// Returns the journal entry that removes actions from a grant, or removes the whole grant.
-fn without(grant: &Grant, actions: &[Action]) -> Result<Append> {
-    let mut left = grant.clone();
-    left.permission.actions.retain(|action| !actions.contains(action));
-    if left.permission.actions.is_empty() {
-        return Ok(remove(grant_key(grant)));
+impl<'a> GrantChanges<'a> {
+    fn new(directory: &'a AccessState) -> Self {
+        GrantChanges { directory, changed: BTreeMap::new(), events: Vec::new() }
     }
-    put(grant_key(grant), &left)
+
+    /// Returns the grant of the request's grantee on its object pattern.
+    ///
+    /// Errors: the grantee does not exist.
+    fn find(&self, request: &'a CheckedRequest<'a>) -> Result<Option<&Grant>> {
+        let CheckedRequest { grantee, permission: Permission { object, .. } } = request;
+        if !self.directory.has(grantee) {
+            return Err(Error::NoGrantee { name: (*grantee).to_owned() });
+        }
+        let stored = || {
+            let grants = self.directory.grants.get(*grantee)?;
+            grants.iter().find(|grant| grant.permission.object == *object)
+        };
+        let changed = self.changed.get(&(*grantee, object)).or_else(stored);
+        Ok(changed.filter(|grant| !grant.permission.actions.is_empty()))
+    }
+
+    fn set(&mut self, request: &'a CheckedRequest<'a>, grant: Grant, event: Append) {
+        self.changed.insert((request.grantee, &request.permission.object), grant);
+        self.events.push(event);
+    }
+
+    /// Returns the journal entries that store the changes.
+    fn into_entries(self) -> Result<Vec<Append>> {
+        let mut entries = Vec::with_capacity(self.changed.len() + self.events.len());
+        for grant in self.changed.values() {
+            let is_revoked = grant.permission.actions.is_empty();
+            let key = grant_key(grant);
+            entries.push(if is_revoked { remove(key) } else { put(key, grant)? });
+        }
+        entries.extend(self.events);
+        Ok(entries)
+    }
 }
 
-fn grant_change<T>(
-    action: &'static str,
-    permission: &Permission,
-    whom: String,
-    entries: Vec<Append>,
-    result: T,
-) -> RightsChange<T> {
-    let object = permission.object.to_string();
-    let actions: Vec<_> = permission.actions.iter().map(|action| action.as_str()).collect();
-    RightsChange {
-        entries,
-        action,
-        object,
-        detail: format!("{} {whom}", actions.join(", ")),
-        result,
-    }
+fn request(grantee: &str, permission: Permission) -> GrantRequest {
+    let Permission { actions, object } = permission;
+    GrantRequest { grantee: grantee.to_owned(), actions, object }
+}
+
+fn checked(request: &GrantRequest) -> Result<CheckedRequest<'_>> {
+    let GrantRequest { grantee, actions, object } = request;
+    let permission = Permission { actions: actions.clone(), object: object.clone() };
+    Ok(CheckedRequest { grantee, permission: permission.checked()? })
+}
+
+fn not_granted(request: &CheckedRequest<'_>) -> Error {
+    let CheckedRequest { grantee, permission } = request;
+    let what = format!("{} on `{}`", names_of(permission), permission.object);
+    Error::NotGranted { what, grantee: (*grantee).to_owned() }
+}
+
+/// Returns the names of a permission's actions, separated by commas.
+fn names_of(permission: &Permission) -> String {
+    let names: Vec<_> = permission.actions.iter().map(|action| action.as_str()).collect();
+    names.join(", ")
 }

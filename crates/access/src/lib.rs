@@ -13,6 +13,7 @@ mod access_token;
 mod audit;
 mod audit_retention;
 mod authentication;
+mod credential_limit;
 mod credential_secret;
 mod decision;
 mod error;

@@ -108,8 +108,9 @@ impl LoginLimiter {
             });
             let failures = entry.into_value();
             if failures.count == FAILURES_FREE {
-                let (address, user) = (attempt.address, attempt.user);
-                tracing::warn!(%address, user, "further logins are limited after {FAILURES_FREE} failures");
+                // Omit the user: a client may send a password as the name by mistake.
+                let address = attempt.address;
+                tracing::warn!(%address, "logins are limited after {FAILURES_FREE} failures");
             }
         }
     }

@@ -19,6 +19,7 @@ mod entry_rights;
 mod export_file;
 mod file_read_counters;
 mod function_catalog;
+mod function_owner;
 mod function_summary;
 mod hidden_rows;
 mod import;
@@ -64,6 +65,7 @@ pub use file_read_counters::FileReadCounters;
 pub use function_catalog::{
     CallPermit, CalledFunction, FunctionCatalog, ParsedFunction, check_function, split_name,
 };
+pub use function_owner::called_object;
 pub use function_summary::{function_summary, instance_state, provisioned_instances};
 pub use hidden_rows::{part_only, sides, without_rows};
 pub use import::ImportExecutor;

@@ -15,8 +15,8 @@ use headwater_functions::{
 };
 use headwater_jobs::{CallBudget, JobContext};
 use headwater_model::{
-    Action, Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, Object, Problem,
-    RefSpec, ResultExt, RunRequest, Timestamp, Trigger, TriggerImport, TriggerTarget, Usage,
+    Action, Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, Problem, RefSpec,
+    ResultExt, RunRequest, Timestamp, Trigger, TriggerImport, TriggerTarget, Usage,
 };
 use headwater_pipelines::{CallInput, Callable, Runner};
 use headwater_triggers::{
@@ -133,7 +133,7 @@ impl TargetExecutor for TriggerExecutor {
             // with a cause is sent to a destination. The deployer of a function chose it; a caller
             // needs no right.
             EventData::FunctionInvoked { function, .. } if event.caused_by.is_empty() => {
-                let object = Object::function(split_name(function).0);
+                let object = self.deployed.called_object(function);
                 reauthorize(access, &principal, Action::Invoke, &object)
             }
             _ => check_account(access, &principal),

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use headwater_model::{FileContent, ProjectFiles, Timestamp};
+use headwater_model::{FileContent, ObjectOwner, ProjectFiles, Timestamp};
 use headwater_store::{Error as StoreError, RefChange, RefPrecondition, WriteBatch};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::layer_owner::LayerUser;
 use crate::paths::printable;
 use crate::{Error, FunctionStore, NewCode, Result, StoredCode, StoredVersion};
 
@@ -54,6 +55,9 @@ pub struct StoredLayer {
     pub versions: BTreeMap<u64, LayerVersion>,
     /// The number of the next version. Numbers of deleted versions are not used again.
     pub next_version: u64,
+    /// The user that owns the layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<ObjectOwner>,
 }
 
 /// A version of a layer.
@@ -220,8 +224,14 @@ impl FunctionStore {
     /// this method returns.
     ///
     /// Errors: `function_not_found` for an unknown layer or version; `invalid_argument`;
-    /// `already_exists` for the id of a statement; `commit_conflict`.
-    pub async fn change_layer(&self, name: &str, change: &LayerChange) -> Result<StoredLayer> {
+    /// `already_exists` for the id of a statement; `commit_conflict`, also if the user no longer
+    /// owns the layer.
+    pub async fn change_layer(
+        &self,
+        name: &str,
+        change: &LayerChange,
+        by: &LayerUser,
+    ) -> Result<StoredLayer> {
         check_layer_name(name)?;
         if let LayerChange::Publish { code, .. } = change {
             self.store_pack_file(code).await?;
@@ -231,11 +241,14 @@ impl FunctionStore {
                 (Some((layer, before)), _) => (layer, RefPrecondition::Value(before)),
                 (None, LayerChange::Publish { .. }) => {
                     let (name, versions) = (name.to_owned(), BTreeMap::new());
-                    (StoredLayer { name, versions, next_version: 1 }, RefPrecondition::Absent)
+                    let new = StoredLayer { name, versions, next_version: 1, owner: None };
+                    (new, RefPrecondition::Absent)
                 }
                 (None, _) => return Err(missing(name, None)),
             };
+            by.check(&layer)?;
             let objects = self.apply_to_layer(&mut layer, change)?;
+            by.set_owner(&mut layer, change);
             let value = serde_json::to_vec(&layer).map_err(|_| Error::corrupt(name))?;
             let ref_name = format!("{REFS}{name}");
             let refs = vec![RefChange { name: ref_name, expected, value: Some(value.into()) }];
@@ -411,17 +424,19 @@ mod tests {
     async fn versions_of_layers_are_numbered_once() {
         let clock = FixedClock::at("2026-03-01T00:00:00Z".parse().expect("a time"));
         let store = FunctionStore::new(Arc::new(MemoryStore::new()), Arc::new(clock));
+        let by = LayerUser::default();
+        let change = async |change: &LayerChange| store.change_layer("deps", change, &by).await;
         for text in ["one", "two"] {
-            store.change_layer("deps", &publish(text)).await.expect("published");
+            change(&publish(text)).await.expect("published");
         }
-        store.change_layer("deps", &LayerChange::Delete(2)).await.expect("deleted");
-        let layer = store.change_layer("deps", &publish("three")).await.expect("published");
+        change(&LayerChange::Delete(2)).await.expect("deleted");
+        let layer = change(&publish("three")).await.expect("published");
         let shown = layer.summaries().into_iter().map(|one| (one.version, one.description));
         let expected = [(1, "the text one".to_owned()), (3, "the text three".to_owned())];
         assert_eq!(shown.collect::<Vec<_>>(), expected);
         assert_eq!(layer.newest().expect("a version").version, 3);
         let add = || LayerChange::AddPermission(1, "all".into(), json!({}));
-        store.change_layer("deps", &add()).await.expect("added");
+        change(&add()).await.expect("added");
         for (name, change, code) in [
             ("deps", add(), ErrorCode::AlreadyExists),
             ("none", add(), ErrorCode::FunctionNotFound),
@@ -437,7 +452,7 @@ mod tests {
             ),
             ("deps", LayerChange::RemovePermission(1, "b".into()), ErrorCode::FunctionNotFound),
         ] {
-            let error = store.change_layer(name, &change).await.expect_err(name);
+            let error = store.change_layer(name, &change, &by).await.expect_err(name);
             assert_eq!(error.code(), code, "{name}");
         }
         assert_eq!(store.layers().await.expect("layers").len(), 1);

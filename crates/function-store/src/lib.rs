@@ -15,6 +15,7 @@ mod function_files;
 mod function_store;
 mod handler_check;
 mod layer;
+mod layer_owner;
 mod manifest;
 mod pack_file;
 mod paths;
@@ -34,6 +35,7 @@ pub use handler_check::check_handler;
 pub use layer::{
     LAYERS, LayerChange, LayerVersion, StoredLayer, UsedLayer, add_layers, parse_layer_version,
 };
+pub use layer_owner::LayerUser;
 pub use pack_file::{ArchiveDigest, temporary_file};
 pub use paths::{FILES_BYTES_MAX, check_files};
 pub use qualifier_settings::{

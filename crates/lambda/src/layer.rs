@@ -209,7 +209,7 @@ async fn publish(service: &Service, request: &LambdaRequest, name: &str) -> Resu
         )));
     }
     let layers = service.invocations().layers();
-    layers.check_change(&request.principal, name)?;
+    layers.check_change(&request.principal, name).await?;
     let files = content.read(service, request).await?;
     let author = request.principal.author().to_owned();
     let change = LayerChange::Publish { code: files.code, author, attributes: others };

@@ -20,8 +20,8 @@ const KEYS_LIFETIME: Duration = Duration::from_hours(1);
 /// Time for which old keys are used while the provider cannot be reached.
 const KEYS_LIFETIME_MAX: Duration = Duration::from_hours(24);
 
-/// Minimum time between two requests for keys, so that tokens with unknown keys do not cause many
-/// requests.
+/// Minimum time between two requests for keys, and after a failed request for the discovery
+/// document, so that clients without credentials do not cause many requests.
 const KEYS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The identity of a person, as stated in a verified token.
@@ -73,9 +73,9 @@ struct ProviderInner {
     config: OidcConfig,
     http: HttpClient,
     keys: RwLock<CachedKeys>,
-    /// The discovery document, and the time at which it was last read.
-    discovery: RwLock<Option<(Instant, DiscoveryDocument)>>,
-    /// A lock that is held while the keys are being fetched.
+    /// The result of the last request for the discovery document, and the time of this request.
+    discovery: RwLock<Option<(Instant, Result<DiscoveryDocument>)>>,
+    /// A lock that is held while the keys or the discovery document are being fetched.
     reading: tokio::sync::Mutex<()>,
 }
 
@@ -86,6 +86,8 @@ struct CachedKeys {
     read: Option<Instant>,
     /// The time of the last attempt to fetch the keys.
     tried: Option<Instant>,
+    /// The error of the last attempt, if it failed.
+    failed: Option<Error>,
 }
 
 impl Provider {
@@ -161,43 +163,54 @@ impl Provider {
     /// Returns the keys. Fetches them again if they are old or lack the key of the token.
     async fn keys_of(&self, token: &Jwt<'_>) -> Result<Arc<VerificationKeys>> {
         let known = self.0.keys.read().clone();
-        if !is_due(&known, token) {
-            return Ok(known.keys);
+        if !is_due(&known, token, Instant::now()) {
+            return known.usable(Instant::now());
         }
         let _reading = self.0.reading.lock().await;
         let known = self.0.keys.read().clone();
-        if !is_due(&known, token) {
-            return Ok(known.keys);
+        if !is_due(&known, token, Instant::now()) {
+            return known.usable(Instant::now());
         }
         self.0.keys.write().tried = Some(Instant::now());
         match self.read_keys().await {
             Ok(keys) => {
-                let (keys, now) = (Arc::new(keys), Some(Instant::now()));
-                *self.0.keys.write() = CachedKeys { keys: keys.clone(), read: now, tried: now };
-                Ok(keys)
+                let now = Some(Instant::now());
+                let keys = Arc::new(keys);
+                *self.0.keys.write() = CachedKeys { keys, read: now, tried: now, failed: None };
             }
-            Err(error) if known.read.is_some_and(|read| read.elapsed() < KEYS_LIFETIME_MAX) => {
+            Err(error) => {
                 tracing::warn!("the keys of the OpenID provider cannot be read: {error}");
-                Ok(known.keys)
+                self.0.keys.write().failed = Some(error);
             }
-            Err(error) => Err(error),
         }
+        let known = self.0.keys.read().clone();
+        known.usable(Instant::now())
     }
 
     pub(crate) fn http(&self) -> &HttpClient {
         &self.0.http
     }
 
-    /// Returns the discovery document, which is read at most once an hour.
+    /// Returns the discovery document, which is read at most once an hour, by one request at a
+    /// time.
     pub(crate) async fn discovery(&self) -> Result<DiscoveryDocument> {
-        if let Some((read, known)) = &*self.0.discovery.read()
-            && read.elapsed() < KEYS_LIFETIME
-        {
-            return Ok(known.clone());
+        if let Some(known) = self.known_discovery() {
+            return known;
         }
-        let found = DiscoveryDocument::read(&self.0.http, &self.0.config.issuer).await?;
+        let _reading = self.0.reading.lock().await;
+        if let Some(known) = self.known_discovery() {
+            return known;
+        }
+        let found = DiscoveryDocument::read(&self.0.http, &self.0.config.issuer).await;
         *self.0.discovery.write() = Some((Instant::now(), found.clone()));
-        Ok(found)
+        found
+    }
+
+    fn known_discovery(&self) -> Option<Result<DiscoveryDocument>> {
+        let known = self.0.discovery.read().clone();
+        let (read, found) = known?;
+        let lifetime = if found.is_ok() { KEYS_LIFETIME } else { KEYS_INTERVAL };
+        (read.elapsed() < lifetime).then_some(found)
     }
 
     async fn read_keys(&self) -> Result<VerificationKeys> {
@@ -208,10 +221,55 @@ impl Provider {
     }
 }
 
+impl CachedKeys {
+    /// Returns true if the keys were fetched less than this time ago.
+    fn is_younger_than(&self, age: Duration, now: Instant) -> bool {
+        self.read.is_some_and(|read| now.duration_since(read) < age)
+    }
+
+    /// Returns the keys; the error of the last attempt if the keys are too old.
+    fn usable(&self, now: Instant) -> Result<Arc<VerificationKeys>> {
+        match &self.failed {
+            Some(error) if !self.is_younger_than(KEYS_LIFETIME_MAX, now) => Err(error.clone()),
+            _ => Ok(self.keys.clone()),
+        }
+    }
+}
+
 /// Returns true if the keys must be fetched before this token is verified: they are too old, or
 /// lack its key.
-fn is_due(cached: &CachedKeys, token: &Jwt<'_>) -> bool {
-    let is_current = cached.read.is_some_and(|read| read.elapsed() < KEYS_LIFETIME);
-    let may_try = cached.tried.is_none_or(|tried| tried.elapsed() >= KEYS_INTERVAL);
-    (may_try || cached.read.is_none()) && !(is_current && cached.keys.has_key_of(token))
+fn is_due(cached: &CachedKeys, token: &Jwt<'_>, now: Instant) -> bool {
+    let may_try = cached.tried.is_none_or(|tried| now.duration_since(tried) >= KEYS_INTERVAL);
+    // A cancelled attempt leaves neither keys nor an error.
+    let is_unknown = cached.failed.is_none() && !cached.is_younger_than(KEYS_LIFETIME_MAX, now);
+    let is_current = cached.is_younger_than(KEYS_LIFETIME, now);
+    (may_try || is_unknown) && !(is_current && cached.keys.has_key_of(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "eyJhbGciOiJFUzI1NiJ9.e30.AAAA";
+
+    #[test]
+    fn old_keys_are_not_used_for_more_than_a_day() {
+        let token = Jwt::parse(TOKEN).expect("a token");
+        let read = Instant::now();
+        let reason = "no connection".to_owned();
+        let error = Error::Unreachable { url: "https://login.example".to_owned(), reason };
+        let hours = |hours| read + Duration::from_hours(hours);
+        for (hour, is_usable) in [(2, true), (23, true), (24, false), (30, false)] {
+            let (read, tried) = (Some(read), Some(hours(hour)));
+            let failed = Some(error.clone());
+            let cached = CachedKeys { read, tried, failed, ..CachedKeys::default() };
+            let soon = hours(hour) + Duration::from_secs(1);
+            assert!(!is_due(&cached, &token, soon), "{hour}");
+            assert_eq!(cached.usable(soon).is_ok(), is_usable, "{hour}");
+            assert!(is_due(&cached, &token, hours(hour) + KEYS_INTERVAL), "{hour}");
+        }
+        assert!(is_due(&CachedKeys::default(), &token, read));
+        let cancelled = CachedKeys { tried: Some(read), ..CachedKeys::default() };
+        assert!(is_due(&cancelled, &token, read));
+    }
 }

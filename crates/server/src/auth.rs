@@ -12,7 +12,7 @@ use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use headwater_model::{ErrorCode, Principal, Problem};
+use headwater_model::{AuthMethod, ErrorCode, Principal, Problem};
 use headwater_service::{Credential, LoginAttempt, is_jwt};
 
 use crate::console::presented_session;
@@ -135,19 +135,22 @@ pub async fn check_password(
     let attempt = LoginAttempt { address, user: Some(user) };
     app.logins.check(attempt)?;
     let credential = Credential::Password { user, password };
-    let checked = app.service.authenticate(credential, Some(address)).await;
-    checked.map_err(|problem| {
-        if problem.code != ErrorCode::Unauthenticated {
-            return problem;
+    match app.service.authenticate(credential, Some(address)).await {
+        // Concurrent guesses pass the first check before the first of them has failed.
+        Ok(principal) if principal.method() == AuthMethod::Password => {
+            app.logins.check(attempt).map(|()| principal)
         }
-        app.logins.record_failure(attempt);
-        let message = format!("the password of user `{user}` is wrong");
-        Problem::new(ErrorCode::Unauthenticated, message).with_hint(
-            "Send the user's password or access token. The contents of `server.token` in the \
-             lake's folder are valid with any user name. A disabled user cannot log in until an \
-             administrator enables it.",
-        )
-    })
+        Err(problem) if problem.code == ErrorCode::Unauthenticated => {
+            app.logins.record_failure(attempt);
+            let message = format!("the password of user `{user}` is wrong");
+            Err(Problem::new(ErrorCode::Unauthenticated, message).with_hint(
+                "Send the user's password or access token. The contents of `server.token` in the \
+                 lake's folder are valid with any user name. A disabled user cannot log in until \
+                 an administrator enables it.",
+            ))
+        }
+        other => other,
+    }
 }
 
 /// Returns the principal of the console session, which the cookie and the header of a request

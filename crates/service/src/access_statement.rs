@@ -8,7 +8,8 @@ use headwater_engine::system::timestamp_type;
 use headwater_engine::{AccessStatement, RecordBatches, RestrictionStatement};
 use headwater_executors::to_batches;
 use headwater_model::{
-    CreateRole, ErrorDetails, Grant, GrantRequest, Principal, Problem, QueryRequest, Role,
+    CreateRole, ErrorDetails, Grant, GrantRequest, Permission, Principal, Problem, QueryRequest,
+    Role,
 };
 use serde_json::{Value, json};
 
@@ -19,8 +20,8 @@ use crate::service::Components;
 /// Name of the table from which a session reads the result of a statement on roles and grants.
 pub const RESULT: &str = "result of a statement on rights";
 
-/// Executes a statement on roles and grants, and returns its rows. A GRANT with several grantees or
-/// objects executes the grants in order, after checking all names and permissions.
+/// Executes a statement on roles and grants, and returns its rows. The permissions of a statement
+/// are one change. Several roles are granted in order, after checking all names.
 pub async fn execute(
     components: &Arc<Components>,
     principal: &Principal,
@@ -131,19 +132,16 @@ async fn apply(
             }
         }
         AccessStatement::Permissions { grants, permissions, grantees } => {
-            check_grantees(access, principal, grantees)?;
-            for (permission, grantee) in pairs(permissions, grantees) {
-                let request = GrantRequest {
-                    grantee: grantee.clone(),
-                    actions: permission.actions.clone(),
-                    object: permission.object.clone(),
-                };
-                if *grants {
-                    access.grants().grant(principal, request).await?;
-                } else {
-                    let revoked = access.grants().revoke(principal, request).await;
-                    all = all.and(revoked);
-                }
+            let request = |(permission, grantee): (&Permission, &String)| GrantRequest {
+                grantee: grantee.clone(),
+                actions: permission.actions.clone(),
+                object: permission.object.clone(),
+            };
+            let requests: Vec<_> = pairs(permissions, grantees).map(request).collect();
+            if *grants {
+                access.grants().grant_all(principal, &requests).await?;
+            } else {
+                access.grants().revoke_all(principal, &requests).await?;
             }
         }
         AccessStatement::ShowRoles

@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use headwater_access::{Credential, Decision, DenialReason};
+use headwater_access::{Credential, Decision, DenialReason, ExternalLogin};
 use headwater_engine::{SessionRights, check_ref};
 use headwater_executors::{authorize, table_access, unauthenticated};
 use headwater_model::{Action, ErrorCode, Object, Principal, Problem, RefSpec, ResultExt};
@@ -135,12 +135,16 @@ impl Service {
         if components.is_owner_token(shown) {
             return Ok(Principal::owner().with_address(address));
         }
-        if let Some(oidc) = components.oidc.as_ref().filter(|_| is_jwt(shown)) {
+        if is_jwt(shown) {
             let user = match credential {
                 Credential::Token(_) => None,
                 Credential::Password { user, .. } => Some(user),
             };
             let (access, clock) = (&components.access, components.lake.clock().clone());
+            // A token is never a password: computing its hash would delay other logins.
+            let Some(oidc) = &components.oidc else {
+                return Err(ExternalLogin::refused(access, user, address)).or_problem();
+            };
             let shown = PresentedToken { token: shown, user, address };
             return oidc.authenticate(access, &*clock, shown).await;
         }

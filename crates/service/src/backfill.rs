@@ -77,9 +77,9 @@ impl Runs {
     ) -> Result<Vec<String>, Problem> {
         let name = table.parse::<TableName>().or_problem()?;
         let view = self.0.lake.view(&RefSpec::Name(branch.to_owned())).await.or_problem()?;
+        // The error has the spelling of the request, so that it does not show if the table exists.
+        self.0.entry_rights(principal).check_named(&view, Action::Select, &name).await?;
         let found = view.state().find_table(&name.namespace, &name.name).await.or_problem()?;
-        let object = found.as_ref().map_or_else(|| Object::table(&name), |it| it.1.object(&it.0));
-        self.0.authorize(principal, Action::Select, &object)?;
         let Some((stored, entry)) = &found else {
             let missing = view.table(&name).await.map(|_| Vec::new()).or_problem();
             return missing.map_err(|problem| self.0.conceal(principal, problem));

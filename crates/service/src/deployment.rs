@@ -31,8 +31,11 @@ impl Deployments {
     /// Returns a deployed version, by its id or by a unique prefix of the id.
     pub async fn get(&self, principal: &Principal, version: &str) -> Result<Deployment, Problem> {
         let found = self.0.deployer.versions().get(version).await.or_problem();
-        let project = found.as_ref().map_or(EVERY, |found| found.project.as_str());
-        self.0.authorize(principal, Action::Deploy, &Object::project(project))?;
+        let project = found.as_ref().map(|found| Object::project(&found.project)).ok();
+        // A hidden version gives the same error as a missing one.
+        let project = project.filter(|it| self.0.allows(principal, Action::Deploy, it));
+        let project = project.unwrap_or_else(|| Object::project(EVERY));
+        self.0.authorize(principal, Action::Deploy, &project)?;
         found
     }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use headwater_executors::{is_change, with_owner_on_main};
 use headwater_model::{
-    AccessExplanation, Action, Grant, GrantRequest, Object, ObjectKind, Permission, Principal,
-    Problem, RefSpec, ResultExt, TableName,
+    AccessExplanation, Action, Grant, GrantRequest, Object, ObjectKind, Principal, Problem,
+    RefSpec, ResultExt, TableName,
 };
 
+use crate::layer::{self, Layers};
 use crate::service::Components;
 
 /// Operations on grants.
@@ -31,10 +32,17 @@ impl Grants {
         principal: &Principal,
         request: GrantRequest,
     ) -> Result<Grant, Problem> {
+        self.grant_all(principal, &[request]).await.map(|mut granted| granted.remove(0))
+    }
+
+    /// Grants actions to users and roles in one change.
+    pub(crate) async fn grant_all(
+        &self,
+        principal: &Principal,
+        requests: &[GrantRequest],
+    ) -> Result<Vec<Grant>, Problem> {
         self.0.administer(principal)?;
-        let GrantRequest { grantee, actions, object } = request;
-        let permission = Permission { actions, object };
-        self.0.access.grant(principal, &grantee, permission).await.or_problem()
+        self.0.access.grant_all(principal, requests).await.or_problem()
     }
 
     /// Revokes actions of a grant on the same objects. Fails if none of the actions is granted.
@@ -43,10 +51,17 @@ impl Grants {
         principal: &Principal,
         request: GrantRequest,
     ) -> Result<(), Problem> {
+        self.revoke_all(principal, &[request]).await
+    }
+
+    /// Revokes actions of grants in one change.
+    pub(crate) async fn revoke_all(
+        &self,
+        principal: &Principal,
+        requests: &[GrantRequest],
+    ) -> Result<(), Problem> {
         self.0.administer(principal)?;
-        let GrantRequest { grantee, actions, object } = request;
-        let permission = Permission { actions, object };
-        self.0.access.revoke(principal, &grantee, permission).await.or_problem()
+        self.0.access.revoke_all(principal, requests).await.or_problem()
     }
 
     /// Explains whether a user may perform an action on an object, and which grant, row filter or
@@ -59,7 +74,7 @@ impl Grants {
         object: &Object,
     ) -> Result<AccessExplanation, Problem> {
         self.check_subject(principal, Some(user))?;
-        let stored = with_owner_on_main(&self.0.lake, object).await;
+        let stored = self.0.with_stored_owner(object).await;
         let decision = self.0.access.explain(user, action, &stored).or_problem()?;
         let (granted, mut reason) = (decision.is_allowed(), decision.to_string());
         let restrictions = match object.kind() {
@@ -92,6 +107,22 @@ impl Grants {
 }
 
 impl Components {
+    /// Returns an object with the owner that is stored with it: a layer, a function of the deployed
+    /// project, or an object on `main`. Returns any other object unchanged.
+    async fn with_stored_owner(self: &Arc<Self>, object: &Object) -> Object {
+        if object.kind() == ObjectKind::Function {
+            if let Some(name) = object.name().strip_prefix(layer::NAME_START) {
+                return Layers(self.clone()).object(name).await;
+            }
+            let version = self.deployer.deployed().version().ok().flatten();
+            let function = version.and_then(|version| version.function_object(object.name()));
+            if let Some(function) = function {
+                return function;
+            }
+        }
+        with_owner_on_main(&self.lake, object).await
+    }
+
     /// Returns the row filters and column masks of a table on `main` that apply to a user. If the
     /// table was renamed, finds its restrictions only if the user has a grant on the new name.
     async fn restrictions_of(

@@ -8,7 +8,7 @@ use futures::TryFutureExt;
 use headwater_destinations::DestinationSender;
 use headwater_executors::{
     CallOutputs, OutputWriter, ParsedDeployment, ParsedFunction, call_budget, call_rights,
-    function_summary, instance_state, limits, parse_folder, record_secrets, split_name,
+    called_object, function_summary, instance_state, limits, parse_folder, record_secrets,
 };
 use headwater_function_lake::{CallIdentity, FunctionLakeAccess};
 use headwater_functions::{Argument, FunctionResult, LakeAccess, OptionalCallParts, ResultKind};
@@ -144,7 +144,8 @@ impl Invocations {
         let stored = self.0.catalog.store().list().await.or_problem()?;
         let functions = &self.0.functions;
         listed.extend(stored.iter().map(|one| function_summary(functions, one)));
-        let allows = |name: &str| self.0.allows(principal, Action::Invoke, &Object::function(name));
+        let object = |name: &str| called_object(version.as_ref(), name);
+        let allows = |name: &str| self.0.allows(principal, Action::Invoke, &object(name));
         listed.retain(|one| allows(&one.name));
         listed.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(listed)
@@ -158,9 +159,9 @@ impl Invocations {
         principal: &Principal,
         name: &str,
     ) -> Result<ResolvedFunction, Problem> {
-        let object = Object::function(split_name(name).0);
-        self.0.check_allowed(principal, Action::Invoke, &object)?;
         let version = self.0.deployer.deployed().version();
+        let object = called_object(version.as_ref().ok().and_then(Option::as_ref), name);
+        self.0.check_allowed(principal, Action::Invoke, &object)?;
         if let Ok(Some(version)) = &version
             && let Some(callable) = version.project.callables.get(name)
         {
@@ -206,7 +207,7 @@ impl Invocations {
         })?;
         let (project, callable) = read?;
         let Some(callable) = callable else {
-            let object = Object::function(split_name(name).0);
+            let object = self.0.deployer.deployed().called_object(name);
             let is_allowed = self.0.allows(principal, Action::Invoke, &object);
             let mut problem = not_found(Some(&project), &[], name);
             if is_allowed && self.find(principal, name).await.is_ok() {
@@ -236,8 +237,8 @@ impl Invocations {
     {
         let ResolvedFunction { function, name, concurrency, caused_by, .. } = function;
         let outputs = CallOutputs::new(&function, principal).with_lineage(caused_by.clone());
+        self.0.authorize(principal, Action::Invoke, &function.object())?;
         let ParsedFunction { project, callable, deployed_by } = function;
-        self.0.authorize(principal, Action::Invoke, &Object::function(&callable.name))?;
         let needed = callable.limits(&project.defaults).memory_bytes;
         limits(&self.0.access, principal).check_memory(&callable.name, needed)?;
         let running = self.0.catalog.permit(&callable, concurrency)?;
@@ -297,8 +298,7 @@ impl Invocations {
         request: InvokeAsyncRequest,
     ) -> Result<AcceptedEvent, Problem> {
         let function = self.find(principal, name).await?;
-        let callable = &function.function.callable;
-        self.0.authorize(principal, Action::Invoke, &Object::function(&callable.name))?;
+        self.0.authorize(principal, Action::Invoke, &function.function.object())?;
         function.check_arguments(&request.arguments, None)?;
         limits(&self.0.access, principal).check_memory(name, function.memory_bytes())?;
         let Some(triggers) = &self.0.triggers else { return Err(disabled()) };

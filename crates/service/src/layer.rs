@@ -1,15 +1,20 @@
 //! Layers: sets of files that several functions use. Access to a layer is checked like access to a
-//! function named `layer/NAME`.
+//! function named `layer/NAME`. The owner of a layer is stored with it.
 
 use std::sync::Arc;
 
-use headwater_function_store::{LayerChange, StoredLayer, UsedLayer, parse_layer_version};
+use headwater_function_store::{
+    LayerChange, LayerUser, StoredLayer, UsedLayer, parse_layer_version,
+};
 use headwater_model::{
     Action, ErrorCode, LayerVersion, Object, Principal, Problem, PublishLayer, ResultExt,
 };
 
 use crate::service::Components;
 use crate::standalone_function::StandaloneFunctions;
+
+/// The part of a function's name that makes it the name of a layer.
+pub(crate) const NAME_START: &str = "layer/";
 
 /// Maximum number of layers of a function, as in Lambda.
 const LAYERS_MAX: usize = 5;
@@ -21,8 +26,10 @@ const ARN_START: &str = "arn:aws:lambda:us-east-1:000000000000:layer:";
 #[derive(Clone)]
 pub struct Layers(pub(crate) Arc<Components>);
 
-fn object(name: &str) -> Object {
-    Object::function(&format!("layer/{name}"))
+/// Returns the object of a layer, with the owner of the stored layer, if it exists.
+fn object(name: &str, stored: Option<&StoredLayer>) -> Object {
+    let owner = stored.and_then(|layer| layer.owner.as_ref());
+    Object::function(&format!("{NAME_START}{name}")).with_owner(owner)
 }
 
 impl Layers {
@@ -30,14 +37,21 @@ impl Layers {
     pub async fn list(&self, principal: &Principal) -> Result<Vec<StoredLayer>, Problem> {
         self.0.authenticated(principal)?;
         let mut layers = self.0.catalog.store().layers().await.or_problem()?;
-        layers.retain(|layer| self.0.allows(principal, Action::Invoke, &object(&layer.name)));
+        let object = |layer: &StoredLayer| object(&layer.name, Some(layer));
+        layers.retain(|layer| self.0.allows(principal, Action::Invoke, &object(layer)));
         Ok(layers)
     }
 
     /// Returns a layer that the principal may use.
     pub async fn get(&self, principal: &Principal, name: &str) -> Result<StoredLayer, Problem> {
-        self.0.authorize(principal, Action::Invoke, &object(name))?;
-        self.0.catalog.store().layer(name).await.or_problem()
+        let layer = self.0.catalog.store().layer(name).await;
+        self.0.authorize(principal, Action::Invoke, &object(name, layer.as_ref().ok()))?;
+        layer.or_problem()
+    }
+
+    /// Returns the object of a layer, with its owner.
+    pub(crate) async fn object(&self, name: &str) -> Object {
+        object(name, self.0.catalog.store().layer(name).await.ok().as_ref())
     }
 
     /// Returns the versions of layers with these names, such as `deps:3`, for a function. The
@@ -74,7 +88,7 @@ impl Layers {
         name: &str,
         request: PublishLayer,
     ) -> Result<LayerVersion, Problem> {
-        self.check_change(principal, name)?;
+        self.check_change(principal, name).await?;
         let PublishLayer { description, files, archive, upload, .. } = request;
         let functions = StandaloneFunctions(self.0.clone());
         let files = functions.request_files(principal, files, archive, upload.as_deref()).await?;
@@ -87,19 +101,30 @@ impl Layers {
     }
 
     /// Checks that the principal may change a layer. The layer may be missing.
-    pub fn check_change(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
-        self.0.authorize(principal, Action::Deploy, &object(name))
+    pub async fn check_change(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
+        self.authorize_change(principal, name).await.map(drop)
     }
 
-    /// Changes a layer. Publishing the first version creates the layer. The change is durable on
-    /// return.
+    async fn authorize_change(
+        &self,
+        principal: &Principal,
+        name: &str,
+    ) -> Result<LayerUser, Problem> {
+        let object = self.object(name).await;
+        self.0.authorize(principal, Action::Deploy, &object)?;
+        let user = principal.as_object_owner();
+        Ok(LayerUser { is_owner: user.is_some() && user.as_ref() == object.owner(), user })
+    }
+
+    /// Changes a layer. Publishing the first version creates the layer, which the principal then
+    /// owns. The change is durable on return.
     pub async fn change(
         &self,
         principal: &Principal,
         name: &str,
         change: &LayerChange,
     ) -> Result<StoredLayer, Problem> {
-        self.0.authorize(principal, Action::Deploy, &object(name))?;
-        self.0.catalog.store().change_layer(name, change).await.or_problem()
+        let by = self.authorize_change(principal, name).await?;
+        self.0.catalog.store().change_layer(name, change, &by).await.or_problem()
     }
 }

@@ -162,9 +162,12 @@ impl Queues {
         name: &str,
         options: ReceiveOptions,
     ) -> Result<Vec<ReceivedMessage>, Problem> {
-        self.0.authorize(principal, Action::Read, &Object::queue(name))?;
+        let object = Object::queue(name);
+        self.0.authorize(principal, Action::Read, &object)?;
         self.check_limits(principal).await?;
         let received = self.0.queues.receive(name, options).await.or_problem()?;
+        // The right can end during the wait. The messages are visible again after the timeout.
+        self.0.check_allowed(principal, Action::Read, &object)?;
         let bytes = received.iter().map(|received| received.message.body.len()).sum();
         self.0.message_queue_meter.count(principal, name, [0, bytes]);
         Ok(received)

@@ -127,15 +127,18 @@ impl QueueWorker {
 
     /// Checks the right to read the queue, then waits for a message. Returns false after [`WAIT`].
     async fn visible(&self) -> Result<bool, Problem> {
-        {
-            let components = self.components.upgrade().ok_or_else(stopped)?;
-            let (principal, queue) = (self.principal(), Object::queue(&self.mapping.queue));
-            if !components.allows(&principal, Action::Read, &queue) {
-                // Records the denial, and returns the error that names the missing grant.
-                components.authorize(&principal, Action::Read, &queue)?;
-            }
-        }
-        self.queues.wait(&self.mapping.queue, WAIT).await.or_problem()
+        self.check_right()?;
+        let is_visible = self.queues.wait(&self.mapping.queue, WAIT).await.or_problem()?;
+        // The right can end while the worker waits.
+        self.check_right()?;
+        Ok(is_visible)
+    }
+
+    /// Checks the right to read the queue.
+    fn check_right(&self) -> Result<(), Problem> {
+        let components = self.components.upgrade().ok_or_else(stopped)?;
+        let (principal, queue) = (self.principal(), Object::queue(&self.mapping.queue));
+        components.check_allowed(&principal, Action::Read, &queue)
     }
 
     fn principal(&self) -> Principal {

@@ -52,8 +52,10 @@ impl StandaloneFunctions {
 
     /// Returns a function.
     pub async fn get(&self, principal: &Principal, name: &str) -> Result<StoredFunction, Problem> {
+        // Read first: the ownership ends before another user changes the function.
+        let function = self.0.catalog.store().get(name).await;
         self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
-        self.0.catalog.store().get(name).await.or_problem()
+        function.or_problem()
     }
 
     /// Returns the description of a function.
@@ -242,7 +244,16 @@ impl StandaloneFunctions {
         let created = store.create(name, files.code, &changes, &author(principal)).await;
         self.0.provisioner.update();
         let created = created.or_problem()?;
-        self.0.access.set_owner(principal, &Object::function(name)).await.or_problem()?;
+        if principal.user_name().is_some() {
+            let object = Object::function(name);
+            self.0.access.set_owner(principal, &object).await.or_problem()?;
+            // Another user may have changed the function before the owner was recorded.
+            let stored = store.find(name).await.or_problem()?;
+            let revision = stored.map(|function| function.latest.revision());
+            if revision != Some(created.latest.revision()) {
+                self.0.access.remove_owner(principal, &object).await.or_problem()?;
+            }
+        }
         Ok(created)
     }
 
@@ -251,8 +262,43 @@ impl StandaloneFunctions {
         &self,
         principal: &Principal,
         name: &str,
-        update: FunctionUpdate,
+        mut update: FunctionUpdate,
     ) -> Result<StoredFunction, Problem> {
+        let is_any_revision = update.revision.is_none();
+        let mut attempts = 1;
+        loop {
+            let checked = self.check_change(principal, name, &update).await?;
+            if is_any_revision {
+                update.revision.clone_from(&checked);
+            }
+            let changed = self.0.catalog.store().change(name, &update, &author(principal)).await;
+            self.0.provisioner.update();
+            if checked.is_some() {
+                // A concurrent creation may have recorded its user after the first check.
+                self.end_ownership(principal, name).await?;
+            }
+            match changed.or_problem() {
+                Err(problem)
+                    if problem.code == ErrorCode::PreconditionFailed
+                        && is_any_revision
+                        && checked.is_some()
+                        && attempts < DEPLOY_ATTEMPTS =>
+                {
+                    attempts += 1;
+                }
+                changed => return changed,
+            }
+        }
+    }
+
+    /// Checks the right to a change. Returns the checked revision if the change replaces the code
+    /// or the settings.
+    async fn check_change(
+        &self,
+        principal: &Principal,
+        name: &str,
+        update: &FunctionUpdate,
+    ) -> Result<Option<String>, Problem> {
         let latest = self.get(principal, name).await?.latest;
         let store = self.0.catalog.store();
         let new = update.changes.iter().find_map(FunctionChange::settings);
@@ -261,18 +307,20 @@ impl StandaloneFunctions {
             (None, Some(_)) => Some(store.files(name, &latest.code).await.or_problem()?),
             (None, None) => None,
         };
-        if let Some(files) = files {
-            let used = new.map_or(&latest.attributes, |(_, used)| used);
-            let files = store.with_layers(name, files, used).await.or_problem()?;
-            let settings = new.map_or(&latest.settings, |(settings, _)| settings);
-            self.check(principal, name, settings, files).await?;
-            // The owner may not use the code and the environment variables of another user.
-            let object = Object::function(name);
-            record_owner(&self.0.access, principal, &object, false).await.or_problem()?;
-        }
-        let changed = store.change(name, &update, &author(principal)).await;
-        self.0.provisioner.update();
-        changed.or_problem()
+        let Some(files) = files else { return Ok(None) };
+        let used = new.map_or(&latest.attributes, |(_, used)| used);
+        let files = store.with_layers(name, files, used).await.or_problem()?;
+        let settings = new.map_or(&latest.settings, |(settings, _)| settings);
+        self.check(principal, name, settings, files).await?;
+        self.end_ownership(principal, name).await?;
+        Ok(Some(latest.revision()))
+    }
+
+    /// Removes the owner of a function that another user changes: the owner may not use the code
+    /// and the environment variables of that user.
+    async fn end_ownership(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
+        let object = Object::function(name);
+        record_owner(&self.0.access, principal, &object, false).await.or_problem()
     }
 
     /// Deletes a function with its versions. Running calls are not stopped.

@@ -152,8 +152,14 @@ impl Triggers {
             Ok(triggers) => triggers.event(event).await.ok(),
             Err(_) => None,
         };
-        let trigger = found.map_or_else(|| EVERY.to_owned(), |event| event.trigger);
-        self.0.authorize(principal, Action::Run, &Object::trigger(&trigger))
+        let allows = |trigger: &Object| self.0.allows(principal, Action::Run, trigger);
+        // A hidden event gives the same error as a missing one.
+        let trigger = found.and_then(|event| {
+            let trigger = Object::trigger(&event.trigger);
+            (allows(&trigger) || self.is_event_visible(principal, &event)).then_some(trigger)
+        });
+        let trigger = trigger.unwrap_or_else(|| Object::trigger(EVERY));
+        self.0.authorize(principal, Action::Run, &trigger)
     }
 
     /// Removes a pending or failed event, which is then never delivered.

@@ -249,6 +249,32 @@ async fn ed25519_keys_verify_and_unusable_keys_are_skipped() {
 }
 
 #[tokio::test]
+async fn an_unreachable_provider_gets_few_requests() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
+    let issuer = format!("http://{}", listener.local_addr().expect("an address"));
+    let asked = Arc::<AtomicUsize>::default();
+    let counter = asked.clone();
+    tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let text = format!("issuer = \"{issuer}\"\nclient_id = \"lake\"\n");
+    let provider = Provider::new(OidcConfig::parse(&text).expect("valid")).expect("a provider");
+    let claims = json!({"iss": issuer, "sub": "1", "aud": "lake", "email": "ana@example.com",
+        "exp": Utc::now().timestamp() + 600});
+    let token = Key::new("a").sign(&claims);
+    for _ in 0..20 {
+        let error = provider.verify(&token, Utc::now()).await.expect_err("unreachable");
+        assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+        let error = provider.start_login("http://127.0.0.1:4280/").await.expect_err("unreachable");
+        assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    }
+    let count = asked.load(Ordering::Relaxed);
+    assert_eq!(count, 2, "one request for the keys, and one for the login");
+}
+
+#[tokio::test]
 async fn a_provider_must_be_reachable_and_be_the_configured_one() {
     let key = Key::new("a");
     let own = OwnProvider::start(&[key.public()]).await;

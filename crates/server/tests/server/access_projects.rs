@@ -275,7 +275,9 @@ async fn deployments() {
     assert_eq!(versions, json!([]));
     let version = report["deployment"]["version"].as_str().expect("a version");
     let path = format!("/v1/deployments/{version}");
-    assert_eq!(users.get(&bob, &path).await.0, 403);
+    let hidden = users.get(&bob, &path).await;
+    assert_eq!(hidden.0, 403, "{}", hidden.1);
+    assert_eq!(hidden, users.get(&bob, "/v1/deployments/none").await, "the project has no name");
     assert_eq!(users.get(&ana, &path).await.0, 200);
 }
 

@@ -20,6 +20,7 @@ use headwater_service::{
     Access, Credential, FunctionChange, LayerChange, NewUser, S3Operations, Service, ServiceConfig,
     SharedTable, SpawnerCommand,
 };
+use headwater_store::SqliteStore;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -71,7 +72,7 @@ pub struct Lake {
     service: Service,
     access: Access,
     known: Known,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// The objects whose names are not constants.
@@ -106,7 +107,13 @@ impl Lake {
             execute(&service, sql).await;
         }
         let known = create_objects(&service).await;
-        Lake { service, access, known, _folder: folder }
+        Lake { service, access, known, folder }
+    }
+
+    /// Opens the metadata database.
+    pub async fn store(&self) -> SqliteStore {
+        let path = self.folder.path().join(".headwater/lake.db");
+        SqliteStore::open(&path).await.expect("a store")
     }
 
     /// Returns the service.
@@ -277,7 +284,7 @@ fn config(folder: &Path) -> ServiceConfig {
 }
 
 /// Executes a statement as the owner.
-async fn execute(service: &Service, sql: &str) {
+pub async fn execute(service: &Service, sql: &str) {
     let request = QueryRequest { sql: sql.to_owned(), ..QueryRequest::default() };
     let started = service.statements().start(&Principal::owner(), &request).await.expect(sql);
     let mut rows = started.rows.expect(sql);

@@ -7,11 +7,14 @@ mod credentials;
 #[path = "../../../server/tests/server/declared_operations.rs"]
 #[expect(dead_code, reason = "used only by the matrices of protocols")]
 mod declared_operations;
+mod functions;
+mod grants;
 mod lake;
 mod layers;
 mod matrix;
 mod methods;
 mod principals;
+mod queues;
 mod rows;
 mod transactions;
 mod unchecked;
@@ -37,7 +40,10 @@ fn trials() -> Vec<Trial> {
         matrix::trials(),
         credentials::trials(),
         principals::trials(),
+        queues::trials(),
+        functions::trials(),
         layers::trials(),
+        grants::trials(),
         uploads::trials(),
         transactions::trials(),
     ];

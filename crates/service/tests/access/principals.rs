@@ -44,6 +44,7 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("executors/src/destination_delivery.rs", ".principal()", "the user that set the destination"),
     ("executors/src/destination_delivery.rs", ".principal()", "the user that set the destination"),
     ("executors/src/destination_delivery.rs", ".principal()", "the user that set the destination"),
+    ("executors/src/function_owner.rs", ".principal()", "the user that deployed the function"),
     ("executors/src/import.rs", ".principal()", "the user that started the import"),
     ("executors/src/occurrence_rights.rs", ".principal()", "the user that deployed the trigger"),
     ("executors/src/occurrence_rights.rs", ".principal()", "the user that deployed the trigger"),

@@ -2,10 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use headwater_model::{NewToken, Principal};
 use headwater_server::{Access, NewUser};
+use http_body_util::Full;
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, COOKIE, HeaderValue, SET_COOKIE};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderValue, SET_COOKIE};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -219,6 +224,57 @@ pub async fn guesses() {
     }
     assert_eq!(answers.last(), Some(&429), "{answers:?}");
     assert_eq!(users.get(&token, "/v1/branches").await.0, 200, "a valid token is not locked out");
+}
+
+/// Logs in with the password of `ana` over Flight SQL. Returns the gRPC status.
+async fn handshake(users: &Users, password: &str) -> String {
+    let path = "/arrow.flight.protocol.FlightService/Handshake";
+    let mut sent = request(Method::POST, path, None);
+    let basic = format!("Basic {}", STANDARD.encode(format!("ana:{password}")));
+    sent.headers_mut().insert(AUTHORIZATION, basic.parse().expect("a header"));
+    let response = users.server.send(sent).await;
+    let status = response.headers().get("grpc-status");
+    status.map(|status| status.to_str().expect("text").to_owned()).unwrap_or_default()
+}
+
+pub async fn concurrent_guesses() {
+    let (unauthenticated, exhausted) = ("16", "8");
+    let users = Users::start().await;
+    let password = Some(PASSWORD.to_owned());
+    let new = NewUser { name: "ana".to_owned(), password, ..NewUser::default() };
+    users.access.create_user(&Principal::owner(), new).await.expect("a user");
+    let guesses: Vec<String> = (0..40).map(|number| format!("wrong guess {number}")).collect();
+    let mut wrong: FuturesUnordered<_> =
+        guesses.iter().map(|guess| handshake(&users, guess)).collect();
+    // The server checks passwords in the order of their arrival, so it checks the right password
+    // after the failed guesses that lock out the user.
+    let first = wrong.next().await;
+    assert_eq!(first.as_deref(), Some(unauthenticated));
+    let right = handshake(&users, PASSWORD);
+    let (others, right) = futures::future::join(wrong.collect::<Vec<_>>(), right).await;
+    assert!(others.iter().all(|one| one == unauthenticated || one == exhausted), "{others:?}");
+    assert_eq!(right, exhausted, "the right password is not recognized while guesses are made");
+}
+
+/// Requests an Iceberg token with a secret in the form of a JSON Web Token. Returns the response.
+async fn exchange(users: &Users) -> String {
+    let mut sent = request(Method::POST, "/iceberg/v1/oauth/tokens", None);
+    let body = "grant_type=client_credentials&client_id=ana&client_secret=eyJa.b.c";
+    *sent.body_mut() = Full::new(body.into());
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    sent.headers_mut().insert(CONTENT_TYPE, form);
+    sent.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("none"));
+    let response = users.server.send(sent).await;
+    let bytes = support::body(response).await.expect("a whole body");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+pub async fn hashed_tokens() {
+    let (users, _) = admin().await;
+    for answer in futures::future::join_all((0..100).map(|_| exchange(&users))).await {
+        assert!(!answer.contains("password checks"), "{answer}");
+        assert!(answer.contains("invalid_client") || answer.contains("failed logins"), "{answer}");
+    }
 }
 
 pub async fn address() {

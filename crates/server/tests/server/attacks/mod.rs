@@ -7,6 +7,7 @@
 mod credentials;
 mod escalation;
 mod files;
+mod functions;
 mod merges;
 mod names;
 mod others;
@@ -62,6 +63,8 @@ fn of_credentials() -> Vec<Trial> {
         trial("attacks::13_a_client_cannot_choose_its_address", credentials::address),
         trial("attacks::14_headers_of_a_proxy_authenticate_no_client", credentials::proxy_headers),
         trial("attacks::15_two_credentials_in_one_request_are_rejected", credentials::two),
+        trial("attacks::107_concurrent_guesses_lock_out_the_user", credentials::concurrent_guesses),
+        trial("attacks::108_a_token_is_not_hashed_as_a_password", credentials::hashed_tokens),
     ]
 }
 
@@ -101,6 +104,7 @@ fn of_reads() -> Vec<Trial> {
         trial("attacks::40_an_error_does_not_tell_whether_a_table_exists", names::errors),
         trial("attacks::41_a_suggestion_names_no_hidden_table", names::suggestions),
         trial("attacks::42_lists_and_counts_leave_out_hidden_tables", names::lists),
+        trial("attacks::109_a_spelling_does_not_tell_whether_a_table_exists", names::spellings),
     ]
 }
 
@@ -202,6 +206,11 @@ fn of_owners() -> Vec<Trial> {
         trial("attacks::102_a_table_with_the_id_of_another_gives_no_right_to_it", owners::same_id),
         trial("attacks::103_a_new_version_of_another_user_ends_ownership", owners::functions),
         trial("attacks::104_a_dry_run_of_a_merge_names_new_own_tables", owners::dry_runs),
+        trial("attacks::105_a_layer_belongs_to_the_user_that_published_it", functions::layers),
+        trial(
+            "attacks::106_a_function_of_a_project_belongs_to_its_deployer",
+            functions::of_project,
+        ),
     ]
 }
 

@@ -37,6 +37,21 @@ pub async fn errors() {
     }
 }
 
+pub async fn spellings() {
+    let users = Users::start().await;
+    let ana = users.user("ana", &["run on project:shop", "read,write on branch:main"]).await;
+    let answers = async |name: &str| {
+        let run = json!({"files": {"headwater.toml": "[project]\nname = \"shop\"\n"}});
+        let table = format!("sales.{name}");
+        let body = json!({"run": run, "parameter": "day", "partitions_of": table});
+        let (status, answer) = users.post(&ana, "/v1/backfills", body).await;
+        assert_eq!(status, 403, "{answer}");
+        answer.to_string().replace(name, "NAME")
+    };
+    assert_eq!(answers("ORDERS").await, answers("ORDERZ").await);
+    assert_eq!(answers("orders").await, answers("orderz").await);
+}
+
 pub async fn suggestions() {
     let users = Users::start().await;
     let ana = users.user("ana", &["select on namespace:shop", "read on branch:main"]).await;

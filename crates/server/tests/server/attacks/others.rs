@@ -129,9 +129,16 @@ pub async fn events() {
     let (status, answer) = users.get(&eve, &path).await;
     assert_eq!(status, 404, "{answer}");
     assert_eq!(users.get(&eve, "/v1/trigger-events").await.1, json!([]));
+    let missing = "01900000-0000-7000-8000-000000000000";
     for (method, suffix) in [(Method::POST, "/replay"), (Method::DELETE, "")] {
-        let (status, _) = users.send(&eve, method, &format!("{path}{suffix}"), None).await;
-        assert_eq!(status, 403);
+        let answer = async |id: &str| {
+            let path = format!("/v1/trigger-events/{id}{suffix}");
+            let (status, answer) = users.send(&eve, method.clone(), &path, None).await;
+            assert_eq!(status, 403, "{path}: {answer}");
+            answer.to_string().replace(id, "ID")
+        };
+        assert_eq!(answer(&event).await, answer(missing).await, "{suffix}");
+        assert_eq!(answer(&event[..8]).await, answer(missing).await, "{suffix}");
     }
 }
 

@@ -25,7 +25,7 @@ impl Users {
     }
 
     /// Returns the explanation of a right of `ana`.
-    async fn explained(&self, action: &str, object: &str) -> (bool, String) {
+    pub async fn explained(&self, action: &str, object: &str) -> (bool, String) {
         let path = format!("/v1/access/explain?user=ana&action={action}&object={object}");
         let answer = self.server.get(&path).await;
         let reason = answer["reason"].as_str().unwrap_or_default().to_owned();

@@ -119,7 +119,7 @@ pub const ROWS: &[Row] = &[
         done(async move { c.service.invocations().layers().publish(&c.by, "made", new).await })
     }),
     ("Layers::check_change", writes("ok"), |c| {
-        done(async move { c.service.invocations().layers().check_change(&c.by, "none") })
+        done(async move { c.service.invocations().layers().check_change(&c.by, "none").await })
     }),
     ("Layers::change", writes(NO_FUNCTION), |c| {
         let change = LayerChange::Delete(1);

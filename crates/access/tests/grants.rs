@@ -1,0 +1,112 @@
+//! Several grants in one change.
+
+use std::sync::Arc;
+
+use headwater_access::{Access, Error, NewUser};
+use headwater_model::{Action, GrantRequest, Principal, SystemClock};
+use headwater_store::{MemoryStore, Store};
+
+struct Fixture {
+    access: Access,
+    store: Arc<MemoryStore>,
+    owner: Principal,
+}
+
+impl Fixture {
+    async fn start() -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let access = Access::open(store.clone(), Arc::new(SystemClock)).await.expect("a store");
+        let owner = Principal::owner();
+        for name in ["ana", "bob"] {
+            let new = NewUser { name: name.to_owned(), ..NewUser::default() };
+            access.create_user(&owner, new).await.expect(name);
+        }
+        Fixture { access, store, owner }
+    }
+
+    /// Returns the number of stored changes.
+    async fn changes(&self) -> u64 {
+        let version = self.store.reference("access/version").await.expect("a read");
+        String::from_utf8_lossy(&version.expect("a version")).parse().expect("a number")
+    }
+
+    /// Returns the number of audit events with an action.
+    async fn events(&self, action: &str) -> usize {
+        let events = self.access.audit().list(1_000).await.expect("events");
+        events.iter().filter(|event| event.action == action).count()
+    }
+}
+
+fn request(grantee: &str, actions: &[Action], object: &str) -> GrantRequest {
+    let (grantee, actions) = (grantee.to_owned(), actions.to_vec());
+    GrantRequest { grantee, actions, object: object.parse().expect(object) }
+}
+
+fn on_tables(grantee: &str, numbers: std::ops::Range<usize>) -> Vec<GrantRequest> {
+    let object = |number| format!("table:sales.t{number}");
+    numbers.map(|number| request(grantee, &[Action::Select], &object(number))).collect()
+}
+
+#[tokio::test]
+async fn several_grants_are_one_stored_change() {
+    let f = Fixture::start().await;
+    let before = f.changes().await;
+    let granted = f.access.grant_all(&f.owner, &on_tables("ana", 0..100)).await.expect("grants");
+    assert_eq!((granted.len(), f.access.grants(Some("ana")).len()), (100, 100));
+    assert_eq!((f.changes().await, f.events("grant").await), (before + 1, 100));
+    // Grants that exist already are no change.
+    f.access.grant_all(&f.owner, &on_tables("ana", 0..100)).await.expect("grants");
+    assert_eq!((f.changes().await, f.events("grant").await), (before + 1, 100));
+    f.access.revoke_all(&f.owner, &on_tables("ana", 0..100)).await.expect("revoked");
+    assert_eq!((f.changes().await, f.events("revoke").await), (before + 2, 100));
+    assert_eq!(f.access.grants(None), []);
+    let other = Access::open(f.store.clone(), Arc::new(SystemClock)).await.expect("a store");
+    assert_eq!(other.grants(None), []);
+}
+
+#[tokio::test]
+async fn one_invalid_grant_prevents_all_of_its_change() {
+    let f = Fixture::start().await;
+    let before = f.changes().await;
+    for last in [
+        request("eve", &[Action::Select], "table:sales.t9"),
+        request("bob", &[Action::Merge], "table:sales.t9"),
+        request("bob", &[], "table:sales.t9"),
+    ] {
+        let mut requests = on_tables("ana", 0..3);
+        requests.push(last);
+        f.access.grant_all(&f.owner, &requests).await.expect_err("an invalid grant");
+        f.access.revoke_all(&f.owner, &requests).await.expect_err("an invalid grant");
+        assert_eq!(f.access.grants(None), []);
+    }
+    assert_eq!((f.changes().await, f.events("grant").await), (before, 0));
+}
+
+#[tokio::test]
+async fn requests_for_the_same_object_are_combined() {
+    let f = Fixture::start().await;
+    let table = "table:sales.orders";
+    let requests = [
+        request("ana", &[Action::Select], table),
+        request("ana", &[Action::Insert], table),
+        request("ana", &[Action::Insert], table),
+        request("bob", &[Action::Select], table),
+    ];
+    f.access.grant_all(&f.owner, &requests).await.expect("grants");
+    let actions = |grantee: &str| {
+        let grants = f.access.grants(Some(grantee));
+        grants.into_iter().map(|grant| grant.permission.actions).collect::<Vec<_>>()
+    };
+    assert_eq!(actions("ana"), [[Action::Select, Action::Insert]]);
+    assert_eq!(actions("bob"), [[Action::Select]]);
+    // A grant that does not exist is an error, but the other requests are executed.
+    let requests = [
+        request("ana", &[Action::Select], table),
+        request("ana", &[Action::Select], table),
+        request("ana", &[Action::Insert], table),
+    ];
+    let revoked = f.access.revoke_all(&f.owner, &requests).await;
+    assert!(matches!(revoked, Err(Error::NotGranted { .. })), "{revoked:?}");
+    assert_eq!(actions("ana"), Vec::<Vec<Action>>::new());
+    assert_eq!(actions("bob"), [[Action::Select]]);
+}
