@@ -7,6 +7,7 @@
 use sqlparser::ast::{Expr, SelectItem, SetExpr};
 
 use crate::function_name;
+use crate::ordered_casts::cast_column;
 use crate::projection::{column_under, text};
 use crate::wildcards::is_pattern;
 
@@ -62,7 +63,9 @@ impl OutputNames {
         let item = |item: &SelectItem| match item {
             item if is_pattern(item) => OutputName::Many,
             SelectItem::UnnamedExpr(expr) if expands(expr) => OutputName::Expands(text(expr)),
-            SelectItem::UnnamedExpr(expr) => OutputName::Named(text(expr)),
+            SelectItem::UnnamedExpr(expr) => OutputName::Named(
+                cast_column(expr).map_or_else(|| text(expr), |column| column.value.clone()),
+            ),
             SelectItem::ExprWithAlias { alias, .. } => OutputName::Aliased(alias.value.clone()),
             _ => OutputName::Many,
         };
