@@ -210,6 +210,10 @@ def with_tools() -> None:
             LEFT JOIN pg_range ON (pg_range.rngtypid = typ.oid)
             WHERE typ.typname IN ('_int4', 'text') ORDER BY 1"""
         assert rows(types) == [("_int4", "a", 23), ("text", "b", None)]
+        names = "user, current_user, session_user, current_catalog, current_role, current_schema"
+        cursor = connection.execute(f"SELECT {names}")
+        assert [column.name for column in cursor.description] == names.split(", ")
+        assert cursor.fetchall() == [("ann", "ann", "ann", "main", "ann", "public")]
         # Grafana splits the search path.
         path = """quote_ident(table_schema) IN (
             SELECT CASE WHEN trim(s[i]) = '"$user"' THEN user ELSE trim(s[i]) END
