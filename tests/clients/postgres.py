@@ -269,6 +269,16 @@ def with_arrays_and_temporary_tables() -> None:
         connection.execute("SET LOCAL search_path = elsewhere")
         connection.commit()
         assert other.execute(visible, (["passing", "seen"],)).fetchall() == []
+        # DISCARD TEMP can be undone, and needs no transaction.
+        connection.execute("CREATE TEMP TABLE passing (a INT)")
+        connection.execute("SAVEPOINT before")
+        for restore in ("ROLLBACK TO before", "SELECT 1"):
+            assert connection.execute("DISCARD TEMP").statusmessage == "DISCARD TEMP"
+            assert connection.execute(visible, (["passing"],)).fetchall() == []
+            connection.execute(restore)
+        connection.commit()
+        for target in ("TEMP", "PLANS", "SEQUENCES"):
+            assert other.execute(f"DISCARD {target}").statusmessage == f"DISCARD {target}"
         try:
             other.execute("CREATE TEMP TABLE passing (a INT)")
         except psycopg.Error as error:

@@ -14,6 +14,7 @@ mod copy;
 mod copy_binary;
 mod copy_format;
 mod copy_options;
+mod discard;
 mod error_position;
 mod explain;
 mod extended_query;

@@ -88,12 +88,7 @@ impl Session {
             SessionCommand::Savepoint(name) => self.savepoint(&name).await?,
             SessionCommand::Release(name) => self.release(&name)?,
             SessionCommand::RollbackTo(name) => self.roll_back_to(&name).await?,
-            SessionCommand::DiscardAll => {
-                self.reset(None)?;
-                self.statements.clear();
-                self.portals.clear();
-                "DISCARD ALL"
-            }
+            SessionCommand::Discard(target) => self.discard(target).await?,
             SessionCommand::Prepare(text) => self.prepare_text(text).await?,
             SessionCommand::Execute(text) => return self.execute_text(text).await,
             SessionCommand::Deallocate(name) => self.deallocate(name)?,

@@ -79,8 +79,6 @@ impl Session {
         if self.status == TransactionStatus::Failed {
             return Ok(self.roll_back().await);
         }
-        // Dropping the temporary objects is a write, which a read-only transaction would reject.
-        self.is_read_only = false;
         let prepared = match self.start_held().await {
             Ok(()) => self.drop_temporary().await,
             failed => failed,
@@ -89,6 +87,8 @@ impl Session {
             self.roll_back().await;
             return Err(failure);
         }
+        self.is_read_only = false;
+        self.temporary = TemporaryRelations::default();
         self.status = TransactionStatus::Idle;
         self.portals.retain(|_, portal| portal.is_held);
         let committed = match self.transaction.take() {

@@ -141,7 +141,7 @@ const SESSION: [Row; 24] = [
     ("Savepoint", "BEGIN; SAVEPOINT s; INSERT INTO shop.changed (id) VALUES (1)", WRITES),
     ("Release", "BEGIN; SAVEPOINT s; RELEASE s; COMMIT", ALWAYS),
     ("RollbackTo", "BEGIN; SAVEPOINT s; ROLLBACK TO s; COMMIT", ALWAYS),
-    ("DiscardAll", "DISCARD ALL", ALWAYS),
+    ("Discard", "DISCARD ALL", ALWAYS),
     ("Prepare", "PREPARE p AS SELECT id FROM shop.items; DEALLOCATE p", READS),
     ("Execute", "PREPARE p AS SELECT id FROM shop.items; EXECUTE p; DEALLOCATE p", READS),
     ("Deallocate", "DEALLOCATE ALL", ALWAYS),
