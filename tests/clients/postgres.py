@@ -444,6 +444,12 @@ async def with_asyncpg() -> None:
     assert tuple(row) == (7, DAY, 0.5), row
     # asyncpg reads the types of arrays from the catalogs, and encodes their values in binary.
     assert await connection.fetchval("SELECT a FROM typed WHERE a = ANY($1::int[])", [1, 7]) == 1
+    # A parameter in ANY is an array of the type of the other side.
+    await connection.execute("CREATE TABLE moments (id INT, at TIMESTAMPTZ)")
+    await connection.execute("INSERT INTO moments VALUES (1, '2024-02-29 01:02:03Z')")
+    zoned = datetime.datetime(2024, 2, 29, 1, 2, 3, tzinfo=datetime.timezone.utc)
+    assert await connection.fetchval("SELECT id FROM moments WHERE at = ANY($1)", [zoned]) == 1
+    assert await connection.fetchval("SELECT id FROM moments WHERE id <> ALL($1)", [2, 3]) == 1
     moment = datetime.datetime(2024, 2, 29, 1, 2, 3)
     arrays = (["x", None, "y,z"], [1, None], [2], [3], [0.5], [True], [DAY], [moment])
     types = ("text", "int4", "int2", "bigint", "float8", "boolean", "date", "timestamp")

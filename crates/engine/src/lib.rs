@@ -46,7 +46,8 @@ pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
 pub use headwater_sql::{
     AccessStatement, CopyToStatement, FileCall, IntoStatement, Parameter, Parameters,
-    PreparedStatement, RestrictionStatement, check_condition, placeholders, split_script,
+    PreparedStatement, RestrictionStatement, array_elements, check_condition, placeholders,
+    split_script,
 };
 pub use headwater_sql_python::{
     CallResult, CallingStatement, FunctionCall, FunctionDefinition, PythonRuntime,

@@ -114,7 +114,7 @@ pub use headwater_connections::{
 };
 pub use headwater_engine::{
     PlanEstimate, PreparedStatement, RecordBatches as CopiedRows, StatementDescription,
-    TypedParameter, split_script,
+    TypedParameter, array_elements, split_script,
 };
 pub use headwater_executors::{StatementRows, read_project};
 pub use headwater_function_store::{

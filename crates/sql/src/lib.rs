@@ -7,6 +7,7 @@
 
 mod access_statement;
 pub mod alter_table;
+mod array_text;
 mod called_functions;
 pub mod change;
 mod condition;
@@ -46,6 +47,7 @@ mod upsert;
 pub mod values_subqueries;
 
 pub use access_statement::AccessStatement;
+pub use array_text::array_elements;
 pub use called_functions::{CalledFunction, called_functions};
 pub use condition::check_condition;
 pub use copy_to::CopyToStatement;
