@@ -303,10 +303,11 @@ impl Resolver<'_> {
     pub(crate) fn expr(&mut self, expr: &mut Expr) -> Result<()> {
         join_names(expr);
         rewrite_for_planner(expr);
-        if let Expr::Function(function) = expr
-            && let Some(respelled) = (self.functions.respelled)(function)
-        {
-            *expr = respelled;
+        if let Expr::Function(function) = expr {
+            self.rows_as_structs(function);
+            if let Some(respelled) = (self.functions.respelled)(function) {
+                *expr = respelled;
+            }
         }
         match expr {
             Expr::Identifier(ident) => {
