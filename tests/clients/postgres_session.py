@@ -214,6 +214,14 @@ def with_tools() -> None:
         cursor = connection.execute(f"SELECT {names}")
         assert [column.name for column in cursor.description] == names.split(", ")
         assert cursor.fetchall() == [("ann", "ann", "ann", "main", "ann", "public")]
+        # psycopg reads the type json as a list.
+        for options in ("FORMAT JSON", "ANALYZE, BUFFERS, FORMAT JSON"):
+            query = f"EXPLAIN ({options}) SELECT id FROM tooled WHERE id > 1 ORDER BY id"
+            ((document,),) = rows(query)
+            plan = document[0]["Plan"]
+            assert isinstance(plan["Node Type"], str) and plan["Total Cost"] > 0, plan
+            assert plan["Startup Cost"] == 0 and plan["Plan Rows"] >= 0, plan
+            assert plan["Plans"][0]["Parent Relationship"] == "Outer", plan
         # Grafana splits the search path.
         path = """quote_ident(table_schema) IN (
             SELECT CASE WHEN trim(s[i]) = '"$user"' THEN user ELSE trim(s[i]) END

@@ -19,6 +19,7 @@ mod drop_table;
 mod engine;
 mod error;
 mod executor;
+mod explain;
 mod explain_cost;
 mod insert;
 mod namespace;

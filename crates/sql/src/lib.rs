@@ -18,6 +18,7 @@ pub mod data_type;
 pub mod debug_text;
 mod dialect;
 mod error;
+pub mod explain;
 pub mod expression;
 pub mod expression_rewrite;
 mod file_functions;
