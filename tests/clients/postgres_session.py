@@ -257,6 +257,46 @@ def with_tools() -> None:
         assert rows(query) == [("UTF8",)]
 
 
+def with_advisory_locks() -> None:
+    """Takes locks as the migrations of Rails, Flyway and golang-migrate do."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    with (
+        psycopg.connect(**place, autocommit=True) as one,
+        psycopg.connect(**place, autocommit=True) as two,
+    ):
+
+        def called(connection: psycopg.Connection, function: str, *key: int) -> object:
+            keys = ", ".join(["%s"] * len(key))
+            return connection.execute(f"SELECT {function}({keys})", key).fetchone()[0]
+
+        assert called(one, "pg_try_advisory_lock", 2053462845) is True
+        assert called(one, "pg_advisory_lock", 2053462845) == ""
+        assert called(two, "pg_try_advisory_lock", 2053462845) is False
+        assert called(two, "pg_try_advisory_lock", 1, 2) is True
+        assert called(two, "pg_advisory_unlock", 2053462845) is False
+        two.execute("SET statement_timeout = '100ms'")
+        try:
+            called(two, "pg_advisory_lock", 2053462845)
+        except psycopg.errors.QueryCanceled:
+            pass
+        else:
+            raise AssertionError("the lock is held")
+        two.execute("RESET statement_timeout")
+        assert called(one, "pg_advisory_unlock", 2053462845) is True
+        assert called(two, "pg_try_advisory_lock", 2053462845) is False
+        assert one.execute("SELECT pg_advisory_unlock(2053462845)").fetchone() == (True,)
+        assert called(two, "pg_try_advisory_lock", 2053462845) is True
+        with one.transaction():
+            assert called(one, "pg_try_advisory_xact_lock", 7) is True
+            assert called(two, "pg_try_advisory_xact_lock", 7) is False
+        assert called(two, "pg_try_advisory_xact_lock", 7) is True
+        assert called(one, "pg_try_advisory_lock", 7) is True, "released after the statement"
+        two.close()
+        # The server may notice the end of the connection later.
+        assert called(one, "pg_advisory_lock", 2053462845) == ""
+        one.execute("SELECT pg_advisory_unlock_all()")
+
+
 def with_equal_names() -> None:
     """A result can have several columns of one name."""
     place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
@@ -277,4 +317,5 @@ with_settings()
 with_sqlstates()
 with_session_functions()
 with_tools()
+with_advisory_locks()
 with_equal_names()

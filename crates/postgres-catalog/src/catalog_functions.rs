@@ -129,8 +129,6 @@ fn text(name: &str, arguments: &[String], at: &ConnectionProperties) -> Option<S
         | "row_security_active" => "false".to_owned(),
         "pg_backend_pid" => at.process.to_string(),
         "pg_my_temp_schema" => "0".to_owned(),
-        // There are no advisory locks. asyncpg calls this function when it resets a connection.
-        "pg_advisory_unlock_all" => "''".to_owned(),
         "quote_ident" => format!(
             "CASE WHEN regexp_like({first}, '^[a-z_][a-z0-9_]*$') THEN {first} \
              ELSE '\"' || replace({first}, '\"', '\"\"') || '\"' END"

@@ -2,6 +2,7 @@
 //! so `DISCARD PLANS` and `DISCARD SEQUENCES` have no effect.
 
 use headwater_model::{ErrorCode, Problem};
+use headwater_service::LockScope;
 
 use crate::session::{MessageResult, Session};
 use crate::session_command::StatementWords;
@@ -9,7 +10,7 @@ use crate::session_command::StatementWords;
 /// The part of a session's state that DISCARD removes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiscardTarget {
-    /// Settings, prepared statements, cursors and temporary objects.
+    /// Settings, prepared statements, cursors, temporary objects and advisory locks.
     All,
     /// Cached plans.
     Plans,
@@ -46,6 +47,7 @@ impl Session {
                 self.statements.clear();
                 self.portals.clear();
                 self.drop_temporary().await?;
+                self.connection.release_locks(&[LockScope::Session]);
                 "DISCARD ALL"
             }
             DiscardTarget::Plans => "DISCARD PLANS",

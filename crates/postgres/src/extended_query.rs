@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
 use headwater_model::{ErrorCode, Problem, ResultExt};
-use headwater_postgres_catalog::PgType;
+use headwater_postgres_catalog::{PgType, ScalarType};
 use headwater_service::{PreparedStatement, TypedParameter, split_script};
 use serde_json::Value;
 
@@ -226,7 +226,9 @@ impl Session {
                 && matches!(
                     action,
                     StatementAction::Sql(_)
-                        | StatementAction::Session(SessionCommand::SetConfig(_))
+                        | StatementAction::Session(
+                            SessionCommand::SetConfig(_) | SessionCommand::AdvisoryLocks(_)
+                        )
                 );
         }
         if message.portal.is_empty() {
@@ -389,9 +391,13 @@ fn with_arrays(action: StatementAction, types: &[u32]) -> Result<StatementAction
 /// Adds the parameters that occur only in the original text and not in the statement that is
 /// executed, because the client binds values to them.
 fn add_parameters(statement: &mut Statement, written: Vec<String>) {
+    let pg_type = match &statement.action {
+        StatementAction::Session(SessionCommand::AdvisoryLocks(_)) => PgType::of(ScalarType::Int8),
+        _ => PgType::TEXT,
+    };
     for name in written {
         if statement.parameters.iter().all(|(known, _)| *known != name) {
-            statement.parameters.push((name, PgType::TEXT));
+            statement.parameters.push((name, pg_type));
         }
     }
     statement.parameters.sort_by_key(|(name, _)| number(name));
@@ -468,6 +474,10 @@ fn bind_values(
         StatementAction::Session(SessionCommand::SetConfig(query)) => {
             let query = query.bound(&values, &message.results);
             StatementAction::Session(SessionCommand::SetConfig(query))
+        }
+        StatementAction::Session(SessionCommand::AdvisoryLocks(query)) => {
+            let query = query.bound(&values, &message.results);
+            StatementAction::Session(SessionCommand::AdvisoryLocks(query))
         }
         other => other,
     })

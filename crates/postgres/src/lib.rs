@@ -7,6 +7,7 @@
 //! This crate decodes messages without a library, because the lengths in messages cannot be
 //! trusted. Each read is checked, and no buffer is larger than the received bytes.
 
+mod advisory_lock;
 mod array_parameter;
 mod column_encoder;
 mod connection;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use headwater_model::{ErrorCode, Problem};
 
+use crate::advisory_lock::AdvisoryLockQuery;
 use crate::discard::DiscardTarget;
 use crate::prepare_statement::{ExecuteStatement, PrepareStatement};
 use crate::session_function_call;
@@ -58,6 +59,8 @@ pub enum SessionCommand {
     CreateTemporary(CreateTemporaryStatement),
     /// `SELECT set_config(name, value, is_local), …`
     SetConfig(SettingsQuery),
+    /// `SELECT pg_try_advisory_lock(number)`, …
+    AdvisoryLocks(AdvisoryLockQuery),
     /// `SELECT pg_sleep(seconds)`
     Sleep(Duration),
     /// `VACUUM`, which has no effect, because tables are maintained automatically.

@@ -2,7 +2,7 @@
 //! merged at `COMMIT`. A conflict is SQLSTATE 40001.
 
 use headwater_model::{ErrorCode, Problem};
-use headwater_service::OpenTransaction;
+use headwater_service::{LockScope, OpenTransaction};
 
 use crate::reply::TransactionStatus;
 use crate::result_rows::returns_rows;
@@ -98,6 +98,7 @@ impl Session {
             }
             None => Ok(()),
         };
+        self.connection.release_locks(&[LockScope::Transaction]);
         self.end_transaction_settings(committed.is_ok());
         if committed.is_err() {
             self.portals.clear();
@@ -171,6 +172,7 @@ impl Session {
         if let Some(transaction) = self.transaction.take() {
             self.service.statements().transactions().roll_back(transaction).await;
         }
+        self.connection.release_locks(&[LockScope::Transaction]);
         self.end_transaction_settings(false);
         "ROLLBACK"
     }
