@@ -252,6 +252,24 @@ def with_tools() -> None:
         for name in ("pg_stat_ssl", "pg_stat_database", "information_schema.role_table_grants"):
             assert rows(f"SELECT * FROM {name}") == []
         assert rows("SHOW max_connections") == [("100",)]
+        # TypeORM
+        assert rows("SELECT * FROM current_database()") == [("main",)]
+        types = """
+            SELECT column_name, ('"' || "udt_schema" || '"."' || "udt_name" || '"')::"regtype"
+            FROM information_schema.columns WHERE table_name = 'tooled' ORDER BY ordinal_position"""
+        assert rows(types) == [("id", "integer"), ("tags", "text[]")]
+        # Django lists the indexes of a table.
+        indexes = """
+            SELECT indexname, array_agg(attname ORDER BY arridx), indisunique FROM (
+                SELECT c2.relname AS indexname, idx.*, attr.attname FROM (
+                    SELECT * FROM pg_index i, unnest(i.indkey, i.indoption) WITH ORDINALITY
+                        koi(key, option, arridx)) idx
+                LEFT JOIN pg_class c ON idx.indrelid = c.oid
+                LEFT JOIN pg_class c2 ON idx.indexrelid = c2.oid
+                LEFT JOIN pg_attribute attr ON attr.attrelid = c.oid AND attr.attnum = idx.key
+                WHERE c.relname = 'tooled' AND pg_catalog.pg_table_is_visible(c.oid)) s2
+            GROUP BY indexname, indisunique"""
+        assert rows(indexes) == []
         # Power BI
         query = "SELECT character_set_name FROM INFORMATION_SCHEMA.character_sets"
         assert rows(query) == [("UTF8",)]

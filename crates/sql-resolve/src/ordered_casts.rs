@@ -5,7 +5,8 @@
 //!
 //! DataFusion names a cast `t.id`, and adds a column by which it sorts to the select list. In the
 //! plan, the cast therefore has an alias: the column's name, or an unused name if ORDER BY refers
-//! to the column. In the result, it has the column's name (see [`OutputNames`](crate::OutputNames)).
+//! to the column. In the result, it has the column's name (see
+//! [`OutputNames`](crate::OutputNames)).
 
 use std::ops::ControlFlow;
 
