@@ -11,7 +11,7 @@ use crate::translate::{ConnectionProperties, parts, quote};
 /// Scalar functions that clients call in FROM. Grafana splits `search_path` in this way.
 const SCALAR_FUNCTIONS: [&str; 2] = ["string_to_array", "regexp_split_to_array"];
 
-/// Constants of the session that TypeORM reads as relations: `SELECT * FROM current_schema()`.
+/// Constants of the session that `TypeORM` reads as relations: `SELECT * FROM current_schema()`.
 const CONSTANTS: [&str; 3] = ["current_database", "current_schema", "version"];
 
 /// The lists of settings: a catalog table, and a function with the same columns.

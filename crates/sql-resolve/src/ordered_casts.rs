@@ -65,7 +65,15 @@ pub(crate) fn cast_name(
     can_name: bool,
 ) -> Option<CastName> {
     let is_ordered = |name: &str| ordered.iter().any(|ordered| equals_ignoring_case(ordered, name));
-    let name = column_under(expr).filter(|_| is_cast(expr)).or(written)?.value.clone();
+    let column = column_under(expr).filter(|_| is_cast(expr));
+    let name = match written {
+        // The resolver may have replaced the column by an expression or by another column.
+        Some(written) => column
+            .filter(|column| equals_ignoring_case(&column.value, &written.value))
+            .unwrap_or(written),
+        None => column?,
+    };
+    let name = name.value.clone();
     if is_ordered(&name) {
         return Some(CastName::Unused(name));
     }

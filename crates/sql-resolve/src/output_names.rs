@@ -39,14 +39,15 @@ impl OutputName {
             // The resolver renames an alias only if another column has the same name.
             OutputName::Aliased(written) if written != alias => OutputName::Named(written.clone()),
             OutputName::Named(text) | OutputName::Expands(text) => {
-                let name = column_under(expr).map_or(text, |column| &column.value);
-                let number = alias.strip_prefix(name.as_str());
-                let number = number.and_then(|rest| rest.strip_prefix('_'));
-                if number.is_some_and(|number| number.parse::<u64>().is_ok()) {
-                    OutputName::Repeated(name.clone())
-                } else {
-                    OutputName::Kept
-                }
+                let is_numbered = |name: &&String| {
+                    let number = alias.strip_prefix(name.as_str());
+                    let number = number.and_then(|rest| rest.strip_prefix('_'));
+                    number.is_some_and(|number| number.parse::<u64>().is_ok())
+                };
+                let column = column_under(expr).map(|column| &column.value);
+                let mut names = column.into_iter().chain([text]);
+                let name = names.find(is_numbered);
+                name.map_or(OutputName::Kept, |name| OutputName::Repeated(name.clone()))
             }
             _ => OutputName::Kept,
         }
