@@ -269,6 +269,16 @@ def with_arrays_and_temporary_tables() -> None:
         connection.execute("SET LOCAL search_path = elsewhere")
         connection.commit()
         assert other.execute(visible, (["passing", "seen"],)).fetchall() == []
+        # DISCARD TEMP can be undone, and needs no transaction.
+        connection.execute("CREATE TEMP TABLE passing (a INT)")
+        connection.execute("SAVEPOINT before")
+        for restore in ("ROLLBACK TO before", "SELECT 1"):
+            assert connection.execute("DISCARD TEMP").statusmessage == "DISCARD TEMP"
+            assert connection.execute(visible, (["passing"],)).fetchall() == []
+            connection.execute(restore)
+        connection.commit()
+        for target in ("TEMP", "PLANS", "SEQUENCES"):
+            assert other.execute(f"DISCARD {target}").statusmessage == f"DISCARD {target}"
         try:
             other.execute("CREATE TEMP TABLE passing (a INT)")
         except psycopg.Error as error:
@@ -434,6 +444,12 @@ async def with_asyncpg() -> None:
     assert tuple(row) == (7, DAY, 0.5), row
     # asyncpg reads the types of arrays from the catalogs, and encodes their values in binary.
     assert await connection.fetchval("SELECT a FROM typed WHERE a = ANY($1::int[])", [1, 7]) == 1
+    # A parameter in ANY is an array of the type of the other side.
+    await connection.execute("CREATE TABLE moments (id INT, at TIMESTAMPTZ)")
+    await connection.execute("INSERT INTO moments VALUES (1, '2024-02-29 01:02:03Z')")
+    zoned = datetime.datetime(2024, 2, 29, 1, 2, 3, tzinfo=datetime.timezone.utc)
+    assert await connection.fetchval("SELECT id FROM moments WHERE at = ANY($1)", [zoned]) == 1
+    assert await connection.fetchval("SELECT id FROM moments WHERE id <> ALL($1)", [2, 3]) == 1
     moment = datetime.datetime(2024, 2, 29, 1, 2, 3)
     arrays = (["x", None, "y,z"], [1, None], [2], [3], [0.5], [True], [DAY], [moment])
     types = ("text", "int4", "int2", "bigint", "float8", "boolean", "date", "timestamp")

@@ -210,6 +210,18 @@ def with_tools() -> None:
             LEFT JOIN pg_range ON (pg_range.rngtypid = typ.oid)
             WHERE typ.typname IN ('_int4', 'text') ORDER BY 1"""
         assert rows(types) == [("_int4", "a", 23), ("text", "b", None)]
+        names = "user, current_user, session_user, current_catalog, current_role, current_schema"
+        cursor = connection.execute(f"SELECT {names}")
+        assert [column.name for column in cursor.description] == names.split(", ")
+        assert cursor.fetchall() == [("ann", "ann", "ann", "main", "ann", "public")]
+        # psycopg reads the type json as a list.
+        for options in ("FORMAT JSON", "ANALYZE, BUFFERS, FORMAT JSON"):
+            query = f"EXPLAIN ({options}) SELECT id FROM tooled WHERE id > 1 ORDER BY id"
+            ((document,),) = rows(query)
+            plan = document[0]["Plan"]
+            assert isinstance(plan["Node Type"], str) and plan["Total Cost"] > 0, plan
+            assert plan["Startup Cost"] == 0 and plan["Plan Rows"] >= 0, plan
+            assert plan["Plans"][0]["Parent Relationship"] == "Outer", plan
         # Grafana splits the search path.
         path = """quote_ident(table_schema) IN (
             SELECT CASE WHEN trim(s[i]) = '"$user"' THEN user ELSE trim(s[i]) END
@@ -240,9 +252,67 @@ def with_tools() -> None:
         for name in ("pg_stat_ssl", "pg_stat_database", "information_schema.role_table_grants"):
             assert rows(f"SELECT * FROM {name}") == []
         assert rows("SHOW max_connections") == [("100",)]
+        # TypeORM
+        assert rows("SELECT * FROM current_database()") == [("main",)]
+        types = """
+            SELECT column_name, ('"' || "udt_schema" || '"."' || "udt_name" || '"')::"regtype"
+            FROM information_schema.columns WHERE table_name = 'tooled' ORDER BY ordinal_position"""
+        assert rows(types) == [("id", "integer"), ("tags", "text[]")]
+        # Django lists the indexes of a table.
+        indexes = """
+            SELECT indexname, array_agg(attname ORDER BY arridx), indisunique FROM (
+                SELECT c2.relname AS indexname, idx.*, attr.attname FROM (
+                    SELECT * FROM pg_index i, unnest(i.indkey, i.indoption) WITH ORDINALITY
+                        koi(key, option, arridx)) idx
+                LEFT JOIN pg_class c ON idx.indrelid = c.oid
+                LEFT JOIN pg_class c2 ON idx.indexrelid = c2.oid
+                LEFT JOIN pg_attribute attr ON attr.attrelid = c.oid AND attr.attnum = idx.key
+                WHERE c.relname = 'tooled' AND pg_catalog.pg_table_is_visible(c.oid)) s2
+            GROUP BY indexname, indisunique"""
+        assert rows(indexes) == []
         # Power BI
         query = "SELECT character_set_name FROM INFORMATION_SCHEMA.character_sets"
         assert rows(query) == [("UTF8",)]
+
+
+def with_advisory_locks() -> None:
+    """Takes locks as the migrations of Rails, Flyway and golang-migrate do."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    with (
+        psycopg.connect(**place, autocommit=True) as one,
+        psycopg.connect(**place, autocommit=True) as two,
+    ):
+
+        def called(connection: psycopg.Connection, function: str, *key: int) -> object:
+            keys = ", ".join(["%s"] * len(key))
+            return connection.execute(f"SELECT {function}({keys})", key).fetchone()[0]
+
+        assert called(one, "pg_try_advisory_lock", 2053462845) is True
+        assert called(one, "pg_advisory_lock", 2053462845) == ""
+        assert called(two, "pg_try_advisory_lock", 2053462845) is False
+        assert called(two, "pg_try_advisory_lock", 1, 2) is True
+        assert called(two, "pg_advisory_unlock", 2053462845) is False
+        two.execute("SET statement_timeout = '100ms'")
+        try:
+            called(two, "pg_advisory_lock", 2053462845)
+        except psycopg.errors.QueryCanceled:
+            pass
+        else:
+            raise AssertionError("the lock is held")
+        two.execute("RESET statement_timeout")
+        assert called(one, "pg_advisory_unlock", 2053462845) is True
+        assert called(two, "pg_try_advisory_lock", 2053462845) is False
+        assert one.execute("SELECT pg_advisory_unlock(2053462845)").fetchone() == (True,)
+        assert called(two, "pg_try_advisory_lock", 2053462845) is True
+        with one.transaction():
+            assert called(one, "pg_try_advisory_xact_lock", 7) is True
+            assert called(two, "pg_try_advisory_xact_lock", 7) is False
+        assert called(two, "pg_try_advisory_xact_lock", 7) is True
+        assert called(one, "pg_try_advisory_lock", 7) is True, "released after the statement"
+        two.close()
+        # The server may notice the end of the connection later.
+        assert called(one, "pg_advisory_lock", 2053462845) == ""
+        one.execute("SELECT pg_advisory_unlock_all()")
 
 
 def with_equal_names() -> None:
@@ -265,4 +335,5 @@ with_settings()
 with_sqlstates()
 with_session_functions()
 with_tools()
+with_advisory_locks()
 with_equal_names()

@@ -7,6 +7,7 @@ use headwater_model::{Clock, Principal, SystemClock};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::advisory_lock::{AdvisoryKey, AdvisoryLocks, LockScope, TooManyLocks};
 use crate::connection::{ClientProperties, ConnectionKey, ConnectionState, TransactionState};
 
 /// The open connections. Clones share one list.
@@ -17,6 +18,7 @@ pub struct Connections(Arc<Mutex<Registry>>);
 struct Registry {
     last: i32,
     open: BTreeMap<i32, OpenConnection>,
+    locks: AdvisoryLocks,
 }
 
 struct OpenConnection {
@@ -51,10 +53,11 @@ impl Connections {
             }
         }
         let process = registry.last;
+        let database = client.database.clone();
         let state = ConnectionState::new(process, principal, client);
         let connection = OpenConnection { secret, state, statement: None, ended: ended.clone() };
         registry.open.insert(process, connection);
-        ConnectionHandle { key: (process, secret), connections: self.clone(), ended }
+        ConnectionHandle { key: (process, secret), database, connections: self.clone(), ended }
     }
 
     /// Returns the connections, in the order of their numbers.
@@ -108,10 +111,13 @@ impl Connections {
     }
 }
 
-/// The handle of an open connection. Dropping it removes the connection from the list.
+/// The handle of an open connection. Dropping it removes the connection from the list, and releases
+/// its advisory locks.
 pub struct ConnectionHandle {
     /// The key with which the client can cancel a statement.
     pub key: ConnectionKey,
+    /// The database whose advisory locks the connection uses.
+    database: String,
     connections: Connections,
     ended: CancellationToken,
 }
@@ -152,6 +158,39 @@ impl ConnectionHandle {
         });
     }
 
+    /// Acquires an advisory lock. Returns false if another connection holds it.
+    pub fn try_lock(&self, key: AdvisoryKey, scope: LockScope) -> Result<bool, TooManyLocks> {
+        let name = (self.database.clone(), key);
+        self.connections.0.lock().locks.acquire(name, self.key.0, scope)
+    }
+
+    /// Acquires an advisory lock, and waits while another connection holds it.
+    pub async fn lock(&self, key: AdvisoryKey, scope: LockScope) -> Result<(), TooManyLocks> {
+        let name = (self.database.clone(), key);
+        loop {
+            let released = {
+                let mut registry = self.connections.0.lock();
+                if registry.locks.acquire(name.clone(), self.key.0, scope)? {
+                    return Ok(());
+                }
+                registry.locks.wait(&name)
+            };
+            released.cancelled().await;
+        }
+    }
+
+    /// Releases an advisory lock of the session, once. Returns false if the connection does not
+    /// hold it.
+    pub fn unlock(&self, key: AdvisoryKey) -> bool {
+        let name = (self.database.clone(), key);
+        self.connections.0.lock().locks.release(&name, self.key.0)
+    }
+
+    /// Releases all advisory locks of the connection that have one of the scopes.
+    pub fn release_locks(&self, scopes: &[LockScope]) {
+        self.connections.0.lock().locks.release_all(self.key.0, scopes);
+    }
+
     /// Returns the token that is cancelled when the connection must end.
     pub fn ended(&self) -> &CancellationToken {
         &self.ended
@@ -160,7 +199,9 @@ impl ConnectionHandle {
 
 impl Drop for ConnectionHandle {
     fn drop(&mut self) {
-        self.connections.0.lock().open.remove(&self.key.0);
+        let mut registry = self.connections.0.lock();
+        registry.open.remove(&self.key.0);
+        registry.locks.release_all(self.key.0, &[LockScope::Session, LockScope::Transaction]);
     }
 }
 

@@ -18,6 +18,7 @@ mod create_table;
 mod drop_table;
 mod engine;
 mod error;
+mod explain;
 mod explain_cost;
 mod insert;
 mod namespace;
@@ -46,7 +47,8 @@ pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
 pub use headwater_sql::{
     AccessStatement, CopyToStatement, FileCall, IntoStatement, Parameter, Parameters,
-    PreparedStatement, RestrictionStatement, check_condition, placeholders, split_script,
+    PreparedStatement, RestrictionStatement, array_elements, check_condition, placeholders,
+    split_script,
 };
 pub use headwater_sql_python::{
     CallResult, CallingStatement, FunctionCall, FunctionDefinition, PythonRuntime,

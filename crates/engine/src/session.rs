@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, ScalarUDF};
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, TryStreamExt};
 use headwater_lake::{CommitView, SharedTransaction};
@@ -18,7 +18,7 @@ use headwater_model::{JobId, PROPERTY_JOB};
 use headwater_sql::statement::{SourceQuery, SupportedStatement};
 use headwater_sql::{IntoStatement, Parameter, PreparedStatement};
 use headwater_sql_functions::{NotifyCallback, signal_function, with_functions};
-use headwater_sql_python::{CallingStatement, StatementCalls, without_calls};
+use headwater_sql_python::{CallingStatement, StatementCalls};
 use headwater_sql_resolve::{OutputNames, resolve};
 use headwater_table_scan::{
     QueryColumns, RowSource, ScanEnvironment, column_sources, plain_schema, stored_table,
@@ -214,26 +214,8 @@ impl Session {
                 let (run, plan, names) = self.planned(source).await?;
                 self.answer(run, plan, &names).await
             }
-            SupportedStatement::Explain { source, analyze, verbose } => {
-                let (run, mut plan, _) = self.planned(source).await?;
-                if !analyze {
-                    plan = without_calls(plan).map_err(|error| run.limits.explain(&error))?;
-                }
-                let explain = LogicalPlanBuilder::from(plan.clone())
-                    .explain(verbose, analyze)
-                    .and_then(LogicalPlanBuilder::build)
-                    .map_err(|error| run.limits.explain(&error))?;
-                let estimated = self.next_run(&run.metrics);
-                // Planning evaluates the rows of VALUES. After ANALYZE, an estimate would therefore
-                // call functions in Python a second time.
-                let is_estimated = !(analyze && run.metrics.calls().has_functions());
-                let answer = self.answer(run, explain, &OutputNames::default()).await?;
-                // Estimate after the shown plan is created: planning numbers the expressions that
-                // it generates, and the shown numbers must not depend on the estimate.
-                if is_estimated {
-                    self.estimate(&estimated, plan).await?;
-                }
-                Ok(answer)
+            SupportedStatement::Explain { source, options } => {
+                Box::pin(self.explain(source, options)).await
             }
             SupportedStatement::ExplainCost(source) => Box::pin(self.explain_cost(source)).await,
             SupportedStatement::ShowTables(namespace) => self.show_tables(namespace).await,
@@ -389,18 +371,6 @@ impl Session {
         let limits = run.limits;
         let running = self.start(run, plan).await?;
         Ok(plan_output::answer(running, names, metrics, limits))
-    }
-
-    /// Estimates the cost of a query for EXPLAIN.
-    async fn estimate(&self, run: &StatementContext, plan: LogicalPlan) -> Result<()> {
-        let calls = Arc::clone(run.metrics.calls());
-        let metrics = Arc::new(ExecutionMetrics::new(Arc::clone(run.metrics.pool()), calls));
-        let (state, runtime) = (Arc::clone(&run.state), Arc::clone(&run.runtime));
-        let statement =
-            plan_executor::ExecutableStatement { state, runtime, plan, metrics, lazy: true };
-        let estimate = plan_executor::estimate(self.engine.threads()?, statement).await;
-        run.metrics.estimated(estimate.map_err(|error| run.limits.explain(&error))?);
-        Ok(())
     }
 
     /// Starts a plan on the engine's threads.

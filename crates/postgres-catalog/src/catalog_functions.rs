@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use headwater_model::{ErrorCode, Problem};
-use sqlparser::ast::{Expr, Value};
+use sqlparser::ast::{BinaryOperator, Expr, Value};
 
 use crate::pg_catalog::{OWNER, OWNER_OID, USER_OID};
 use crate::translate::{ConnectionProperties, parse, quote};
@@ -129,8 +129,6 @@ fn text(name: &str, arguments: &[String], at: &ConnectionProperties) -> Option<S
         | "row_security_active" => "false".to_owned(),
         "pg_backend_pid" => at.process.to_string(),
         "pg_my_temp_schema" => "0".to_owned(),
-        // There are no advisory locks. asyncpg calls this function when it resets a connection.
-        "pg_advisory_unlock_all" => "''".to_owned(),
         "quote_ident" => format!(
             "CASE WHEN regexp_like({first}, '^[a-z_][a-z0-9_]*$') THEN {first} \
              ELSE '\"' || replace({first}, '\"', '\"\"') || '\"' END"
@@ -218,6 +216,25 @@ fn format_type(oid: &str, modifier: &str) -> String {
     text + " ELSE '-' END"
 }
 
+/// Returns an expression for the SQL name of a type, given its name in `pg_type`, with or without
+/// quotes and the namespace. `TypeORM` reads the types of columns in this way.
+fn type_by_name(name: &Expr) -> String {
+    let mut text = format!("CASE replace(replace({name}, '\"', ''), 'pg_catalog.', '')");
+    for one in PgType::all() {
+        text.push_str(&format!(" WHEN '{}' THEN '{}'", one.internal_name(), one.name()));
+    }
+    text + " END"
+}
+
+/// Returns true for a concatenation of texts.
+fn is_text(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_text(inner),
+        Expr::BinaryOp { op, .. } => *op == BinaryOperator::StringConcat,
+        _ => false,
+    }
+}
+
 /// Returns the catalog table that lists the objects of a type such as `regclass`, and its column
 /// that contains the names.
 fn catalog(kind: &str) -> Option<(&'static str, &'static str)> {
@@ -240,6 +257,7 @@ pub(crate) fn object(kind: &str, expr: &Expr, at: &ConnectionProperties) -> Opti
         Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => parse(text),
         Some(_) => parse(&number(kind, expr, at)?),
         None if is_parameter(expr) => parse(&number(kind, expr, at)?),
+        None if kind == "regtype" && is_text(expr) => parse(&type_by_name(expr)),
         None if kind == "regtype" => parse(&format_type(&expr.to_string(), "NULL")),
         None => parse(&format!(
             "(SELECT max(named.{name}) FROM pg_catalog.{table} AS named WHERE named.oid = {expr})"

@@ -41,7 +41,9 @@ pub(crate) fn fold_query(query: &mut Query) -> bool {
 
 fn fold(body: &mut SetExpr) -> bool {
     match body {
-        SetExpr::Select(select) if !is_cleared(select) && has_no_rows(select) => {
+        SetExpr::Select(select)
+            if !is_cleared(select) && has_no_rows(select) && has_named_columns(select) =>
+        {
             clear(select);
             true
         }
@@ -98,12 +100,16 @@ pub(crate) fn is_null(expr: &Expr) -> bool {
 }
 
 fn has_no_rows(select: &Select) -> bool {
-    let has_columns = |item: &SelectItem| {
+    (select.from.iter().any(joins_nothing) || select.selection.as_ref().is_some_and(is_never))
+        && (is_grouped(select) || !select.projection.iter().any(is_aggregate))
+}
+
+/// Returns true for a SELECT without wildcards, whose columns are therefore known.
+fn has_named_columns(select: &Select) -> bool {
+    let is_named = |item: &SelectItem| {
         matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
     };
-    (select.from.iter().any(joins_nothing) || select.selection.as_ref().is_some_and(is_never))
-        && select.projection.iter().all(has_columns)
-        && (is_grouped(select) || !select.projection.iter().any(is_aggregate))
+    select.projection.iter().all(is_named)
 }
 
 /// Returns true for a SELECT with GROUP BY.
@@ -265,4 +271,24 @@ pub(crate) fn scalar(query: &mut Query) -> Option<Expr> {
     };
     *expr = parse(&format!("max({expr})"))?;
     Some(Expr::Subquery(Box::new(query.clone())))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::translate::{ConnectionProperties, translate};
+
+    #[test]
+    fn subqueries_with_wildcards_can_be_empty() {
+        // Django's list of indexes.
+        let sql = "SELECT indexname, array_agg(attname ORDER BY arridx), s2.attoptions FROM ( \
+            SELECT c2.relname AS indexname, idx.*, attr.attname, c2.reloptions AS attoptions \
+            FROM ( SELECT * FROM pg_index i, unnest(i.indkey, i.indoption) WITH ORDINALITY \
+            koi(key, option, arridx) ) idx LEFT JOIN pg_class c2 ON idx.indexrelid = c2.oid \
+            LEFT JOIN pg_attribute attr ON attr.attnum = idx.key ) s2 \
+            GROUP BY indexname, attoptions";
+        let found = translate(sql, &ConnectionProperties::default()).expect(sql).expect(sql);
+        let expected = "SELECT NULL AS \"indexname\", NULL AS \"array_agg\", NULL AS \
+                        \"attoptions\" WHERE false";
+        assert_eq!(found.sql, expected);
+    }
 }

@@ -5,10 +5,14 @@ use sqlparser::ast::{Ident, ObjectName, Query, TableAlias, TableAliasColumnDef, 
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
+use crate::catalog_functions;
 use crate::translate::{ConnectionProperties, parts, quote};
 
 /// Scalar functions that clients call in FROM. Grafana splits `search_path` in this way.
 const SCALAR_FUNCTIONS: [&str; 2] = ["string_to_array", "regexp_split_to_array"];
+
+/// Constants of the session that `TypeORM` reads as relations: `SELECT * FROM current_schema()`.
+const CONSTANTS: [&str; 3] = ["current_database", "current_schema", "version"];
 
 /// The lists of settings: a catalog table, and a function with the same columns.
 const SETTINGS: [&str; 2] = ["pg_settings", "pg_show_all_settings"];
@@ -38,6 +42,14 @@ pub(crate) fn rewrite(factor: &mut TableFactor, identity: &ConnectionProperties)
         function if SETTINGS.contains(&function) && is_in_catalog(name) => {
             let alias = alias.take().unwrap_or_else(|| alias_of(function));
             replace(factor, &settings(identity), alias)
+        }
+        function if CONSTANTS.contains(&function) && is_in_catalog(name) => {
+            let has_no_arguments = args.as_ref().is_some_and(|args| args.args.is_empty());
+            let value = catalog_functions::replacement(function, &[], identity);
+            let Some(value) = value.filter(|_| has_no_arguments) else { return false };
+            let alias = alias.take().unwrap_or_else(|| alias_of(function));
+            let call = format!("SELECT {value} AS {}", alias.name);
+            replace(factor, &call, alias)
         }
         function if SCALAR_FUNCTIONS.contains(&function) => {
             let Some(args) = args else { return false };
@@ -122,6 +134,14 @@ mod tests {
              string_to_array(current_setting('search_path'), ',') s",
             "SELECT s[i] AS n FROM generate_series(1, 2) AS i (i), \
              (SELECT string_to_array('public', ',') AS s) s",
+        );
+    }
+
+    #[test]
+    fn constants_are_relations_of_one_row() {
+        check(
+            "SELECT * FROM current_schema()",
+            "SELECT * FROM (SELECT 'public' AS current_schema) AS current_schema",
         );
     }
 

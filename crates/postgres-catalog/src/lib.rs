@@ -17,6 +17,7 @@ mod operators;
 mod pg_catalog;
 mod query_properties;
 mod routines;
+mod session_constants;
 mod translate;
 mod types;
 mod visible_objects;

@@ -16,6 +16,8 @@ pub(crate) struct QueryProperties {
     pub(crate) parameters: BTreeSet<String>,
     /// True if a relation of the query is a table of PostgreSQL's catalogs.
     pub(crate) reads_catalog: bool,
+    /// True if a relation of the query is not a table of PostgreSQL's catalogs.
+    pub(crate) reads_tables: bool,
 }
 
 impl QueryProperties {
@@ -38,11 +40,13 @@ impl Visitor for QueryProperties {
     }
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
-        self.reads_catalog |= match parts(relation).as_slice() {
+        let is_of_catalog = match parts(relation).as_slice() {
             [name] => CatalogTable::find(NAMESPACE, name).is_some(),
             [namespace, _] => is_catalog(namespace),
             _ => false,
         };
+        self.reads_catalog |= is_of_catalog;
+        self.reads_tables |= !is_of_catalog;
         ControlFlow::Continue(())
     }
 }

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use headwater_model::Problem;
 use sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value,
-    VisitMut, VisitorMut,
+    ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TableFactor, Value, VisitMut,
+    VisitorMut,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -23,6 +23,7 @@ use crate::operators::{
 use crate::query_properties::QueryProperties;
 use crate::{
     array_subquery, catalog_functions, empty_tables, from_clause, information_schema, pg_catalog,
+    session_constants,
 };
 
 /// Texts of which a query must contain at least one to be rewritten.
@@ -78,17 +79,18 @@ pub fn translate(
     identity: &ConnectionProperties,
 ) -> Result<Option<Translation>, Problem> {
     let text = sql.to_ascii_lowercase();
-    if !MARKS.iter().any(|mark| text.contains(mark)) {
+    if !MARKS.iter().any(|mark| text.contains(mark)) && !session_constants::has_user(&text) {
         return Ok(None);
     }
     let Ok(mut statements) = Parser::parse_sql(&PostgreSqlDialect {}, sql) else {
         return Ok(None);
     };
     let [Statement::Query(query)] = statements.as_mut_slice() else { return Ok(None) };
-    let QueryProperties { parameters, reads_catalog } = QueryProperties::of(query);
+    let QueryProperties { parameters, reads_catalog, reads_tables } = QueryProperties::of(query);
     let mut rewriter = QueryRewriter {
         identity,
-        reads_catalog,
+        // A table of the lake may have a column `user`.
+        replaces_user: reads_catalog || !reads_tables,
         changed: false,
         branches: 0,
         unknown_setting: None,
@@ -103,7 +105,8 @@ pub fn translate(
 
 struct QueryRewriter<'a> {
     identity: &'a ConnectionProperties,
-    reads_catalog: bool,
+    /// True if the word `user` is the name of the user.
+    replaces_user: bool,
     changed: bool,
     /// The number of CASE expressions around the current expression.
     branches: usize,
@@ -122,7 +125,7 @@ impl VisitorMut for QueryRewriter<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        name_columns(&mut select.projection);
+        session_constants::name_columns(&mut select.projection);
         ControlFlow::Continue(())
     }
 
@@ -204,12 +207,8 @@ impl QueryRewriter<'_> {
             Expr::Cast { expr, data_type, .. } => self.cast(expr, data_type),
             Expr::Function(function) => self.function(function),
             Expr::Identifier(name) if name.quote_style.is_none() => {
-                let name = name.value.to_ascii_lowercase();
-                let is_constant =
-                    matches!(&*name, "current_schema" | "current_catalog" | "current_role");
-                is_constant
-                    .then(|| catalog_functions::replacement(&name, &[], self.identity))
-                    .flatten()
+                let name = session_constants::named(name)?;
+                catalog_functions::replacement(name, &[], self.identity)
             }
             Expr::CompoundIdentifier(names) if names.len() > 2 && is_catalog(&names[0].value) => {
                 Some(Expr::CompoundIdentifier(names.split_off(1)))
@@ -250,8 +249,7 @@ impl QueryRewriter<'_> {
             return array_subquery::aggregate(query);
         }
         let arguments = match &function.args {
-            // Elsewhere, `user` can be a column.
-            FunctionArguments::None if name == "user" && self.reads_catalog => {
+            FunctionArguments::None if name == "user" && self.replaces_user => {
                 return parse(&quote(&self.identity.user));
             }
             FunctionArguments::None => Vec::new(),
@@ -302,19 +300,6 @@ fn plain_type(name: &str) -> Option<&'static str> {
         "bool" => "BOOLEAN",
         _ => return None,
     })
-}
-
-/// Names columns as PostgreSQL does: a function or cast by its name, any other expression as
-/// `?column?`.
-fn name_columns(items: &mut [SelectItem]) {
-    for item in items {
-        if let SelectItem::UnnamedExpr(expr) = item
-            && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
-        {
-            let alias = Ident::with_quote('"', empty_tables::column_name(expr));
-            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-        }
-    }
 }
 
 /// Returns the parts of a name that are identifiers.

@@ -1,7 +1,10 @@
 //! One-dimensional arrays as parameter values: `{1,NULL,"a b"}` and the binary format.
 
+use std::ops::Range;
+
 use bytes::{Buf, Bytes};
 use headwater_postgres_catalog::ScalarType;
+use headwater_service::array_elements;
 
 use crate::frontend_message::ValueFormat;
 use crate::session_command::StatementWords;
@@ -23,22 +26,49 @@ pub fn sql_type(scalar: ScalarType) -> Option<&'static str> {
         ScalarType::Bytea => "BYTEA[]",
         ScalarType::Date => "DATE[]",
         ScalarType::Timestamp => "TIMESTAMP[]",
+        ScalarType::Timestamptz => "TIMESTAMP WITH TIME ZONE[]",
         // The elements of a `numeric` array have no common precision. A column of Headwater cannot
         // be an array of the other types.
-        ScalarType::Numeric | ScalarType::Time | ScalarType::Timestamptz | ScalarType::Interval => {
-            return None;
-        }
+        ScalarType::Numeric | ScalarType::Time | ScalarType::Interval => return None,
     })
 }
 
 /// Returns the names of the parameters in `ANY ($1)` and `ALL ($1)`, without the dollar sign.
 pub fn operands(sql: &str) -> Vec<&str> {
+    quantified(sql).into_iter().map(|operand| operand.name).collect()
+}
+
+/// Replaces `ANY ($1)` and `ALL ($1)` by `$1`. In this text, the parameter has the type of the
+/// elements.
+pub fn with_elements(sql: &str) -> String {
+    let mut text = sql.to_owned();
+    for QuantifiedParameter { name, range } in quantified(sql).into_iter().rev() {
+        text.replace_range(range, &format!("${name}"));
+    }
+    text
+}
+
+/// A parameter in `ANY ($1)` or `ALL ($1)`.
+struct QuantifiedParameter<'a> {
+    /// The name, without the dollar sign.
+    name: &'a str,
+    /// The bytes of the text from the word ANY to the closing parenthesis.
+    range: Range<usize>,
+}
+
+fn quantified(sql: &str) -> Vec<QuantifiedParameter<'_>> {
     let words: Vec<&str> = StatementWords::new(sql).collect();
     let mut found = Vec::new();
     for four in words.windows(4) {
         let is_any = ["ANY", "ALL", "SOME"].iter().any(|word| four[0].eq_ignore_ascii_case(word));
-        if is_any && four[1] == "(" && four[3] == ")" {
-            found.extend(four[2].strip_prefix('$'));
+        if let Some(name) = four[2].strip_prefix('$')
+            && is_any
+            && four[1] == "("
+            && four[3] == ")"
+        {
+            // The words are slices of the text.
+            let offset = |word: &str| word.as_ptr() as usize - sql.as_ptr() as usize;
+            found.push(QuantifiedParameter { name, range: offset(four[0])..offset(four[3]) + 1 });
         }
     }
     found
@@ -48,48 +78,11 @@ pub fn operands(sql: &str) -> Vec<&str> {
 /// is malformed or has more than one dimension.
 pub fn elements(format: ValueFormat, bytes: Bytes) -> Option<Vec<Option<Bytes>>> {
     match format {
-        ValueFormat::Text => from_text(std::str::from_utf8(&bytes).ok()?),
+        ValueFormat::Text => {
+            let elements = array_elements(std::str::from_utf8(&bytes).ok()?)?;
+            Some(elements.into_iter().map(|element| element.map(Bytes::from)).collect())
+        }
         ValueFormat::Binary => from_binary(bytes),
-    }
-}
-
-fn from_text(text: &str) -> Option<Vec<Option<Bytes>>> {
-    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
-    let mut found = Vec::new();
-    if inner.trim_ascii().is_empty() {
-        return Some(found);
-    }
-    let mut letters = inner.chars().peekable();
-    loop {
-        let (mut element, mut is_quoted) = (String::new(), false);
-        while letters.next_if(char::is_ascii_whitespace).is_some() {}
-        if letters.next_if_eq(&'"').is_some() {
-            is_quoted = true;
-            loop {
-                match letters.next()? {
-                    '"' => break,
-                    '\\' => element.push(letters.next()?),
-                    letter => element.push(letter),
-                }
-            }
-            while letters.next_if(char::is_ascii_whitespace).is_some() {}
-        } else {
-            while let Some(letter) = letters.next_if(|letter| *letter != ',') {
-                match letter {
-                    '{' | '}' | '"' => return None,
-                    '\\' => element.push(letters.next()?),
-                    letter => element.push(letter),
-                }
-            }
-            element.truncate(element.trim_ascii_end().len());
-        }
-        let is_null = !is_quoted && element.eq_ignore_ascii_case("null");
-        found.push((!is_null).then(|| Bytes::from(element)));
-        match letters.next() {
-            None => return Some(found),
-            Some(',') => {}
-            Some(_) => return None,
-        }
     }
 }
 
@@ -150,6 +143,10 @@ mod tests {
     fn operands_of_any_are_found() {
         assert_eq!(operands("SELECT a = ANY ($1) AND b <> all($2) AND c = ANY(x)"), ["1", "2"]);
         assert_eq!(operands("SELECT 'ANY ($1)', max($1)"), [""; 0]);
+        assert_eq!(
+            with_elements("SELECT a = ANY ($1) AND 'é' <> all($2) AND c = SOME(x)"),
+            "SELECT a = $1 AND 'é' <> $2 AND c = SOME(x)"
+        );
     }
 
     #[test]

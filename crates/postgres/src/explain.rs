@@ -1,5 +1,6 @@
 //! EXPLAIN in the form of PostgreSQL: one column of text with a line for each operator. The first
-//! line has the estimated cost of the query, which clients such as Superset read.
+//! line has the estimated cost of the query, which clients such as Superset read. With FORMAT JSON,
+//! the engine already returns one document in the form of PostgreSQL.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -8,7 +9,12 @@ use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use headwater_postgres_catalog::{PgType, ScalarType};
 use headwater_service::PlanEstimate;
+
+use crate::message::ValueFormat;
+use crate::reply::ResultColumn;
+use crate::result_rows::column_types;
 
 /// The plans that EXPLAIN without VERBOSE shows, by their names in the first column of the engine's
 /// result.
@@ -17,8 +23,22 @@ const SHOWN: [&str; 2] = ["physical_plan", "Plan with Metrics"];
 /// Number of spaces by which each level of operators is indented.
 const LEVEL: usize = 6;
 
-/// Returns the column of the result.
-pub fn schema() -> SchemaRef {
+/// Returns the column of the result. `engine_schema` has the columns of the engine's result.
+pub fn columns(engine_schema: &Schema, formats: &[ValueFormat]) -> Vec<ResultColumn> {
+    let mut columns = column_types(&schema(), formats);
+    if is_json(engine_schema) {
+        columns.iter_mut().for_each(|column| column.pg_type = PgType::of(ScalarType::Json));
+    }
+    columns
+}
+
+/// Returns true if the result of the engine is a JSON document. Otherwise, its columns are the
+/// names and the texts of plans.
+pub fn is_json(engine_schema: &Schema) -> bool {
+    engine_schema.fields().len() == 1
+}
+
+fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("QUERY PLAN", DataType::Utf8, false)]))
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
 use headwater_model::{ErrorCode, Problem, ResultExt};
-use headwater_postgres_catalog::PgType;
+use headwater_postgres_catalog::{PgType, ScalarType};
 use headwater_service::{PreparedStatement, TypedParameter, split_script};
 use serde_json::Value;
 
@@ -49,11 +49,13 @@ impl Session {
             }
             _ => None,
         };
-        let action = with_arrays(action, &message.types)?;
+        let types = match &translated {
+            Some(_) => message.types,
+            None => self.with_operand_types(&action, message.types).await,
+        };
+        let action = with_arrays(action, &types)?;
         let mut statement = match &action {
-            StatementAction::Sql(prepared) => {
-                self.describe_declared(prepared, &message.types).await?
-            }
+            StatementAction::Sql(prepared) => self.describe_declared(prepared, &types).await?,
             StatementAction::Session(command) => {
                 Statement::new(StatementAction::Empty, columns_of(command))
             }
@@ -65,13 +67,43 @@ impl Session {
         statement.translated = translated;
         add_parameters(&mut statement, written);
         state_object_ids(&mut statement, &message.sql);
-        declare_types(&mut statement, &message.types);
-        declare_arrays(&mut statement, &message.types);
+        declare_types(&mut statement, &types);
+        declare_arrays(&mut statement, &types);
         if message.name.is_empty() {
             self.statements.remove("");
         }
         self.add_statement(message.name, statement)?;
         Ok(())
+    }
+
+    /// Returns the types that the client declares, and the types of the undeclared parameters in
+    /// `ANY ($1)`: arrays of the type with which the elements are compared.
+    async fn with_operand_types(
+        &mut self,
+        action: &StatementAction,
+        mut types: Vec<u32>,
+    ) -> Vec<u32> {
+        let StatementAction::Sql(prepared) = action else { return types };
+        let mut operands = array_parameter::operands(prepared.source());
+        operands.retain(|name| place(name).is_some_and(|it| types.get(it).is_none_or(|t| *t == 0)));
+        if operands.is_empty() {
+            return types;
+        }
+        // Errors are ignored here, because describing the statement itself reports them.
+        let text = array_parameter::with_elements(prepared.source());
+        let Ok(compared) = PreparedStatement::parse(&text) else { return types };
+        let Ok(described) = self.describe(&compared).await else { return types };
+        for (name, pg_type) in described.parameters {
+            let Some(place) = place(&name).filter(|_| operands.contains(&name.as_str())) else {
+                continue;
+            };
+            if pg_type.is_array || array_parameter::sql_type(pg_type.scalar).is_none() {
+                continue;
+            }
+            types.resize(types.len().max(place + 1), 0);
+            types[place] = PgType { is_array: true, ..pg_type }.oid();
+        }
+        types
     }
 
     /// Describes a statement. For a query, casts the parameters to the types of the values that the
@@ -194,7 +226,9 @@ impl Session {
                 && matches!(
                     action,
                     StatementAction::Sql(_)
-                        | StatementAction::Session(SessionCommand::SetConfig(_))
+                        | StatementAction::Session(
+                            SessionCommand::SetConfig(_) | SessionCommand::AdvisoryLocks(_)
+                        )
                 );
         }
         if message.portal.is_empty() {
@@ -357,9 +391,13 @@ fn with_arrays(action: StatementAction, types: &[u32]) -> Result<StatementAction
 /// Adds the parameters that occur only in the original text and not in the statement that is
 /// executed, because the client binds values to them.
 fn add_parameters(statement: &mut Statement, written: Vec<String>) {
+    let pg_type = match &statement.action {
+        StatementAction::Session(SessionCommand::AdvisoryLocks(_)) => PgType::of(ScalarType::Int8),
+        _ => PgType::TEXT,
+    };
     for name in written {
         if statement.parameters.iter().all(|(known, _)| *known != name) {
-            statement.parameters.push((name, PgType::TEXT));
+            statement.parameters.push((name, pg_type));
         }
     }
     statement.parameters.sort_by_key(|(name, _)| number(name));
@@ -381,6 +419,11 @@ fn state_object_ids(statement: &mut Statement, sql: &str) {
 /// Returns the number of a parameter; the maximum if its name is not a number, to sort it last.
 fn number(name: &str) -> u32 {
     name.parse().unwrap_or(u32::MAX)
+}
+
+/// Returns the index of a parameter in a list of types; `None` if its name is not a number.
+fn place(name: &str) -> Option<usize> {
+    usize::from(name.parse::<u16>().ok()?).checked_sub(1)
 }
 
 /// Replaces the inferred parameter types with the types that the client declares.
@@ -431,6 +474,10 @@ fn bind_values(
         StatementAction::Session(SessionCommand::SetConfig(query)) => {
             let query = query.bound(&values, &message.results);
             StatementAction::Session(SessionCommand::SetConfig(query))
+        }
+        StatementAction::Session(SessionCommand::AdvisoryLocks(query)) => {
+            let query = query.bound(&values, &message.results);
+            StatementAction::Session(SessionCommand::AdvisoryLocks(query))
         }
         other => other,
     })

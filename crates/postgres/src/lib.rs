@@ -7,6 +7,7 @@
 //! This crate decodes messages without a library, because the lengths in messages cannot be
 //! trusted. Each read is checked, and no buffer is larger than the received bytes.
 
+mod advisory_lock;
 mod array_parameter;
 mod backend_message;
 mod binary_numeric;
@@ -17,6 +18,7 @@ mod copy;
 mod copy_binary;
 mod copy_format;
 mod copy_options;
+mod discard;
 mod error_position;
 mod explain;
 mod extended_query;

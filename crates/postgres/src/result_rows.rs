@@ -66,7 +66,7 @@ impl Cursor {
         timeout: Option<Duration>,
     ) -> Self {
         let columns = match kind.name {
-            EXPLAIN => column_types(&explain::schema(), formats),
+            EXPLAIN => explain::columns(rows.schema(), formats),
             _ => column_types(rows.schema(), formats),
         };
         Cursor { rows, kind, columns, batch: None, count: 0, token, timeout }
@@ -183,7 +183,7 @@ impl Cursor {
             let next = self.rows.next();
             let next = until_stopped(next, &self.token, self.timeout, wire).await??;
             let Some(batch) = next else { return Ok(None) };
-            if self.kind.name == EXPLAIN {
+            if self.kind.name == EXPLAIN && !explain::is_json(self.rows.schema()) {
                 let lines = explain::lines(&batch, self.rows.estimate());
                 lines.map_err(|error| self.rows.fail(not_encoded(&error)))?
             } else {

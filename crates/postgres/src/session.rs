@@ -90,6 +90,7 @@ impl StatementAction {
             let command = command?;
             let parameters = match &command {
                 SessionCommand::SetConfig(query) => query.parameters(),
+                SessionCommand::AdvisoryLocks(query) => query.parameters(),
                 _ => Vec::new(),
             };
             return Ok((StatementAction::Session(command), parameters));

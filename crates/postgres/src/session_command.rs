@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use headwater_model::{ErrorCode, Problem};
 
+use crate::advisory_lock::AdvisoryLockQuery;
+use crate::discard::DiscardTarget;
 use crate::prepare_statement::{ExecuteStatement, PrepareStatement};
 use crate::session_function_call;
 use crate::set_config_query::SetConfigQuery;
@@ -39,8 +41,8 @@ pub enum SessionCommand {
     Release(String),
     /// `ROLLBACK TO SAVEPOINT name`
     RollbackTo(String),
-    /// `DISCARD ALL`
-    DiscardAll,
+    /// `DISCARD`
+    Discard(DiscardTarget),
     /// `PREPARE name AS query`
     Prepare(PrepareStatement),
     /// `EXECUTE name (value, …)`
@@ -57,6 +59,8 @@ pub enum SessionCommand {
     CreateTemporary(CreateTemporaryStatement),
     /// `SELECT set_config(name, value, is_local), …`
     SetConfig(SetConfigQuery),
+    /// `SELECT pg_try_advisory_lock(number)`, …
+    AdvisoryLocks(AdvisoryLockQuery),
     /// `SELECT pg_sleep(seconds)`
     Sleep(Duration),
     /// `VACUUM`, which has no effect, because tables are maintained automatically.
@@ -97,7 +101,9 @@ impl SessionCommand {
                 words.name().map(SessionCommand::Release)
             }
             "LISTEN" | "NOTIFY" | "MOVE" => return Some(Err(refused(&first))),
-            "DISCARD" => return Some(discard(&mut words)),
+            "DISCARD" => {
+                return Some(DiscardTarget::parse(&mut words).map(SessionCommand::Discard));
+            }
             "VACUUM" => Some(SessionCommand::Vacuum),
             // ANALYZE has no effect: each snapshot has its own statistics.
             "ANALYZE" | "ANALYSE" => Some(SessionCommand::Nothing("ANALYZE")),
@@ -154,23 +160,6 @@ fn end(mut words: StatementWords<'_>, command: SessionCommand) -> Result<Session
             let message = format!("`{rest}` at the end of a transaction is not supported");
             Err(Problem::new(ErrorCode::UnsupportedStatement, message)
                 .with_hint("Send `COMMIT` or `ROLLBACK`, and `BEGIN` for a new transaction."))
-        }
-    }
-}
-
-/// Parses DISCARD. Only `DISCARD ALL` removes prepared statements and resets settings; the other
-/// supported forms have no effect.
-fn discard(words: &mut StatementWords<'_>) -> Result<SessionCommand, Problem> {
-    let kind = words.name().unwrap_or_default().to_ascii_uppercase();
-    match kind.as_str() {
-        "ALL" => Ok(SessionCommand::DiscardAll),
-        "PLANS" => Ok(SessionCommand::Nothing("DISCARD PLANS")),
-        "SEQUENCES" => Ok(SessionCommand::Nothing("DISCARD SEQUENCES")),
-        _ => {
-            let message = format!("`DISCARD {kind}` is not supported");
-            Err(Problem::new(ErrorCode::UnsupportedStatement, message).with_hint(
-                "Use `DISCARD ALL`. Temporary tables are dropped at the end of the transaction.",
-            ))
         }
     }
 }
@@ -410,16 +399,6 @@ mod tests {
         check("SET LOCAL search_path TO Sales", local(Some("Sales")));
         check("set local SEARCH_PATH = default", local(None));
         check("SET local = 1", set("local", "1"));
-    }
-
-    #[test]
-    fn only_discard_all_resets_the_session() {
-        check("DISCARD ALL", SessionCommand::DiscardAll);
-        check("discard plans;", SessionCommand::Nothing("DISCARD PLANS"));
-        check("DISCARD SEQUENCES", SessionCommand::Nothing("DISCARD SEQUENCES"));
-        for sql in ["DISCARD TEMP", "DISCARD"] {
-            assert!(matches!(SessionCommand::parse(sql), Some(Err(_))), "{sql}");
-        }
     }
 
     #[test]

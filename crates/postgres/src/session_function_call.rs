@@ -1,9 +1,10 @@
-//! Queries that consist of calls of `set_config` or `pg_sleep`, such as `SELECT set_config(…)`. The
-//! session executes them itself, because an expression of the engine can neither change a session
-//! nor wait.
+//! Queries that consist of calls of `set_config`, of `pg_sleep` or of functions on advisory locks,
+//! such as `SELECT set_config(…)`. The session executes them itself, because an expression of the
+//! engine can neither change a session nor wait.
 
 use std::time::Duration;
 
+use crate::advisory_lock::AdvisoryLockQuery;
 use crate::session_command::{SessionCommand, StatementWords, unquoted};
 use crate::set_config_query::SetConfigQuery;
 
@@ -11,6 +12,9 @@ use crate::set_config_query::SetConfigQuery;
 pub fn parse(sql: &str, mut words: StatementWords<'_>) -> Option<SessionCommand> {
     if let Some(query) = SetConfigQuery::parse(sql) {
         return Some(SessionCommand::SetConfig(query));
+    }
+    if let Some(query) = AdvisoryLockQuery::parse(sql) {
+        return Some(SessionCommand::AdvisoryLocks(query));
     }
     let name = words.next()?.to_ascii_lowercase();
     if name.strip_prefix("pg_catalog.").unwrap_or(&name) != "pg_sleep" {

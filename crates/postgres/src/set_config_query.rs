@@ -257,7 +257,7 @@ impl SetConfigQuery {
 }
 
 /// Returns the SELECT of a query that has no other clauses than FROM and WHERE.
-fn only_select(query: &Query) -> Option<&Select> {
+pub fn only_select(query: &Query) -> Option<&Select> {
     let SetExpr::Select(select) = &*query.body else { return None };
     let is_plain = query.with.is_none()
         && query.order_by.is_none()
@@ -290,7 +290,7 @@ fn listed_setting(select: &Select) -> Option<String> {
 }
 
 /// Returns the name of a function or table in `pg_catalog`, in lower case.
-fn name_of(name: &ObjectName) -> Option<String> {
+pub fn name_of(name: &ObjectName) -> Option<String> {
     let parts = name.0.iter().map(ObjectNamePart::as_ident).collect::<Option<Vec<_>>>()?;
     match parts.as_slice() {
         [name] => Some(name.value.to_ascii_lowercase()),

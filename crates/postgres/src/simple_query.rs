@@ -88,12 +88,7 @@ impl Session {
             SessionCommand::Savepoint(name) => self.savepoint(&name).await?,
             SessionCommand::Release(name) => self.release(&name)?,
             SessionCommand::RollbackTo(name) => self.roll_back_to(&name).await?,
-            SessionCommand::DiscardAll => {
-                self.reset(None)?;
-                self.statements.clear();
-                self.portals.clear();
-                "DISCARD ALL"
-            }
+            SessionCommand::Discard(target) => self.discard(target).await?,
             SessionCommand::Prepare(text) => self.prepare_text(text).await?,
             SessionCommand::Execute(text) => return self.execute_text(text).await,
             SessionCommand::Deallocate(name) => self.deallocate(name)?,
@@ -105,6 +100,7 @@ impl Session {
             SessionCommand::CreateTemporary(create) => return self.create_temporary(create).await,
             SessionCommand::Close(name) => self.close_cursor(name)?,
             SessionCommand::SetConfig(query) => self.query_settings(&query)?,
+            SessionCommand::AdvisoryLocks(query) => self.query_locks(&query).await?,
             SessionCommand::Sleep(duration) => self.sleep(duration).await?,
             SessionCommand::Vacuum => {
                 let message = "VACUUM does nothing here: tables are maintained automatically";
@@ -285,6 +281,7 @@ pub fn columns_of(command: &SessionCommand) -> Option<Vec<ResultColumn>> {
     match command {
         SessionCommand::Show(name) => Some(vec![column(known_name(name))]),
         SessionCommand::SetConfig(query) => Some(query.columns()),
+        SessionCommand::AdvisoryLocks(query) => Some(query.columns()),
         SessionCommand::Sleep(_) => Some(vec![column("pg_sleep")]),
         SessionCommand::ShowAll => Some(["name", "setting", "description"].map(column).to_vec()),
         _ => None,

@@ -277,13 +277,17 @@ impl Session {
         self.temporary.apply(sql, &namespace);
     }
 
-    /// Drops the temporary objects of the transaction, the latest first. The session's
-    /// `search_path` may name a namespace that does not exist, so it is not used.
+    /// Drops the temporary objects of the transaction, the latest first. `ROLLBACK TO` can restore
+    /// them.
+    ///
+    /// The session's `search_path` may name a namespace that does not exist, so it is not used.
+    /// Dropping is a write, which a read-only transaction would reject.
     pub async fn drop_temporary(&mut self) -> MessageResult {
-        let settings = self.settings.clone();
+        let (settings, is_read_only) = (self.settings.clone(), self.is_read_only);
         self.settings.set("search_path", DEFAULT_NAMESPACE)?;
+        self.is_read_only = false;
         let dropped = self.drop_latest_first().await;
-        self.settings = settings;
+        (self.settings, self.is_read_only) = (settings, is_read_only);
         dropped
     }
 
@@ -294,7 +298,6 @@ impl Session {
             let mut cursor = self.start(prepared, &[]).await?;
             cursor.send(u64::MAX, &mut self.wire).await?;
         }
-        self.temporary = TemporaryRelations::default();
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //! merged at `COMMIT`. A conflict is SQLSTATE 40001.
 
 use headwater_model::{ErrorCode, Problem};
-use headwater_service::OpenTransaction;
+use headwater_service::{LockScope, OpenTransaction};
 
 use crate::backend_message::TransactionStatus;
 use crate::result_rows::returns_rows;
@@ -79,8 +79,6 @@ impl Session {
         if self.status == TransactionStatus::Failed {
             return Ok(self.roll_back().await);
         }
-        // Dropping the temporary objects is a write, which a read-only transaction would reject.
-        self.is_read_only = false;
         let prepared = match self.start_held().await {
             Ok(()) => self.drop_temporary().await,
             failed => failed,
@@ -89,6 +87,8 @@ impl Session {
             self.roll_back().await;
             return Err(failure);
         }
+        self.is_read_only = false;
+        self.temporary = TemporaryRelations::default();
         self.status = TransactionStatus::Idle;
         self.portals.retain(|_, portal| portal.is_held);
         let committed = match self.transaction.take() {
@@ -98,6 +98,7 @@ impl Session {
             }
             None => Ok(()),
         };
+        self.connection.release_locks(&[LockScope::Transaction]);
         self.end_transaction_settings(committed.is_ok());
         if committed.is_err() {
             self.portals.clear();
@@ -171,6 +172,7 @@ impl Session {
         if let Some(transaction) = self.transaction.take() {
             self.service.statements().transactions().roll_back(transaction).await;
         }
+        self.connection.release_locks(&[LockScope::Transaction]);
         self.end_transaction_settings(false);
         "ROLLBACK"
     }

@@ -110,11 +110,12 @@ pub use headwater_access::{
     DenialReason, LOGIN_RETRY_AFTER, LoginAttempt, LoginLimiter, NewUser,
 };
 pub use headwater_connections::{
-    ClientProperties, ConnectionHandle, ConnectionState, TransactionState,
+    AdvisoryKey, ClientProperties, ConnectionHandle, ConnectionState, LockScope, TooManyLocks,
+    TransactionState,
 };
 pub use headwater_engine::{
     PlanEstimate, PreparedStatement, RecordBatches as CopiedRows, StatementDescription,
-    TypedParameter, split_script,
+    TypedParameter, array_elements, split_script,
 };
 pub use headwater_executors::{StatementRows, read_project};
 pub use headwater_function_store::{

@@ -1,5 +1,6 @@
 //! JSON in text columns: `json_extract(text, path)` and `json_extract_string(text, path)`, which
-//! can also be written as `text ->> path`.
+//! can also be written as `text ->> path`. The operators `#>` and `#>>` have an array of keys as
+//! their path: `text #>> '{user,tags,0}'`.
 //!
 //! A path is a key, an index from 0, or a sequence of keys and indexes: `$.user.tags[0]`. The
 //! result is null if the text is not JSON or has no value at the path. Wildcards and filters are
@@ -13,14 +14,21 @@ use datafusion::common::{Result, ScalarValue, internal_err, plan_datafusion_err,
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use headwater_sql::expression::JSON_TEXT;
+use headwater_sql::array_elements;
+use headwater_sql::expression::{JSON_PATH_PART, JSON_PATH_TEXT, JSON_TEXT};
 use serde_json::Value;
 
-/// Returns the functions `json_extract` and `json_extract_string`.
-pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
-    [("json_extract", false), (JSON_TEXT, true)].map(|(name, is_text)| {
+/// Returns the functions `json_extract` and `json_extract_string`, and those of `#>` and `#>>`.
+pub(crate) fn functions() -> [Arc<ScalarUDF>; 4] {
+    let functions = [
+        ("json_extract", false, false),
+        (JSON_TEXT, true, false),
+        (JSON_PATH_PART, false, true),
+        (JSON_PATH_TEXT, true, true),
+    ];
+    functions.map(|(name, is_text, has_array)| {
         let signature = Signature::user_defined(Volatility::Immutable);
-        Arc::new(ScalarUDF::from(JsonExtract { name, is_text, signature }))
+        Arc::new(ScalarUDF::from(JsonExtract { name, is_text, has_array, signature }))
     })
 }
 
@@ -30,6 +38,8 @@ struct JsonExtract {
     name: &'static str,
     /// True to return a JSON string as its text without quotes; false to return it as JSON.
     is_text: bool,
+    /// True if the path is an array of keys, also as text.
+    has_array: bool,
     signature: Signature,
 }
 
@@ -51,6 +61,12 @@ impl ScalarUDFImpl for JsonExtract {
             return plan_err!("the first argument of `{name}` must be text, not {text}");
         }
         match path {
+            DataType::List(key) if self.has_array && key.data_type().is_string() => {
+                Ok(vec![DataType::Utf8, DataType::new_list(DataType::Utf8, true)])
+            }
+            path if self.has_array && !path.is_string() && !path.is_null() => {
+                plan_err!("the path of `{name}` must be an array of texts, not {path}")
+            }
             path if path.is_integer() => Ok(vec![DataType::Utf8, DataType::Int64]),
             path if path.is_string() || path.is_null() => Ok(vec![DataType::Utf8, DataType::Utf8]),
             path => plan_err!("the path of `{name}` must be text or an index, not {path}"),
@@ -71,12 +87,12 @@ impl ScalarUDFImpl for JsonExtract {
         let text = text.into_array(if is_single { 1 } else { rows })?;
         let text: &StringArray = text.as_string();
         let found = match path {
-            ColumnarValue::Scalar(path) => match steps_of(&path)? {
+            ColumnarValue::Scalar(path) => match self.steps(&path)? {
                 Some(steps) => self.extract(text, |_| Ok(Some(steps.clone())))?,
                 None => StringArray::new_null(text.len()),
             },
             ColumnarValue::Array(paths) => {
-                self.extract(text, |row| steps_of(&ScalarValue::try_from_array(&paths, row)?))?
+                self.extract(text, |row| self.steps(&ScalarValue::try_from_array(&paths, row)?))?
             }
         };
         let found: ArrayRef = Arc::new(found);
@@ -89,6 +105,10 @@ impl ScalarUDFImpl for JsonExtract {
 }
 
 impl JsonExtract {
+    fn steps(&self, path: &ScalarValue) -> Result<Option<Vec<JsonPathStep>>> {
+        if self.has_array { members_of(path) } else { steps_of(path) }
+    }
+
     fn extract(
         &self,
         text: &StringArray,
@@ -120,7 +140,17 @@ pub(crate) fn part_of<'j>(json: &'j Value, steps: &[JsonPathStep]) -> Option<&'j
     steps.iter().try_fold(json, |json, step| match step {
         JsonPathStep::Key(key) => json.get(key),
         JsonPathStep::Index(index) => json.get(*index),
+        JsonPathStep::Member(key) => member(json, key),
     })
+}
+
+/// Returns the value of a key of an object, or the element of an array. Negative indexes count from
+/// the end of the array.
+fn member<'j>(json: &'j Value, key: &str) -> Option<&'j Value> {
+    let Value::Array(items) = json else { return json.get(key) };
+    let index = key.trim().parse::<i64>().ok()?;
+    let start = if index < 0 { i64::try_from(items.len()).ok()? } else { 0 };
+    items.get(usize::try_from(start.checked_add(index)?).ok()?)
 }
 
 /// A step into an object or an array.
@@ -128,6 +158,22 @@ pub(crate) fn part_of<'j>(json: &'j Value, steps: &[JsonPathStep]) -> Option<&'j
 pub(crate) enum JsonPathStep {
     Key(String),
     Index(usize),
+    /// A key of an object, or the index of an element of an array.
+    Member(String),
+}
+
+/// Returns the steps of a path that is an array of keys; `None` for null, and if a key is null.
+fn members_of(path: &ScalarValue) -> Result<Option<Vec<JsonPathStep>>> {
+    let keys: Vec<Option<String>> = match path {
+        ScalarValue::Utf8(Some(text)) => array_elements(text).ok_or_else(|| {
+            plan_datafusion_err!("`{text}` is not an array of keys, such as `{{user,tags,0}}`")
+        })?,
+        ScalarValue::List(list) if list.is_valid(0) => {
+            list.value(0).as_string::<i32>().iter().map(|key| key.map(str::to_owned)).collect()
+        }
+        _ => return Ok(None),
+    };
+    Ok(keys.into_iter().map(|key| key.map(JsonPathStep::Member)).collect())
 }
 
 /// Returns the steps of a path; `None` for null and negative indexes.
@@ -181,7 +227,7 @@ mod tests {
     fn check(path: &str, expected: Option<&str>) {
         let shown = json_path(path).map(|steps| {
             let shown = steps.iter().map(|step| match step {
-                JsonPathStep::Key(key) => format!("{key:?}"),
+                JsonPathStep::Key(key) | JsonPathStep::Member(key) => format!("{key:?}"),
                 JsonPathStep::Index(index) => index.to_string(),
             });
             shown.collect::<Vec<_>>().join(" ")

@@ -1,6 +1,6 @@
 //! Casts of text to bytes, lists, structs and maps, which Arrow does not do as PostgreSQL does.
 //!
-//! A text literal that is compared with bytes is cast, too.
+//! A text literal that is compared with bytes or with a Boolean is cast, too.
 
 use std::iter::once;
 
@@ -51,7 +51,7 @@ pub fn parse_cast(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     Transformed::yes(parser.call(vec![(**inner).clone()]))
 }
 
-/// Converts text literals to bytes if the expression compares them with bytes.
+/// Converts text literals to bytes or Booleans if the expression compares them with such values.
 fn parse_compared(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let is_changed = match &mut expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(*op) => {
@@ -72,8 +72,8 @@ fn is_comparison(operator: Operator) -> bool {
     matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
-/// Converts text literals to bytes if `other`, the expression with which they are compared, has
-/// bytes as its type. Returns true if a literal was changed.
+/// Converts text literals to bytes or Booleans if this is the type of `other`, the expression with
+/// which they are compared. Returns true if a literal was changed.
 fn parse_literals<'a>(
     literals: impl Iterator<Item = &'a mut Expr>,
     other: &Expr,
@@ -84,12 +84,16 @@ fn parse_literals<'a>(
         return false;
     }
     let Ok(to) = other.get_type(schema) else { return false };
-    if !to.is_binary() {
+    if !to.is_binary() && to != DataType::Boolean {
         return false;
     }
-    let parser = TextParser::udf(to, true);
+    let parser = TextParser::udf(to.clone(), true);
     for literal in texts {
-        *literal = parser.call(vec![std::mem::take(literal)]);
+        let text = std::mem::take(literal);
+        *literal = match to {
+            DataType::Boolean => Expr::Cast(Cast::new(Box::new(text), DataType::Boolean)),
+            _ => parser.call(vec![text]),
+        };
     }
     true
 }

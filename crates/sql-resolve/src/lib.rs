@@ -20,6 +20,7 @@ mod select_list;
 mod series;
 mod tuple_in;
 mod using_clause;
+mod whole_rows;
 mod wildcards;
 
 pub use self::output_names::OutputNames;

@@ -106,7 +106,8 @@ pub struct Scope {
     /// True if FROM has a RIGHT, FULL or ASOF join with USING or NATURAL. The unqualified names of
     /// join columns are then replaced by expressions.
     pub careful: bool,
-    /// Join columns that are items of the select list, with their own name as alias.
+    /// Join columns, and casts of columns, that are items of the select list, with the name of the
+    /// column as alias.
     pub kept: Vec<String>,
     /// Aliases of SELECT that are visible in the current clause.
     pub aliases: Vec<String>,
@@ -118,6 +119,8 @@ pub struct Scope {
     pub windows: Vec<(String, WindowSpec)>,
     /// Names of the columns in ORDER BY.
     pub ordered: Vec<String>,
+    /// True if casts of columns in the select list can have the names of the columns as aliases.
+    pub can_name_casts: bool,
     /// Aliases of functions in FROM that are also the names of their columns.
     pub series: Vec<String>,
 }

@@ -7,6 +7,7 @@
 use sqlparser::ast::{Expr, SelectItem, SetExpr};
 
 use crate::function_name;
+use crate::ordered_casts::cast_column;
 use crate::select_list::{column_under, text};
 use crate::wildcards::is_pattern;
 
@@ -38,14 +39,15 @@ impl OutputName {
             // The resolver renames an alias only if another column has the same name.
             OutputName::Aliased(written) if written != alias => OutputName::Named(written.clone()),
             OutputName::Named(text) | OutputName::Expands(text) => {
-                let name = column_under(expr).map_or(text, |column| &column.value);
-                let number = alias.strip_prefix(name.as_str());
-                let number = number.and_then(|rest| rest.strip_prefix('_'));
-                if number.is_some_and(|number| number.parse::<u64>().is_ok()) {
-                    OutputName::Repeated(name.clone())
-                } else {
-                    OutputName::Kept
-                }
+                let is_numbered = |name: &&String| {
+                    let number = alias.strip_prefix(name.as_str());
+                    let number = number.and_then(|rest| rest.strip_prefix('_'));
+                    number.is_some_and(|number| number.parse::<u64>().is_ok())
+                };
+                let column = column_under(expr).map(|column| &column.value);
+                let mut names = column.into_iter().chain([text]);
+                let name = names.find(is_numbered);
+                name.map_or(OutputName::Kept, |name| OutputName::Repeated(name.clone()))
             }
             _ => OutputName::Kept,
         }
@@ -62,7 +64,9 @@ impl OutputNames {
         let item = |item: &SelectItem| match item {
             item if is_pattern(item) => OutputName::Many,
             SelectItem::UnnamedExpr(expr) if expands(expr) => OutputName::Expands(text(expr)),
-            SelectItem::UnnamedExpr(expr) => OutputName::Named(text(expr)),
+            SelectItem::UnnamedExpr(expr) => OutputName::Named(
+                cast_column(expr).map_or_else(|| text(expr), |column| column.value.clone()),
+            ),
             SelectItem::ExprWithAlias { alias, .. } => OutputName::Aliased(alias.value.clone()),
             _ => OutputName::Many,
         };

@@ -85,6 +85,11 @@ impl SelectedNames {
         output_name(expr).filter(|_| !is_field)
     }
 
+    /// Returns true if a wildcard selects a column with this name.
+    pub(crate) fn is_in_wildcard(&self, name: &str) -> bool {
+        self.wildcards.iter().any(|selected| equals_ignoring_case(&selected.name, name))
+    }
+
     fn contains(&self, name: &str) -> bool {
         self.wildcards.iter().any(|selected| selected.name == name)
             || self.aliases.iter().chain(&self.columns).any(|other| other == name)

@@ -16,7 +16,7 @@ use sqlparser::ast::{
 
 use crate::SelectAlias;
 use crate::name_scope::{Relation, RelationColumns, ResolvedName, Scope, Scopes};
-use crate::ordered_casts::ordered_columns;
+use crate::ordered_casts::{CastKey, can_name_casts, cast_keys, ordered_columns, sort_by_casts};
 use crate::output_names::OutputNames;
 use crate::select_list::{
     aliases, expand_order_by_all, first_columns, is_grouped, keys_as_positions, positions_as_keys,
@@ -186,7 +186,7 @@ impl Resolver<'_> {
     pub(crate) fn select(
         &mut self,
         select: &mut Select,
-        order_by: Option<&mut OrderBy>,
+        mut order_by: Option<&mut OrderBy>,
     ) -> Result<RelationColumns> {
         self.within(Scope::default(), |this| {
             select.from.iter_mut().try_for_each(|from| this.from(from))?;
@@ -195,13 +195,15 @@ impl Resolver<'_> {
             this.expand_repeated_wildcards(&mut select.projection)?;
             this.select_by_pattern(&mut select.projection)?;
             this.expand(&mut select.projection)?;
-            if let (Some(scope), Some(order_by)) = (this.scopes.innermost(), order_by.as_deref()) {
-                scope.ordered = ordered_columns(order_by);
-            }
+            let keys = this.cast_keys(select, order_by.as_deref());
             let columns = this.projection(&mut select.projection)?;
+            let sorted = match &mut order_by {
+                Some(order_by) => sort_by_casts(order_by, &select.projection, &keys),
+                None => Vec::new(),
+            };
             let mut aliases = aliases(&select.projection);
             if let Some(scope) = this.scopes.innermost() {
-                aliases.retain(|alias| !scope.kept.contains(alias));
+                aliases.retain(|alias| !scope.kept.contains(alias) || sorted.contains(alias));
                 scope.aliases = aliases;
             }
             if let Some(Distinct::On(exprs)) = &mut select.distinct {
@@ -223,6 +225,21 @@ impl Resolver<'_> {
             }
             Ok(columns)
         })
+    }
+
+    /// Records the columns in ORDER BY before the select list is resolved. Returns the keys of
+    /// ORDER BY that name casts in the select list.
+    fn cast_keys(&mut self, select: &Select, order_by: Option<&OrderBy>) -> Vec<CastKey> {
+        let names = self.wildcard_names(&select.projection);
+        let Some(scope) = self.scopes.innermost() else { return Vec::new() };
+        scope.can_name_casts = can_name_casts(select, order_by);
+        let Some(order_by) = order_by else { return Vec::new() };
+        let keys = cast_keys(order_by, &select.projection, &names);
+        // In a grouped query, DataFusion would confuse the key with the column in GROUP BY.
+        let has_own_names = scope.can_name_casts && !is_grouped(&select.group_by);
+        let named = keys.iter().filter(|_| has_own_names).map(|key| key.key);
+        scope.ordered = ordered_columns(order_by, &named.collect::<Vec<_>>());
+        keys
     }
 
     /// Resolves the WHERE clause of a SELECT, in which all aliases of the select list are visible.
@@ -286,10 +303,11 @@ impl Resolver<'_> {
     pub(crate) fn expr(&mut self, expr: &mut Expr) -> Result<()> {
         join_names(expr);
         rewrite_for_planner(expr);
-        if let Expr::Function(function) = expr
-            && let Some(respelled) = (self.functions.respelled)(function)
-        {
-            *expr = respelled;
+        if let Expr::Function(function) = expr {
+            self.rows_as_structs(function);
+            if let Some(respelled) = (self.functions.respelled)(function) {
+                *expr = respelled;
+            }
         }
         match expr {
             Expr::Identifier(ident) => {

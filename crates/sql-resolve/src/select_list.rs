@@ -11,7 +11,8 @@ use sqlparser::ast::{
 };
 
 use crate::name_scope::{RelationColumns, column};
-use crate::ordered_casts::ordered_cast;
+use crate::ordered_casts::{CastName, cast_column, cast_name};
+use crate::repeated_names::SelectedNames;
 use crate::series::is_series;
 use crate::{Resolver, SelectAlias, function_name};
 
@@ -28,6 +29,7 @@ impl Resolver<'_> {
                         Expr::Identifier(ident) => Some(ident.value.clone()),
                         _ => None,
                     };
+                    let cast = cast_column(expr).cloned();
                     self.expr(expr)?;
                     if let Some(mut name) = self.replaced_name(bare, expr, &text) {
                         if let Some(other) = names.add_alias(&name.value) {
@@ -38,13 +40,8 @@ impl Resolver<'_> {
                         *item = SelectItem::ExprWithAlias { expr, alias: name };
                         continue;
                     }
-                    let ordered = self.scopes.innermost().map(|scope| scope.ordered.as_slice());
-                    let cast = ordered_cast(expr, ordered.unwrap_or_default());
-                    let name = match cast {
-                        Some(column) => Some(names.add_unused(&column)),
-                        None => names.add_expr(expr, &text),
-                    };
-                    if let Some(name) = name {
+                    let name = self.cast_alias(expr, cast.as_ref(), &mut names);
+                    if let Some(name) = name.or_else(|| names.add_expr(expr, &text)) {
                         let alias = Ident::with_quote('"', name);
                         let expr = std::mem::replace(expr, Expr::value(Value::Null));
                         columns.names.push(alias.value.clone());
@@ -85,6 +82,25 @@ impl Resolver<'_> {
             scope.select_aliases.clear();
         }
         Ok(columns)
+    }
+
+    /// Returns the alias of an item that is a cast of a column, or was written as a cast of the
+    /// column `written`; `None` for other items.
+    fn cast_alias(
+        &mut self,
+        expr: &Expr,
+        written: Option<&Ident>,
+        names: &mut SelectedNames,
+    ) -> Option<String> {
+        let scope = self.scopes.innermost()?;
+        match cast_name(expr, written, &scope.ordered, scope.can_name_casts)? {
+            CastName::Unused(name) => Some(names.add_unused(&name)),
+            CastName::Own(name) => {
+                let name = names.add_alias(&name).unwrap_or(name);
+                scope.kept.push(name.clone());
+                Some(name)
+            }
+        }
     }
 
     /// Returns the alias of an item that was only a name and that an expression has replaced: a

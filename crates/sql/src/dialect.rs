@@ -111,10 +111,18 @@ impl Dialect for HeadwaterDialect {
         Some(parser.parse_subexpr(precedence).map(|right| differ(left, Box::new(right))))
     }
 
-    /// Makes `->`, `->>` and `^@` bind more tightly than comparisons, as in PostgreSQL.
+    /// Makes `->`, `->>`, `#>`, `#>>` and `^@` bind more tightly than comparisons, as in
+    /// PostgreSQL.
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
         let token = &parser.peek_token_ref().token;
-        let is_arrow = matches!(token, Token::Arrow | Token::LongArrow | Token::CaretAt);
+        let is_arrow = matches!(
+            token,
+            Token::Arrow
+                | Token::LongArrow
+                | Token::HashArrow
+                | Token::HashLongArrow
+                | Token::CaretAt
+        );
         let precedence = || Some(self.prec_value(Precedence::PlusMinus) - 1);
         foreign_operators::precedence(parser)
             .or_else(|| is_arrow.then(precedence).flatten())

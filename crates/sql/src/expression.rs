@@ -27,6 +27,12 @@ pub const JSON_TEXT: &str = "json_extract_string";
 /// Name of the function for `a -> b`.
 pub const JSON_PART: &str = "json_extract";
 
+/// Name of the function for `a #> b`.
+pub const JSON_PATH_PART: &str = "json_at_path";
+
+/// Name of the function for `a #>> b`.
+pub const JSON_PATH_TEXT: &str = "json_at_path_text";
+
 /// Name of the function for `a ? b`.
 pub const JSON_EXISTS: &str = "json_exists";
 
@@ -212,6 +218,8 @@ fn function_for_operator(expr: &mut Expr) {
     let function = match op {
         BinaryOperator::Arrow => JSON_PART,
         BinaryOperator::LongArrow => JSON_TEXT,
+        BinaryOperator::HashArrow => JSON_PATH_PART,
+        BinaryOperator::HashLongArrow => JSON_PATH_TEXT,
         BinaryOperator::PGStartsWith => "starts_with",
         _ => return,
     };
@@ -271,9 +279,6 @@ fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
         | Op::PGILikeMatch
         | Op::PGNotLikeMatch
         | Op::PGNotILikeMatch => return Ok(()),
-        Op::HashArrow | Op::HashLongArrow => {
-            Some("Write `json_extract(text, '$.a.b')` or `text -> 'a' ->> 'b'`.")
-        }
         // `^` is the power operator in PostgreSQL and DuckDB, but XOR in MySQL and BigQuery.
         Op::BitwiseXor => Some("Write `a ** b` for a power, or `xor(a, b)`."),
         _ => None,

@@ -6,6 +6,7 @@ use sqlparser::ast::{
     Value, ValueWithSpan,
 };
 
+use crate::array_text::expand_quantified;
 use crate::ast_builders::{binary, name, number, text};
 use crate::expression::{SIMILAR_TO, SLICE, call};
 use crate::foreign_operators::in_list;
@@ -32,6 +33,7 @@ pub fn rewrite_for_planner(expr: &mut Expr) {
             *expr = Expr::BinaryOp { left: text.clone(), op, right: pattern.clone() };
         }
         Expr::Like { .. } | Expr::ILike { .. } => expand_like_any(expr),
+        Expr::AnyOp { .. } | Expr::AllOp { .. } => expand_quantified(expr),
         Expr::InUnnest { expr: value, array_expr, negated } => {
             *expr = in_list((**value).clone(), (**array_expr).clone(), *negated);
         }

@@ -7,6 +7,7 @@
 
 mod access_statement;
 pub mod alter_table;
+mod array_text;
 pub mod ast_builders;
 mod called_functions;
 pub mod change;
@@ -18,6 +19,7 @@ pub mod data_type;
 pub mod debug_text;
 mod dialect;
 mod error;
+pub mod explain;
 pub mod expression;
 pub mod expression_rewrite;
 mod file_functions;
@@ -46,6 +48,7 @@ mod upsert;
 pub mod values_subqueries;
 
 pub use access_statement::AccessStatement;
+pub use array_text::array_elements;
 pub use called_functions::{CalledFunction, called_functions};
 pub use condition_text::check_condition;
 pub use copy_to::CopyToStatement;

@@ -1,8 +1,8 @@
 //! The supported statements. The error for any other statement or clause contains its name.
 
 use sqlparser::ast::{
-    CommentObject, DescribeAlias, Ident, ObjectName, ObjectType, Query, SchemaName, SetExpr,
-    ShowStatementIn, ShowStatementOptions, Statement, UtilityOption,
+    CommentObject, Ident, ObjectName, ObjectType, Query, SchemaName, SetExpr, ShowStatementIn,
+    ShowStatementOptions, Statement,
 };
 
 use crate::alter_table::AlterTableStatement;
@@ -13,6 +13,7 @@ use crate::change::{
 use crate::create_table::{CreateTableStatement, new_table};
 use crate::create_view::{CreateViewStatement, new_view};
 use crate::error::{Error, Result};
+use crate::explain::{ExplainOptions, explained};
 use crate::function_statement::FunctionStatement;
 use crate::insert::{InsertStatement, new_rows};
 use crate::table_references::{ReferencedTable, inspect};
@@ -29,10 +30,8 @@ pub enum SupportedStatement {
     Explain {
         /// Query to explain.
         source: SourceQuery,
-        /// True with ANALYZE.
-        analyze: bool,
-        /// True with VERBOSE.
-        verbose: bool,
+        /// Options of EXPLAIN.
+        options: ExplainOptions,
     },
     /// EXPLAIN COST of a query.
     ExplainCost(SourceQuery),
@@ -305,61 +304,6 @@ fn written(query: Query) -> Result<SupportedStatement> {
     }
 }
 
-fn explained(statement: Statement) -> Result<SupportedStatement> {
-    let Statement::Explain {
-        describe_alias,
-        analyze,
-        verbose,
-        query_plan,
-        estimate,
-        statement,
-        format,
-        mut options,
-    } = statement
-    else {
-        return Err(refusal(&statement));
-    };
-    if let (true, Statement::Query(query)) = (is_summary(describe_alias, estimate), &*statement) {
-        return Ok(SupportedStatement::Summarize(SourceQuery::new(query.clone())?));
-    }
-    let (analyze, verbose) =
-        (analyze || takes(&mut options, "ANALYZE"), verbose || takes(&mut options, "VERBOSE"));
-    let options = options.filter(|options| !options.is_empty());
-    unset(query_plan, "EXPLAIN QUERY PLAN")?;
-    none(format.as_ref(), "EXPLAIN FORMAT")?;
-    none(options.as_ref(), "EXPLAIN (…)")?;
-    unset(estimate && (analyze || verbose), "EXPLAIN COST with ANALYZE or VERBOSE")?;
-    match (describe_alias, *statement) {
-        (DescribeAlias::Explain, Statement::Query(query)) if estimate => {
-            Ok(SupportedStatement::ExplainCost(SourceQuery::new(query)?))
-        }
-        (DescribeAlias::Explain, Statement::Query(query)) => {
-            Ok(SupportedStatement::Explain { source: SourceQuery::new(query)?, analyze, verbose })
-        }
-        (DescribeAlias::Explain, other) => {
-            Err(Error::unsupported(format!("EXPLAIN {}", keywords(&other, 1))))
-        }
-        (_, Statement::Query(query)) => {
-            Ok(SupportedStatement::DescribeQuery(SourceQuery::new(query)?))
-        }
-        (_, other) => Err(Error::unsupported(format!("DESCRIBE {}", keywords(&other, 1)))),
-    }
-}
-
-/// Removes an option without a value from the options of EXPLAIN. Returns true if the option was
-/// present.
-fn takes(options: &mut Option<Vec<UtilityOption>>, name: &str) -> bool {
-    let Some(options) = options else { return false };
-    let count = options.len();
-    options.retain(|it| it.arg.is_some() || !it.name.value.eq_ignore_ascii_case(name));
-    options.len() < count
-}
-
-/// Returns true if an EXPLAIN node represents SUMMARIZE, which has no node of its own.
-fn is_summary(alias: DescribeAlias, estimate: bool) -> bool {
-    estimate && alias == DescribeAlias::Describe
-}
-
 /// Converts SHOW COLUMNS to DESCRIBE.
 fn shown_columns(options: ShowStatementOptions) -> Result<SupportedStatement> {
     let ShowStatementOptions { show_in, starts_with, limit, limit_from, filter_position } = options;
@@ -449,7 +393,7 @@ pub fn keywords(thing: &impl std::fmt::Display, count: usize) -> String {
 }
 
 /// Returns the error for an unsupported statement.
-fn refusal(statement: &Statement) -> Error {
+pub(crate) fn refusal(statement: &Statement) -> Error {
     let (what, hint) = match statement {
         Statement::Copy { to: true, .. } => {
             let hint = "Write `COPY (query) TO 'file.parquet'` as a separate statement.";

@@ -128,7 +128,7 @@ const RESTRICTIONS: [Row; 3] = [
 ];
 
 /// The statements that a session executes itself.
-const SESSION: [Row; 24] = [
+const SESSION: [Row; 25] = [
     ("Set", "SET application_name = 'a'", ALWAYS),
     ("SetLocal", "BEGIN; SET LOCAL application_name = 'a'; COMMIT", ALWAYS),
     ("Show", "SHOW application_name", ALWAYS),
@@ -141,7 +141,7 @@ const SESSION: [Row; 24] = [
     ("Savepoint", "BEGIN; SAVEPOINT s; INSERT INTO shop.changed (id) VALUES (1)", WRITES),
     ("Release", "BEGIN; SAVEPOINT s; RELEASE s; COMMIT", ALWAYS),
     ("RollbackTo", "BEGIN; SAVEPOINT s; ROLLBACK TO s; COMMIT", ALWAYS),
-    ("DiscardAll", "DISCARD ALL", ALWAYS),
+    ("Discard", "DISCARD ALL", ALWAYS),
     ("Prepare", "PREPARE p AS SELECT id FROM shop.items; DEALLOCATE p", READS),
     ("Execute", "PREPARE p AS SELECT id FROM shop.items; EXECUTE p; DEALLOCATE p", READS),
     ("Deallocate", "DEALLOCATE ALL", ALWAYS),
@@ -156,6 +156,7 @@ const SESSION: [Row; 24] = [
         WRITES,
     ),
     ("SetConfig", "SELECT set_config('application_name', 'a', false)", ALWAYS),
+    ("AdvisoryLocks", "SELECT pg_try_advisory_lock(1), pg_advisory_unlock(1)", ALWAYS),
     ("Sleep", "SELECT pg_sleep(0)", ALWAYS),
     ("Vacuum", "VACUUM", ALWAYS),
     ("Nothing", "SET CONSTRAINTS ALL DEFERRED", ALWAYS),

@@ -201,6 +201,8 @@ fn within(name: &str) -> Option<SizeRule> {
         | "regexp_extract_all"
         | "regexp_split_to_array"
         | "json_array"
+        | "json_at_path"
+        | "json_at_path_text"
         | "json_extract"
         | "json_extract_string"
         | "json_keys"
