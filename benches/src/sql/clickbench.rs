@@ -8,7 +8,7 @@ use headwater_lake::Lake;
 use serde::Deserialize;
 
 use super::compare::{Query, Suite, compare};
-use super::engines::Engines;
+use super::engines::{Engines, Reads};
 use super::load::move_table;
 use super::text::{lower_case, without_semicolon};
 use crate::Outcome;
@@ -26,7 +26,7 @@ struct GeneratorOutput {
 }
 
 /// Runs ClickBench on `millions` million rows, and adds the results to the report.
-pub async fn measure(report: &mut Report, millions: f64) -> Outcome<()> {
+pub async fn measure(report: &mut Report, millions: f64, reads: Reads) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let generated = generate(folder.path(), millions)?;
     let lake = Lake::open_local(folder.path()).await?;
@@ -36,14 +36,14 @@ pub async fn measure(report: &mut Report, millions: f64) -> Outcome<()> {
         sql: lower_case(&without_semicolon(sql)),
     };
     let suite = Suite {
-        name: format!("ClickBench, {millions} million rows"),
+        name: reads.suite(format!("ClickBench, {millions} million rows")),
         queries: generated.queries.iter().map(query).collect(),
         bounds: &[("DataFusion", 1.0), ("DuckDB 1.5.5", 1.0)],
         rounds: 5,
         has_ties: true,
     };
     let tables = [TABLE.to_owned()];
-    let mut engines = Engines::open(&lake, &tables, folder.path()).await?;
+    let mut engines = Engines::open(&lake, &tables, folder.path(), reads).await?;
     engines.add_clients(&lake, &tables, folder.path()).await?;
     compare(&mut engines, &suite, folder.path(), report).await
 }

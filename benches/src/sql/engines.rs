@@ -21,6 +21,33 @@ use crate::rest_server::RestServer;
 const MEMORY_BYTES: u64 = 12 << 30;
 const SPILL_BYTES_MAX: u64 = 32 << 30;
 
+/// Reads of tables that a comparison measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// Each query decodes its columns, as the first query of a table does.
+    First,
+    /// Queries find the columns that earlier queries decoded.
+    Repeated,
+}
+
+impl Reads {
+    /// Returns the memory limit of Headwater's cache of decoded columns.
+    fn decoded_cache_bytes(self, memory_bytes: u64) -> u64 {
+        match self {
+            Reads::First => 0,
+            Reads::Repeated => memory_bytes / 2,
+        }
+    }
+
+    /// Returns the name of a suite with these reads.
+    pub fn suite(self, name: String) -> String {
+        match self {
+            Reads::First => format!("{name}, first reads"),
+            Reads::Repeated => name,
+        }
+    }
+}
+
 /// An engine that Headwater is compared with.
 pub struct ComparedEngine {
     pub name: &'static str,
@@ -67,9 +94,14 @@ pub struct Engines {
 impl Engines {
     /// Opens the tables of a lake in Headwater, DataFusion and DuckDB 2.0. The references read the
     /// lake's own Parquet files.
-    pub async fn open(lake: &Lake, tables: &[String], folder: &Path) -> Outcome<Self> {
+    pub async fn open(
+        lake: &Lake,
+        tables: &[String],
+        folder: &Path,
+        reads: Reads,
+    ) -> Outcome<Self> {
         let threads = std::thread::available_parallelism()?.get();
-        let headwater = Headwater::open(lake, folder, MEMORY_BYTES, MEMORY_BYTES)?;
+        let headwater = Headwater::open(lake, folder, MEMORY_BYTES, reads)?;
         let files = data_files(lake, tables).await?;
         let config = SessionConfig::new().with_target_partitions(threads);
         let context = SessionContext::new_with_config(config);
@@ -120,17 +152,14 @@ fn python(name: &'static str, engine: PythonEngine, server: Option<RestServer>) 
 pub struct Headwater(Engine);
 
 impl Headwater {
-    /// Opens a lake. The engine spills into `folder`.
-    pub fn open(
-        lake: &Lake,
-        folder: &Path,
-        memory_bytes: u64,
-        query_memory_bytes: u64,
-    ) -> Outcome<Self> {
+    /// Opens a lake. The engine spills into `folder`. `memory_bytes` is the limit of all queries
+    /// together and of one query.
+    pub fn open(lake: &Lake, folder: &Path, memory_bytes: u64, reads: Reads) -> Outcome<Self> {
         let options = EngineOptions {
             memory_bytes,
-            query_memory_bytes,
+            query_memory_bytes: memory_bytes,
             column_cache_bytes: 0,
+            decoded_cache_bytes: reads.decoded_cache_bytes(memory_bytes),
             spill_dir: folder.join("spill"),
             spill_bytes_max: SPILL_BYTES_MAX,
             threads: std::thread::available_parallelism()?.get(),

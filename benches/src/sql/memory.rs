@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use headwater_lake::Lake;
 
-use super::engines::Headwater;
+use super::engines::{Headwater, Reads};
 use super::tpch;
 use crate::Outcome;
 use crate::report::{Report, duration};
@@ -18,14 +18,14 @@ pub async fn measure(report: &mut Report, scale: f64) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let lake = Lake::open_local(folder.path()).await?;
     tpch::load_tables(&lake, scale).await?;
-    let engine = Headwater::open(&lake, folder.path(), ONE_SESSION_BYTES, ONE_SESSION_BYTES)?;
+    let engine = Headwater::open(&lake, folder.path(), ONE_SESSION_BYTES, Reads::Repeated)?;
     let began = Instant::now();
     reset_resident_peak()?;
     let failures = session(&engine, 0).await?;
     add(report, &format!("TPC-H SF{scale}, 2 GiB"), &failures, began.elapsed())?;
     drop(engine);
 
-    let engine = Headwater::open(&lake, folder.path(), ALL_SESSIONS_BYTES, ALL_SESSIONS_BYTES)?;
+    let engine = Headwater::open(&lake, folder.path(), ALL_SESSIONS_BYTES, Reads::Repeated)?;
     let began = Instant::now();
     reset_resident_peak()?;
     let mut running = tokio::task::JoinSet::new();

@@ -4,7 +4,7 @@
 use headwater_lake::Lake;
 
 use super::compare::{Query, Suite, compare};
-use super::engines::Engines;
+use super::engines::{Engines, Reads};
 use super::load::move_table;
 use super::text::without_semicolon;
 use crate::Outcome;
@@ -12,7 +12,7 @@ use crate::python_engine::{DuckDbRelease, PythonEngine};
 use crate::report::Report;
 
 /// Runs TPC-DS, and adds the results to the report.
-pub async fn measure(report: &mut Report, scale: f64) -> Outcome<()> {
+pub async fn measure(report: &mut Report, scale: f64, reads: Reads) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let threads = std::thread::available_parallelism()?.get();
     let mut duckdb = PythonEngine::duckdb(folder.path(), DuckDbRelease::V1_5_5, threads)?;
@@ -24,14 +24,14 @@ pub async fn measure(report: &mut Report, scale: f64) -> Outcome<()> {
         move_table(&mut duckdb, &lake, table, folder.path()).await?;
     }
     let suite = Suite {
-        name: format!("TPC-DS SF{scale}"),
+        name: reads.suite(format!("TPC-DS SF{scale}")),
         queries: queries(&mut duckdb)?,
         bounds: &[("DataFusion", 1.0), ("DuckDB 2.0", 1.5), ("DuckDB 1.5.5", 1.0)],
         rounds: 5,
         has_ties: false,
     };
     drop(duckdb);
-    let mut engines = Engines::open(&lake, &tables, folder.path()).await?;
+    let mut engines = Engines::open(&lake, &tables, folder.path(), reads).await?;
     engines.add_clients(&lake, &tables, folder.path()).await?;
     compare(&mut engines, &suite, folder.path(), report).await
 }

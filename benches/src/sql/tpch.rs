@@ -13,7 +13,7 @@ use tpchgen_arrow::{
 };
 
 use super::compare::{Query, Suite, compare};
-use super::engines::Engines;
+use super::engines::{Engines, Reads};
 use super::load::load;
 use super::text::without_semicolon;
 use crate::Outcome;
@@ -25,31 +25,31 @@ const TABLES: [&str; 8] =
 /// Runs TPC-H at scale factor 1, and adds the comparison with DataFusion and DuckDB to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
-    let (lake, mut engines) = open(folder.path(), 1.0).await?;
-    let suite = Suite { rounds: 9, ..suite(1.0)? };
+    let (lake, mut engines) = open(folder.path(), 1.0, Reads::Repeated).await?;
+    let suite = Suite { rounds: 9, ..suite(1.0, Reads::Repeated)? };
     compare(&mut engines, &suite, folder.path(), report).await?;
     drop(lake);
     Ok(())
 }
 
 /// Runs TPC-H, and adds the comparison with all references to the report.
-pub async fn measure_all(report: &mut Report, scale: f64) -> Outcome<()> {
+pub async fn measure_all(report: &mut Report, scale: f64, reads: Reads) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
-    let (lake, mut engines) = open(folder.path(), scale).await?;
+    let (lake, mut engines) = open(folder.path(), scale, reads).await?;
     engines.add_clients(&lake, &TABLES.map(str::to_owned), folder.path()).await?;
-    compare(&mut engines, &suite(scale)?, folder.path(), report).await
+    compare(&mut engines, &suite(scale, reads)?, folder.path(), report).await
 }
 
-async fn open(folder: &Path, scale: f64) -> Outcome<(Lake, Engines)> {
+async fn open(folder: &Path, scale: f64, reads: Reads) -> Outcome<(Lake, Engines)> {
     let lake = Lake::open_local(folder).await?;
     load_tables(&lake, scale).await?;
-    let engines = Engines::open(&lake, &TABLES.map(str::to_owned), folder).await?;
+    let engines = Engines::open(&lake, &TABLES.map(str::to_owned), folder, reads).await?;
     Ok((lake, engines))
 }
 
-fn suite(scale: f64) -> Outcome<Suite> {
+fn suite(scale: f64, reads: Reads) -> Outcome<Suite> {
     Ok(Suite {
-        name: format!("TPC-H SF{scale}"),
+        name: reads.suite(format!("TPC-H SF{scale}")),
         queries: queries()?,
         bounds: &[("DataFusion", 1.0), ("DuckDB 2.0", 1.1), ("DuckDB 1.5.5", 1.0)],
         rounds: 5,

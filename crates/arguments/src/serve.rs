@@ -42,6 +42,9 @@ pub struct Serve {
     /// The memory for queries and functions together: `4GiB` [default: 75 % of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
     pub memory: Option<u64>,
+    /// The memory for decoded table columns: `2GiB`, `0` for none [default: 3/16 of `--memory`]
+    #[arg(long, value_name = "SIZE", value_parser = parse_cache)]
+    pub decoded_cache: Option<u64>,
     /// The maximum number of concurrent project runs; further runs are queued
     #[arg(long, value_name = "N", default_value_t = 2,
         value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -120,6 +123,11 @@ fn parse_memory(text: &str) -> Result<u64, String> {
         }
         bytes => Ok(bytes),
     }
+}
+
+/// Parses the memory of a cache; `0` disables the cache.
+fn parse_cache(text: &str) -> Result<u64, &'static str> {
+    if text.trim() == "0" { Ok(0) } else { parse_size(text) }
 }
 
 /// Parses an IP address, or `localhost`, with a port.

@@ -24,7 +24,7 @@ use headwater_sql_functions::{
     TotalMemory, optimizer_rules,
 };
 use headwater_sql_python::{BoundedRuntime, PythonRuntime};
-use headwater_table_scan::ScanEnvironment;
+use headwater_table_scan::{DecodedCache, ScanEnvironment};
 use parking_lot::RwLock;
 use tokio::task::JoinSet;
 
@@ -100,8 +100,10 @@ impl Engine {
     pub fn new(lake: Lake, options: EngineOptions) -> Result<Engine> {
         let fail = |error: DataFusionError| limits(&options).explain(&error);
         let runtime = runtime(&options).map_err(fail)?;
+        let total = Arc::new(TotalMemory::new(options.memory_bytes));
+        let decoded = decoded_cache(&options, &total);
         let (tables, cache_bytes) = (lake.tables().clone(), options.column_cache_bytes);
-        let scans = ScanEnvironment::new(&runtime, tables, cache_bytes).map_err(fail)?;
+        let scans = ScanEnvironment::new(&runtime, tables, cache_bytes, decoded).map_err(fail)?;
         let mut template = SessionStateBuilder::new()
             .with_config(config(&options))
             .with_default_features()
@@ -118,9 +120,9 @@ impl Engine {
             .enable_all()
             .build()
             .map_err(|error| Error::Internal { message: error.to_string() })?;
-        let total = Arc::new(TotalMemory::new(options.memory_bytes));
         let functions = Arc::new(TotalMemory::new(options.memory_bytes));
-        let watch = |limit| ResidentMemoryMonitor::start(limit, options.memory_bytes);
+        let watch =
+            |limit| ResidentMemoryMonitor::start(limit, options.memory_bytes, Arc::clone(&total));
         let resident = options.resident_bytes_max.map(watch).transpose();
         let resident = resident.map_err(|error| Error::Internal { message: error.to_string() })?;
         let engine = Engine(Arc::new(EngineInner {
@@ -287,6 +289,19 @@ impl Engine {
 /// Returns the error of a panic of the planner.
 pub(crate) fn planning_panicked() -> Error {
     Error::Internal { message: "planning panicked".to_owned() }
+}
+
+/// Creates the cache of decoded columns, which uses a part of the memory that statements do not
+/// use.
+fn decoded_cache(options: &EngineOptions, total: &Arc<TotalMemory>) -> DecodedCache {
+    let memory = Arc::downgrade(total);
+    let unused = move || memory.upgrade().map_or(0, |total| total.unused());
+    let cache = DecodedCache::new(options.decoded_cache_bytes, Box::new(unused));
+    if cache.is_enabled() {
+        let shrunk = cache.clone();
+        total.set_cache(Box::new(move |bytes| shrunk.shrink_to(bytes)));
+    }
+    cache
 }
 
 fn limits(options: &EngineOptions) -> ResourceLimits {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::Result as PlanResult;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, ParquetSource};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
 use headwater_lake::CommitView;
@@ -18,7 +18,7 @@ use headwater_model::{Action, Usage};
 use headwater_restrictions::hidden_scan;
 use headwater_sql::statement::SourceQuery;
 use headwater_sql_python::without_calls;
-use headwater_table_scan::{ScanCost, scan_cost, stored_costs};
+use headwater_table_scan::{ScanCost, parquet_source, scan_cost, stored_costs};
 
 use crate::error::Result;
 use crate::plan_executor::{self, ExecutableStatement};
@@ -158,7 +158,7 @@ async fn add_scans(
         .downcast_ref::<DataSourceExec>()
         .and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
     if let Some(config) = config
-        && let Some(source) = config.file_source().downcast_ref::<ParquetSource>()
+        && let Some(source) = parquet_source(config.file_source())
     {
         let mut files = config.file_groups.iter().flat_map(FileGroup::files);
         let path = files.next().map(|file| file.object_meta.location.to_string());

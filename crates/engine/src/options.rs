@@ -18,6 +18,9 @@ pub struct EngineOptions {
     pub query_memory_bytes: u64,
     /// Memory limit of the cache of scanned columns, in bytes; default 128 MiB.
     pub column_cache_bytes: u64,
+    /// Memory limit of the cache of decoded columns, in bytes; default 1 GiB, 0 disables the cache.
+    /// The cache uses at most half of the memory that statements do not use.
+    pub decoded_cache_bytes: u64,
     /// Resident memory of the process, in bytes, above which a statement is cancelled; `None`
     /// disables the check.
     pub resident_bytes_max: Option<u64>,
@@ -35,6 +38,7 @@ impl Default for EngineOptions {
             memory_bytes: 8 << 30,
             query_memory_bytes: 4 << 30,
             column_cache_bytes: 128 << 20,
+            decoded_cache_bytes: 1 << 30,
             resident_bytes_max: None,
             spill_dir: PathBuf::new(),
             spill_bytes_max: 64 << 30,

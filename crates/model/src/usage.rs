@@ -15,7 +15,7 @@ pub struct Usage {
     pub memory_bytes_peak: u64,
     /// Bytes read from table files and imported files.
     pub bytes_read: u64,
-    /// Bytes of table files that runs did not read again, because their columns were in memory.
+    /// Bytes of table files that were not read again, because their columns were in memory.
     pub bytes_cached: u64,
     /// Bytes written to table files.
     pub bytes_written: u64,

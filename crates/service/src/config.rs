@@ -42,6 +42,9 @@ pub struct ServiceConfig {
     pub python_search: Vec<PathBuf>,
     /// Memory limit in bytes, shared by queries, functions and the rows of runs.
     pub memory_bytes: u64,
+    /// Memory limit of the decoded columns that queries keep, in bytes; 0 keeps none. `None` uses
+    /// half of the memory of queries, and at most 16 GiB.
+    pub decoded_cache_bytes: Option<u64>,
     /// Maximum number of threads for queries.
     pub threads: usize,
     /// Maximum number of functions that run at the same time.
@@ -83,6 +86,7 @@ impl ServiceConfig {
             cache_dir: lake_dir.join("cache"),
             python_search: Vec::new(),
             memory_bytes: 4 * GIB,
+            decoded_cache_bytes: None,
             threads,
             functions_concurrency: threads,
             runs_concurrency: KindLimits::of(JobKind::Run).concurrency,

@@ -78,13 +78,18 @@ pub async fn open_jobs(config: &ServiceConfig, lake: &Lake, access: &Access) -> 
 /// Divisor of the server's memory: this part of it is the cache of columns that runs read.
 const COLUMN_CACHE_SHARE: u64 = 32;
 
+/// Default limit of the cache of decoded columns, in bytes, on a server with much memory.
+const DECODED_CACHE_BYTES_MAX: u64 = 16 << 30;
+
 /// Starts the SQL engine.
 pub fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
     let memory_bytes = config.memory_bytes / 8 * 3;
+    let decoded = (memory_bytes / 2).min(DECODED_CACHE_BYTES_MAX);
     let options = EngineOptions {
         memory_bytes,
         query_memory_bytes: memory_bytes,
         column_cache_bytes: config.memory_bytes / COLUMN_CACHE_SHARE,
+        decoded_cache_bytes: config.decoded_cache_bytes.unwrap_or(decoded),
         resident_bytes_max: Some(config.memory_bytes),
         spill_dir: config.lake_dir.join("spill"),
         threads: config.threads,

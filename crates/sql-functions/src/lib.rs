@@ -41,4 +41,4 @@ pub use rules::{optimizer as optimizer_rules, round_cast};
 pub use size_bounds::{FunctionMemory, FunctionMemoryExtension};
 pub use statement_memory_pool::{ENGINE_LIMIT_REACHED, StatementMemoryPool};
 pub use timestamps::{check_zones, with_seconds};
-pub use total_memory::TotalMemory;
+pub use total_memory::{ShrinkCache, TotalMemory};

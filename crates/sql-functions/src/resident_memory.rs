@@ -2,9 +2,10 @@
 //!
 //! Reservations in memory pools do not cover every allocation. A [`ResidentMemoryMonitor`]
 //! therefore compares the resident memory of the process with the limit every few milliseconds. If
-//! the resident memory exceeds the limit, the statement with the largest memory reservation is
-//! cancelled. Of several statements with the same reservation, the newest is cancelled. The thread
-//! sleeps while no statement runs. Mapped files and shared memory are not counted.
+//! the resident memory exceeds the limit, the cache of decoded columns is cleared. If this does not
+//! suffice, the statement with the largest memory reservation is cancelled. Of several statements
+//! with the same reservation, the newest is cancelled. The thread sleeps while no statement runs.
+//! Mapped files and shared memory are not counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::StatementMemoryPool;
+use crate::{StatementMemoryPool, TotalMemory};
 
 /// Interval between checks while statements run.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -23,7 +24,8 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// Time without statements after which the thread goes to sleep.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Time for a cancelled statement to release its memory before another statement is cancelled.
+/// Time for a cancelled statement or the cleared cache to release its memory before the next
+/// statement is cancelled.
 const GRACE: Duration = Duration::from_millis(250);
 
 const PAGE_BYTES: u64 = 4096;
@@ -39,6 +41,8 @@ struct ResidentMemoryMonitorInner {
     /// before the first statement. If the sum of both exceeds `limit`, the sum is the effective
     /// limit.
     growth: u64,
+    /// The memory of all statements, with the cache that uses the rest of it.
+    total: Arc<TotalMemory>,
     state: Mutex<MonitoredStatements>,
     wake: Condvar,
 }
@@ -78,10 +82,9 @@ pub struct MonitoringGuard {
 
 impl ResidentMemoryMonitor {
     /// Starts the thread that monitors the resident memory.
-    pub fn start(limit: u64, growth: u64) -> std::io::Result<Self> {
-        let state = Mutex::new(MonitoredStatements::default());
-        let shared =
-            Arc::new(ResidentMemoryMonitorInner { limit, growth, state, wake: Condvar::new() });
+    pub fn start(limit: u64, growth: u64, total: Arc<TotalMemory>) -> std::io::Result<Self> {
+        let (state, wake) = (Mutex::default(), Condvar::new());
+        let shared = Arc::new(ResidentMemoryMonitorInner { limit, growth, total, state, wake });
         let watched = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("headwater-memory".to_owned());
         thread.spawn(move || watched.run())?;
@@ -160,8 +163,11 @@ impl ResidentMemoryMonitorInner {
             }
             idle_since = Instant::now();
             let in_grace = ended_at.is_some_and(|at| at.elapsed() < GRACE);
-            if !in_grace && resident_bytes().is_some_and(|resident| resident > limit) {
-                state.end_one();
+            let excess = resident_bytes().map_or(0, |resident| resident.saturating_sub(limit));
+            if !in_grace && excess > 0 {
+                if self.total.clear_cache() < excess {
+                    state.end_one();
+                }
                 ended_at = Some(Instant::now());
             }
         }

@@ -129,7 +129,7 @@ async fn footer_cost(
 }
 
 /// Returns the size in bytes of all page indexes of a file. The scan reads them together.
-fn page_index_bytes(groups: &[RowGroupMetaData]) -> u64 {
+pub(crate) fn page_index_bytes(groups: &[RowGroupMetaData]) -> u64 {
     let columns = groups.iter().flat_map(RowGroupMetaData::columns);
     let lengths = columns.map(|column| {
         let (index, offsets) = (column.column_index_length(), column.offset_index_length());
@@ -191,7 +191,7 @@ impl FileScan {
 }
 
 /// Returns a schema with further columns at its end.
-fn appended(schema: &SchemaRef, columns: &Fields) -> SchemaRef {
+pub(crate) fn appended(schema: &SchemaRef, columns: &Fields) -> SchemaRef {
     if columns.is_empty() {
         return Arc::clone(schema);
     }

@@ -18,6 +18,7 @@ use headwater_tables::{ScanPlan, foreign_column};
 use crate::delete_filter::{DeletedRows, LiveRowsExec};
 use crate::field_id_adapter::FieldIdAdapterFactory;
 use crate::file_groups::balance;
+use crate::file_scan::file_source;
 use crate::position_columns::{file_field, row_field, with_positions};
 use crate::pruning::prune;
 use crate::row_lineage::{RowLineageExec, is_lineage, with_lineage};
@@ -225,7 +226,8 @@ impl LakeTable {
             .with_table_parquet_options(parquet)
             .with_pushdown_filters(options.execution.parquet.pushdown_filters || changes)
             .with_parquet_file_reader_factory(Arc::clone(&self.environment.reader));
-        let config = FileScanConfigBuilder::new(self.environment.url.clone(), Arc::new(source))
+        let source = file_source(&self.environment, source, self.positions);
+        let config = FileScanConfigBuilder::new(self.environment.url.clone(), source)
             .with_file_groups(balance(plan.files(), files, numbers.as_deref(), partitions))
             .with_statistics(total)
             .with_projection_indices(Some(columns))?

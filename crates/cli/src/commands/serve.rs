@@ -98,6 +98,7 @@ async fn serve_lake(
     if let Some(bytes) = arguments.memory {
         config.service.memory_bytes = bytes;
     }
+    config.service.decoded_cache_bytes = arguments.decoded_cache;
     if arguments.isolation == IsolationArgument::Process {
         config.service.isolation = Isolation::Process;
         context.style.say(
