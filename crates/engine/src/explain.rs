@@ -20,7 +20,7 @@ use headwater_table_scan::PlanEstimate;
 use serde_json::{Map, Value, json};
 
 use crate::error::Result;
-use crate::executor::{self, ExecutableStatement};
+use crate::plan_executor::{self, ExecutableStatement};
 use crate::session::{Session, StatementContext};
 use crate::statement_result::{ExecutionMetrics, StatementResult};
 
@@ -62,7 +62,7 @@ impl Session {
         let metrics = Arc::new(ExecutionMetrics::new(Arc::clone(run.metrics.pool()), calls));
         let (state, runtime) = (Arc::clone(&run.state), Arc::clone(&run.runtime));
         let statement = ExecutableStatement { state, runtime, plan, metrics, lazy: true };
-        let estimate = executor::estimate(self.engine.threads()?, statement).await;
+        let estimate = plan_executor::estimate(self.engine.threads()?, statement).await;
         run.metrics.estimated(estimate.map_err(|error| run.limits.explain(&error))?);
         Ok(())
     }

@@ -15,10 +15,10 @@ use sqlparser::ast::{
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
-use crate::message::ValueFormat;
+use crate::frontend_message::ValueFormat;
 use crate::reply::{ReplyWriter, ResultColumn};
 use crate::session::{MessageResult, Session, until_stopped};
-use crate::settings_query::{name_of, only_select};
+use crate::set_config_query::{name_of, only_select};
 
 /// A function on advisory locks, or the name of the user, which `DataGrip` selects beside one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

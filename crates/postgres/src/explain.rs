@@ -12,7 +12,7 @@ use arrow::error::ArrowError;
 use headwater_postgres_catalog::{PgType, ScalarType};
 use headwater_service::PlanEstimate;
 
-use crate::message::ValueFormat;
+use crate::frontend_message::ValueFormat;
 use crate::reply::ResultColumn;
 use crate::result_rows::column_types;
 

@@ -3,9 +3,9 @@
 //! As in PostgreSQL, the name of a relation stands for its row if no column has this name, and the
 //! fields of ROW have the names `f1`, `f2` and so on. Both become structs.
 
+use headwater_sql::ast_builders::{binary, text};
 use headwater_sql::expression::call;
 use headwater_sql::name_match::{NameMatch, equals_ignoring_case};
-use headwater_sql::syntax_nodes::{binary, text};
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,

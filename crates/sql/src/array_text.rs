@@ -7,7 +7,7 @@ use sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Value, ValueWithSpan,
 };
 
-use crate::syntax_nodes::{binary, text};
+use crate::ast_builders::{binary, text};
 
 /// Maximum number of comparisons with an operator for which there is no list, such as `> ANY`.
 /// Each comparison is one level of nesting.

@@ -8,8 +8,8 @@ use sqlparser::ast::{
 
 use crate::error::{Error, Result};
 
-use crate::statement::SourceQuery;
 use crate::ast_builders::{name, table};
+use crate::statement::SourceQuery;
 use crate::unsupported_clauses::{empty, none, plain_table};
 
 /// The column with the number of the data file in the scan plan. User columns cannot contain a NUL
