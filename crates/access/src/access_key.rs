@@ -10,6 +10,7 @@ use headwater_model::{AccessKey, AuthMethod, AuthenticatedUser, NewToken, Princi
 use headwater_store::KeyRange;
 
 use crate::access::{AccessInner, RightsChange};
+use crate::access_token::{check_new, checked};
 use crate::credential_limit::{StoredCredential, entries_before_new};
 use crate::credential_secret::{CredentialSecret, random};
 use crate::record::{AccessKeyRecord, USED_JOURNAL, key_key, put};

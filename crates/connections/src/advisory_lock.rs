@@ -124,7 +124,9 @@ impl AdvisoryLocks {
             if lock.process != process {
                 return true;
             }
-            scopes.iter().for_each(|scope| *lock.count(*scope) = 0);
+            for scope in scopes {
+                *lock.count(*scope) = 0;
+            }
             if lock.is_free() {
                 lock.wake();
             }

@@ -15,8 +15,8 @@ use sqlparser::ast::{
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
+use crate::backend_message::{ReplyWriter, ResultColumn};
 use crate::frontend_message::ValueFormat;
-use crate::reply::{ReplyWriter, ResultColumn};
 use crate::session::{MessageResult, Session, until_stopped};
 use crate::set_config_query::{name_of, only_select};
 

@@ -12,8 +12,8 @@ use arrow::error::ArrowError;
 use headwater_postgres_catalog::{PgType, ScalarType};
 use headwater_service::PlanEstimate;
 
+use crate::backend_message::ResultColumn;
 use crate::frontend_message::ValueFormat;
-use crate::reply::ResultColumn;
 use crate::result_rows::column_types;
 
 /// The plans that EXPLAIN without VERBOSE shows, by their names in the first column of the engine's
@@ -27,7 +27,9 @@ const LEVEL: usize = 6;
 pub fn columns(engine_schema: &Schema, formats: &[ValueFormat]) -> Vec<ResultColumn> {
     let mut columns = column_types(&schema(), formats);
     if is_json(engine_schema) {
-        columns.iter_mut().for_each(|column| column.pg_type = PgType::of(ScalarType::Json));
+        for column in &mut columns {
+            column.pg_type = PgType::of(ScalarType::Json);
+        }
     }
     columns
 }

@@ -9,6 +9,7 @@ use headwater_destinations::DestinationSender;
 use headwater_executors::{
     CallOutputs, OutputWriter, ParsedDeployment, ParsedFunction, call_budget, call_rights,
     called_object, function_summary, instance_state, limits, parse_folder, record_secrets,
+    split_name,
 };
 use headwater_function_lake::{CallIdentity, FunctionLakeAccess};
 use headwater_functions::{Argument, FunctionResult, LakeAccess, OptionalCallParts, ResultKind};

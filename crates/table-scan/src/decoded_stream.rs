@@ -198,13 +198,12 @@ impl DecodedStream {
         row_group: usize,
         columns: Vec<usize>,
     ) -> Result<ParquetRecordBatchReader> {
-        let mut reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => {
-                let (hint, file) = (self.file.metadata_size_hint, self.file.clone());
-                let (partition, metrics) = (self.scan.partition, &self.scan.metrics);
-                self.scan.reader.create_reader(partition, file, hint, metrics)?
-            }
+        let mut reader = if let Some(reader) = self.reader.take() {
+            reader
+        } else {
+            let (hint, file) = (self.file.metadata_size_hint, self.file.clone());
+            let (partition, metrics) = (self.scan.partition, &self.scan.metrics);
+            self.scan.reader.create_reader(partition, file, hint, metrics)?
         };
         let footer = self.columns.footer.clone();
         let mask = ProjectionMask::roots(footer.parquet_schema(), columns);
@@ -275,7 +274,7 @@ impl RowGroupRead {
             return internal_err!("a cached column has fewer rows than its row group");
         }
         range.start += count;
-        if range.is_empty() {
+        if range.start >= range.end {
             self.ranges.pop_front();
         }
         let mut arrays = Vec::with_capacity(self.schema.fields().len());

@@ -14,7 +14,7 @@ use datafusion::datasource::physical_plan::parquet::{
     PagePruningAccessPlanFilter, ParquetAccessPlan, RowGroupAccess, RowGroupAccessPlanFilter,
 };
 use datafusion::physical_expr::utils::collect_columns;
-use datafusion::physical_expr::{DynamicFilterTracking, PhysicalExpr};
+use datafusion::physical_expr::{DynamicFilterTracker, DynamicFilterTracking, PhysicalExpr};
 use datafusion::physical_optimizer::pruning::{
     FilePruner, PruningPredicate, PruningPredicateBuilder,
 };
@@ -207,7 +207,7 @@ impl RowGroupPruning {
 
     /// Returns true if filters that changed after the first pruning exclude a row group.
     pub(crate) fn excludes(&mut self, row_group: usize) -> bool {
-        if self.tracking.watcher().is_some_and(|tracker| tracker.changed()) {
+        if self.tracking.watcher().is_some_and(DynamicFilterTracker::changed) {
             self.has_changed = true;
             self.build();
         }
