@@ -20,7 +20,7 @@ use crate::frontend_message::ValueFormat;
 use crate::session::{MessageResult, Session, until_stopped};
 use crate::set_config_query::{name_of, only_select};
 
-/// A function on advisory locks, or the name of the user, which `DataGrip` selects beside one.
+/// A function on advisory locks, or the name of the user, which `DataGrip` selects with one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LockFunction {
     /// Waits until the lock is acquired.
