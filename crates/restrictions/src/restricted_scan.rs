@@ -22,7 +22,7 @@ use futures::StreamExt;
 /// Metric with the number of bytes that a scan has read.
 const BYTES_SCANNED: &str = "bytes_scanned";
 
-/// Metric with the number of bytes that a scan found in the cache of scanned columns.
+/// Metric with the number of bytes that a scan did not read, because their columns were in memory.
 const BYTES_CACHED: &str = "bytes_cached";
 
 /// A function that replaces an error from below the barrier with an error that reveals no hidden
