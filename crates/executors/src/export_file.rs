@@ -167,6 +167,30 @@ async fn blocking<T: Send + 'static>(
     })
 }
 
+/// Returns the path of a file to write, with resolved symbolic links in the path of its folder.
+///
+/// Errors: `invalid_argument` if the folder does not exist, or the path is not a regular file.
+pub fn path_to_write(location: &str) -> Result<PathBuf, Problem> {
+    let path = Path::new(location);
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(not_written(location, "the path has no file name"));
+    };
+    let folder = folder.canonicalize().map_err(|error| {
+        let hint = format!("Create the folder `{}` first.", folder.display());
+        not_written(location, &error.to_string()).with_hint(hint)
+    })?;
+    let path = folder.join(name);
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => return Err(not_written(location, "the path is a folder")),
+        Ok(found) if !found.is_file() => {
+            return Err(not_written(location, "the path is a link, a device or a pipe")
+                .with_hint("Name a regular file, or one that does not exist."));
+        }
+        _ => {}
+    }
+    Ok(path)
+}
+
 /// Returns the error for a file that cannot be written.
 pub fn not_written(location: &str, reason: &str) -> Problem {
     let message = format!("`{location}` cannot be written: {reason}");

@@ -13,6 +13,7 @@ use headwater_functions::LimitSource;
 use headwater_lake::Lake;
 use headwater_model::{
     Actor, ErrorCode, FileContent, FunctionSettings, ObjectId, Problem, ProjectFiles, ResultExt,
+    did_you_mean, nearest,
 };
 use headwater_objects::Objects;
 use headwater_pipelines::{Callable, ParsedProject, Project, ProjectError, parse_project};
@@ -81,6 +82,31 @@ impl Drop for CallPermit {
             }
         }
     }
+}
+
+/// Returns the error for a missing function. `project` is the project that was searched, if any;
+/// `standalone` are the names of the functions without a project that were searched.
+pub fn function_not_found(project: Option<&Project>, standalone: &[String], name: &str) -> Problem {
+    let is_step = |project: &Project| project.steps.iter().any(|step| step.table.name == name);
+    let declared = project.into_iter().flat_map(|project| project.callables.keys());
+    let names = declared.chain(standalone).map(String::as_str);
+    let hint = if project.is_some_and(is_step) {
+        format!("Run `{name}` with `headwater run`: it is not a function.")
+    } else {
+        let list = match project {
+            Some(_) => "List the functions with `headwater function ls`.",
+            None => {
+                "List the functions with `headwater function ls`; `headwater deploy` deploys the \
+                 functions of a project."
+            }
+        };
+        did_you_mean(nearest(split_name(name).0, names).as_deref(), list)
+    };
+    let message = match project {
+        Some(project) => format!("the project `{}` has no function `{name}`", project.name),
+        None => format!("function `{name}` does not exist"),
+    };
+    Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint)
 }
 
 /// Splits `NAME:QUALIFIER` into the name and the version or alias, if there is one.

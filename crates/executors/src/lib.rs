@@ -8,6 +8,7 @@
 mod audit_table;
 mod auto_maintenance;
 mod backfill;
+mod backfill_request_checks;
 mod batch_call;
 mod bucket_notification;
 mod call_budget;
@@ -50,7 +51,8 @@ mod upload_storage;
 
 pub use audit_table::audit_schema;
 pub use auto_maintenance::start_maintenance;
-pub use backfill::{BACKFILL_JOBS, BACKFILL_RETRIES, BackfillExecutor};
+pub use backfill::BackfillExecutor;
+pub use backfill_request_checks::{check_backfill, check_backfill_parameters};
 pub use call_budget::call_budget;
 pub use call_output::{CallOutputs, OutputWriter};
 pub use call_rights::call_rights;
@@ -60,10 +62,11 @@ pub use deployer::{
 };
 pub use destination_delivery::check_destination;
 pub use entry_rights::{CheckedEntry, EntryRights, with_owner_on_main};
-pub use export_file::{ExportOutput, ExportTarget, not_written};
+pub use export_file::{ExportOutput, ExportTarget, not_written, path_to_write};
 pub use file_read_counters::FileReadCounters;
 pub use function_catalog::{
-    CallPermit, CalledFunction, FunctionCatalog, ParsedFunction, check_function, split_name,
+    CallPermit, CalledFunction, FunctionCatalog, ParsedFunction, check_function,
+    function_not_found, split_name,
 };
 pub use function_owner::called_object;
 pub use function_summary::{function_summary, instance_state, provisioned_instances};

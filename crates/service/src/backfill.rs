@@ -2,23 +2,16 @@
 //! [`BackfillExecutor`](headwater_executors::BackfillExecutor) does the work.
 
 use headwater_backfill::{BackfillReport, check_values, partition_values};
-use headwater_executors::{BACKFILL_JOBS, BACKFILL_RETRIES, RecordedRequest, check_request};
+use headwater_executors::{RecordedRequest, check_backfill, check_backfill_parameters};
 use headwater_jobs::NewJob;
 use headwater_model::{
     Action, Actor, BackfillRequest, ErrorCode, Job, JobEventKind, JobKind, Object, Principal,
     Problem, RefSpec, ResultExt, TableName,
 };
-use headwater_pipelines::parse_project;
 use serde_json::json;
 
 use crate::job::Jobs;
 use crate::run::{Runs, project_name, project_object, reference_of};
-
-/// Maximum number of runs that a backfill executes at once.
-const JOBS_MAX: u32 = 64;
-
-/// Maximum number of retries of the run for one value.
-const RETRIES_MAX: u32 = 20;
 
 impl Runs {
     /// Starts a backfill and returns its job. The job waits for earlier backfills of the project on
@@ -29,7 +22,7 @@ impl Runs {
         mut request: BackfillRequest,
     ) -> Result<Job, Problem> {
         self.0.authorize(principal, Action::Run, &project_object(&request.run.files))?;
-        check(&request)?;
+        check_backfill(&request)?;
         self.0.settings.refresh().await;
         self.0.check_ref(principal, &reference_of(&request.run)).await?;
         let branch = self.0.branch_to_write(request.run.reference.as_ref()).await;
@@ -40,7 +33,7 @@ impl Runs {
         }
         check_values(&request.parameter, &request.values)?;
         // Parsing a large project takes time, so use a thread of the blocking pool.
-        let checked = move || check_parameters(&request).map(|()| request);
+        let checked = move || check_backfill_parameters(&request).map(|()| request);
         let checked = tokio::task::spawn_blocking(checked).await;
         let mut request =
             checked.map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))??;
@@ -126,50 +119,4 @@ impl Jobs {
         job.result = json!(report);
         Ok(job)
     }
-}
-
-/// Checks the project and the parameters of all runs, so that an error of the request is reported
-/// once, before the first run.
-fn check_parameters(request: &BackfillRequest) -> Result<(), Problem> {
-    let project = parse_project(&request.run.files).or_problem()?.into_runnable().or_problem()?;
-    let mut given = request.run.parameters.clone();
-    for value in &request.values {
-        given.insert(request.parameter.clone(), value.clone());
-        project.parameter_values(&given).or_problem()?;
-    }
-    Ok(())
-}
-
-fn check(request: &BackfillRequest) -> Result<(), Problem> {
-    check_request(&request.run)?;
-    let invalid = |message: String, hint: &str| {
-        Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))
-    };
-    let run = &request.run;
-    if run.merge.is_some()
-        || run.retry.is_some()
-        || run.preview.is_some()
-        || run.dry_run
-        || run.test
-    {
-        let message = "a backfill cannot be a merge, a retry, a preview, a dry run or a test";
-        let hint = "Omit `merge`, `retry`, `preview`, `dry_run` and `test` in `run`.";
-        return invalid(message.to_owned(), hint);
-    }
-    if request.partitions_of.is_some() != request.values.is_empty() {
-        let message = "a backfill needs either values or a table";
-        return invalid(message.to_owned(), "Write `values` or `partitions_of`.");
-    }
-    let name = &request.parameter;
-    if run.parameters.contains_key(name) {
-        let message = format!("the parameter `{name}` is given twice");
-        return invalid(message, "Remove it from the parameters of `run`.");
-    }
-    let jobs = request.jobs.unwrap_or(BACKFILL_JOBS);
-    let retries = request.retries.unwrap_or(BACKFILL_RETRIES);
-    if !(1..=JOBS_MAX).contains(&jobs) || retries > RETRIES_MAX {
-        let message = format!("`jobs` ({jobs}) or `retries` ({retries}) is out of range");
-        return invalid(message, "Write `jobs` from 1 to 64, and `retries` from 0 to 20.");
-    }
-    Ok(())
 }

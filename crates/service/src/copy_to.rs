@@ -1,6 +1,6 @@
 //! COPY … TO a file: checks the target and writes the rows of the query.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 use futures::StreamExt;
 use headwater_encoding::RowEncoder;
 use headwater_engine::{CopyToStatement, StatementResult};
-use headwater_executors::{EVERY, ExportTarget, not_written, record_denial};
+use headwater_executors::{EVERY, ExportTarget, not_written, path_to_write, record_denial};
 use headwater_model::{
     Action, ErrorCode, FileFormat, JobId, Object, Principal, Problem, ResultExt,
 };
@@ -64,8 +64,11 @@ impl CopyTarget {
         components.authorize(principal, Action::Write, &Object::location(granted))?;
         let private = components.import_rights.private_files(principal, &[]);
         let private = private.resolve(&components.lake);
-        let path =
-            if CloudUrl::has_cloud_scheme(&location) { None } else { Some(local_path(&location)?) };
+        let path = if CloudUrl::has_cloud_scheme(&location) {
+            None
+        } else {
+            Some(path_to_write(&location)?)
+        };
         let is_private = match &path {
             Some(path) => private.has_real_path(path),
             None => private.has_object(&location),
@@ -73,11 +76,15 @@ impl CopyTarget {
         if is_private {
             let (access, object) = (&components.access, Object::location(&location));
             record_denial(access, principal, Some(job), Action::Write, &object);
-            return Err(of_the_lake(&location));
+            let reason = "the path belongs to a lake, or is reserved for credentials";
+            return Err(not_written(&location, reason).with_hint("Name a file outside the lake."));
         }
         let file = match path {
             Some(path) => ExportTarget::local(path),
-            None => cloud_file(components, &location)?,
+            None => {
+                let url = CloudUrl::parse(&location).or_problem()?;
+                ExportTarget::object(&url, &components.config.warehouse.cloud)?
+            }
         };
         Ok(CopyTarget { file, location, format })
     }
@@ -132,38 +139,6 @@ pub fn absolute_path(components: &Components, path: &str) -> String {
     let path = base.join(path);
     let path = std::path::absolute(&path).unwrap_or(path);
     path.to_string_lossy().into_owned()
-}
-
-fn cloud_file(components: &Components, location: &str) -> Result<ExportTarget, Problem> {
-    let url = CloudUrl::parse(location).or_problem()?;
-    ExportTarget::object(&url, &components.config.warehouse.cloud)
-}
-
-/// Returns the path of a file to write, with resolved symbolic links in the path of its folder.
-fn local_path(location: &str) -> Result<PathBuf, Problem> {
-    let path = Path::new(location);
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(not_written(location, "the path has no file name"));
-    };
-    let folder = folder.canonicalize().map_err(|error| {
-        let hint = format!("Create the folder `{}` first.", folder.display());
-        not_written(location, &error.to_string()).with_hint(hint)
-    })?;
-    let path = folder.join(name);
-    match path.symlink_metadata() {
-        Ok(found) if found.is_dir() => return Err(not_written(location, "the path is a folder")),
-        Ok(found) if !found.is_file() => {
-            return Err(not_written(location, "the path is a link, a device or a pipe")
-                .with_hint("Name a regular file, or one that does not exist."));
-        }
-        _ => {}
-    }
-    Ok(path)
-}
-
-fn of_the_lake(location: &str) -> Problem {
-    not_written(location, "the path belongs to a lake, or is reserved for credentials")
-        .with_hint("Name a file outside the lake.")
 }
 
 fn encoding(error: &ArrowError) -> Problem {

@@ -8,15 +8,15 @@ use futures::TryFutureExt;
 use headwater_destinations::DestinationSender;
 use headwater_executors::{
     CallOutputs, OutputWriter, ParsedDeployment, ParsedFunction, call_budget, call_rights,
-    called_object, function_summary, instance_state, limits, parse_folder, record_secrets,
-    split_name,
+    called_object, function_not_found, function_summary, instance_state, limits, parse_folder,
+    record_secrets,
 };
 use headwater_function_lake::{CallIdentity, FunctionLakeAccess};
 use headwater_functions::{Argument, FunctionResult, LakeAccess, OptionalCallParts, ResultKind};
 use headwater_jobs::{DetachOnDrop, JobContext, NewJob};
 use headwater_model::{
     AcceptedEvent, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobId, JobKind,
-    MAIN_BRANCH, Object, Principal, Problem, ProjectFiles, ResultExt, did_you_mean, nearest,
+    MAIN_BRANCH, Object, Principal, Problem, ProjectFiles, ResultExt,
 };
 use headwater_pipelines::{CallInput as PipelineInput, Callable, Project, parse_project};
 use headwater_triggers::NewCall;
@@ -182,7 +182,7 @@ impl Invocations {
             return Err(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint));
         }
         let project = version.as_ref().map(|version| &*version.project);
-        let mut problem = not_found(project, &self.0.catalog.names().await?, name);
+        let mut problem = function_not_found(project, &self.0.catalog.names().await?, name);
         if !self.0.is_unlimited(principal) {
             problem.hint = None;
         }
@@ -210,7 +210,7 @@ impl Invocations {
         let Some(callable) = callable else {
             let object = self.0.deployer.deployed().called_object(name);
             let is_allowed = self.0.allows(principal, Action::Invoke, &object);
-            let mut problem = not_found(Some(&project), &[], name);
+            let mut problem = function_not_found(Some(&project), &[], name);
             if is_allowed && self.find(principal, name).await.is_ok() {
                 let hint = "Call the deployed function without `--working-folder` and `--watch`.";
                 problem.hint = Some(hint.to_owned());
@@ -323,29 +323,4 @@ impl Invocations {
         let parsed = parse_folder(folder).await.ok();
         parsed.is_some_and(|parsed| matches!(parsed.into_callable(name), Ok((_, Some(_)))))
     }
-}
-
-/// Returns the error for a missing function. `project` is the project that was searched, if any;
-/// `standalone` are the names of the functions without a project that were searched.
-fn not_found(project: Option<&Project>, standalone: &[String], name: &str) -> Problem {
-    let is_step = |project: &Project| project.steps.iter().any(|step| step.table.name == name);
-    let declared = project.into_iter().flat_map(|project| project.callables.keys());
-    let names = declared.chain(standalone).map(String::as_str);
-    let hint = if project.is_some_and(is_step) {
-        format!("Run `{name}` with `headwater run`: it is not a function.")
-    } else {
-        let list = match project {
-            Some(_) => "List the functions with `headwater function ls`.",
-            None => {
-                "List the functions with `headwater function ls`; `headwater deploy` deploys the \
-                 functions of a project."
-            }
-        };
-        did_you_mean(nearest(split_name(name).0, names).as_deref(), list)
-    };
-    let message = match project {
-        Some(project) => format!("the project `{}` has no function `{name}`", project.name),
-        None => format!("function `{name}` does not exist"),
-    };
-    Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint)
 }
