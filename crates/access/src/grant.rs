@@ -28,79 +28,25 @@ struct GrantChanges<'a> {
 }
 
 impl Access {
-    /// Grants a permission to a user or role; see [`Access::grant_all`].
+    /// Grants a permission to a user or role; see [`grant_all`].
     pub async fn grant(
         &self,
         by: &Principal,
         grantee: &str,
         permission: Permission,
     ) -> Result<Grant> {
-        let mut granted = self.grant_all(by, &[request(grantee, permission)]).await?;
+        let mut granted = grant_all(self, by, &[request(grantee, permission)]).await?;
         Ok(granted.remove(0))
     }
 
-    /// Grants permissions to users and roles in one change. Adds the actions to those that are
-    /// already granted on the same object pattern. Returns one grant for each request.
-    pub async fn grant_all(&self, by: &Principal, requests: &[GrantRequest]) -> Result<Vec<Grant>> {
-        let requests: Vec<_> = requests.iter().map(checked).collect::<Result<_>>()?;
-        self.apply(&[], |directory| {
-            let mut changes = GrantChanges::new(directory);
-            let mut granted = Vec::with_capacity(requests.len());
-            for request in &requests {
-                let known = changes.find(request)?;
-                let before = known.into_iter().flat_map(|known| &known.permission.actions);
-                let actions = request.permission.actions.iter().chain(before).copied().collect();
-                let object = request.permission.object.clone();
-                let permission = Permission { actions, object }.checked()?;
-                if let Some(known) = known.filter(|known| known.permission == permission) {
-                    granted.push(known.clone());
-                    continue;
-                }
-                let grant = self.new_grant(by, request.grantee, permission);
-                granted.push(grant.clone());
-                changes.set(request, grant, self.grant_event(by, "grant", request)?);
-            }
-            Ok((changes.into_entries()?, granted))
-        })
-        .await
-    }
-
-    /// Revokes a permission of a user or role; see [`Access::revoke_all`].
+    /// Revokes a permission of a user or role; see [`revoke_all`].
     pub async fn revoke(
         &self,
         by: &Principal,
         grantee: &str,
         permission: Permission,
     ) -> Result<()> {
-        self.revoke_all(by, &[request(grantee, permission)]).await
-    }
-
-    /// Revokes actions of grants with the same object patterns, in one change. Grants with other
-    /// patterns are unchanged.
-    ///
-    /// Errors: `invalid_argument` if a grant contains none of the actions. The other requests are
-    /// executed nevertheless.
-    pub async fn revoke_all(&self, by: &Principal, requests: &[GrantRequest]) -> Result<()> {
-        let requests: Vec<_> = requests.iter().map(checked).collect::<Result<_>>()?;
-        let missing = self.apply(&[], |directory| {
-            let mut changes = GrantChanges::new(directory);
-            let mut missing = None;
-            for request in &requests {
-                let actions = &request.permission.actions;
-                let has = |grant: &&Grant| {
-                    actions.iter().any(|action| grant.permission.actions.contains(action))
-                };
-                let Some(known) = changes.find(request)?.filter(has) else {
-                    missing = missing.or_else(|| Some(not_granted(request)));
-                    continue;
-                };
-                let mut left = known.clone();
-                left.permission.actions.retain(|action| !actions.contains(action));
-                changes.set(request, left, self.grant_event(by, "revoke", request)?);
-            }
-            Ok((changes.into_entries()?, missing))
-        });
-        missing.await?.map_or(Ok(()), Err)
+        revoke_all(self, by, &[request(grantee, permission)]).await
     }
 
     /// Lists grants by grantee and object; optionally only the direct grants of one user or role.
@@ -137,6 +83,65 @@ impl Access {
         let detail = format!("{} {preposition} {grantee}", names_of(permission));
         self.0.audit.change(by, action, permission.object.to_string(), detail)
     }
+}
+
+/// Grants permissions to users and roles in one change. Adds the actions to those that are
+/// already granted on the same object pattern. Returns one grant for each request.
+pub async fn grant_all(
+    access: &Access,
+    by: &Principal,
+    requests: &[GrantRequest],
+) -> Result<Vec<Grant>> {
+    let requests: Vec<_> = requests.iter().map(checked).collect::<Result<_>>()?;
+    access
+        .apply(&[], |directory| {
+            let mut changes = GrantChanges::new(directory);
+            let mut granted = Vec::with_capacity(requests.len());
+            for request in &requests {
+                let known = changes.find(request)?;
+                let before = known.into_iter().flat_map(|known| &known.permission.actions);
+                let actions = request.permission.actions.iter().chain(before).copied().collect();
+                let object = request.permission.object.clone();
+                let permission = Permission { actions, object }.checked()?;
+                if let Some(known) = known.filter(|known| known.permission == permission) {
+                    granted.push(known.clone());
+                    continue;
+                }
+                let grant = access.new_grant(by, request.grantee, permission);
+                granted.push(grant.clone());
+                changes.set(request, grant, access.grant_event(by, "grant", request)?);
+            }
+            Ok((changes.into_entries()?, granted))
+        })
+        .await
+}
+
+/// Revokes actions of grants with the same object patterns, in one change. Grants with other
+/// patterns are unchanged.
+///
+/// Errors: `invalid_argument` if a grant contains none of the actions. The other requests are
+/// executed nevertheless.
+pub async fn revoke_all(access: &Access, by: &Principal, requests: &[GrantRequest]) -> Result<()> {
+    let requests: Vec<_> = requests.iter().map(checked).collect::<Result<_>>()?;
+    let missing = access.apply(&[], |directory| {
+        let mut changes = GrantChanges::new(directory);
+        let mut missing = None;
+        for request in &requests {
+            let actions = &request.permission.actions;
+            let has = |grant: &&Grant| {
+                actions.iter().any(|action| grant.permission.actions.contains(action))
+            };
+            let Some(known) = changes.find(request)?.filter(has) else {
+                missing = missing.or_else(|| Some(not_granted(request)));
+                continue;
+            };
+            let mut left = known.clone();
+            left.permission.actions.retain(|action| !actions.contains(action));
+            changes.set(request, left, access.grant_event(by, "revoke", request)?);
+        }
+        Ok((changes.into_entries()?, missing))
+    });
+    missing.await?.map_or(Ok(()), Err)
 }
 
 impl<'a> GrantChanges<'a> {

@@ -37,6 +37,7 @@ pub use authentication::{Credential, CredentialDigest};
 pub use decision::{Decision, DecisionReason, DenialReason};
 pub use error::{Error, Result};
 pub use external_login::ExternalLogin;
+pub use grant::{grant_all, revoke_all};
 pub use limit::UserLimits;
 pub use login_limiter::{LOGIN_RETRY_AFTER, LoginAttempt, LoginLimiter};
 pub use ownership::{ObjectChange, change_owned, record_owner};

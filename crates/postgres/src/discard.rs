@@ -40,7 +40,7 @@ impl DiscardTarget {
 
 impl Session {
     /// Executes DISCARD, and returns its command tag.
-    pub async fn discard(&mut self, target: DiscardTarget) -> MessageResult<&'static str> {
+    pub(crate) async fn discard(&mut self, target: DiscardTarget) -> MessageResult<&'static str> {
         Ok(match target {
             DiscardTarget::All => {
                 self.reset(None)?;

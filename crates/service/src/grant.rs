@@ -42,7 +42,7 @@ impl Grants {
         requests: &[GrantRequest],
     ) -> Result<Vec<Grant>, Problem> {
         self.0.administer(principal)?;
-        self.0.access.grant_all(principal, requests).await.or_problem()
+        headwater_access::grant_all(&self.0.access, principal, requests).await.or_problem()
     }
 
     /// Revokes actions of a grant on the same objects. Fails if none of the actions is granted.
@@ -61,7 +61,7 @@ impl Grants {
         requests: &[GrantRequest],
     ) -> Result<(), Problem> {
         self.0.administer(principal)?;
-        self.0.access.revoke_all(principal, requests).await.or_problem()
+        headwater_access::revoke_all(&self.0.access, principal, requests).await.or_problem()
     }
 
     /// Explains whether a user may perform an action on an object, and which grant, row filter or
