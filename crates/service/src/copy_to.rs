@@ -79,12 +79,11 @@ impl CopyTarget {
             let reason = "the path belongs to a lake, or is reserved for credentials";
             return Err(not_written(&location, reason).with_hint("Name a file outside the lake."));
         }
-        let file = match path {
-            Some(path) => ExportTarget::local(path),
-            None => {
-                let url = CloudUrl::parse(&location).or_problem()?;
-                ExportTarget::object(&url, &components.config.warehouse.cloud)?
-            }
+        let file = if let Some(path) = path {
+            ExportTarget::local(path)
+        } else {
+            let url = CloudUrl::parse(&location).or_problem()?;
+            ExportTarget::object(&url, &components.config.warehouse.cloud)?
         };
         Ok(CopyTarget { file, location, format })
     }
