@@ -2,7 +2,7 @@
 //! tools take such a lock so that only one of them changes a database at a time.
 //!
 //! Each database has its own numbers. A connection can acquire a lock several times, and must then
-//! release it as often. The end of the connection releases all its locks.
+//! release it the same number of times. The end of the connection releases all its locks.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};

@@ -52,7 +52,7 @@ impl StandaloneFunctions {
 
     /// Returns a function.
     pub async fn get(&self, principal: &Principal, name: &str) -> Result<StoredFunction, Problem> {
-        // Read first: the ownership ends before another user changes the function.
+        // Read before the check, because an owner loses its rights before others change the code.
         let function = self.0.catalog.store().get(name).await;
         self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
         function.or_problem()

@@ -27,8 +27,8 @@ pub(super) struct SweepStates {
 }
 
 impl SweepStates {
-    /// Returns the states in the order of reading. Current states come first: only the first error
-    /// of a table is reported, and it should be about a current state.
+    /// Returns the states in the order in which they are read, current states first: only the first
+    /// error of a table is reported, and it should be about a current state.
     fn in_order(&self) -> Vec<&ReachableState> {
         let mut states: Vec<&ReachableState> = self.reach.states.values().collect();
         states.sort_by_key(|state| (state.until.is_some(), &state.entry.metadata_location));
