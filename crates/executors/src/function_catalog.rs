@@ -248,7 +248,7 @@ fn disabled(callable: &Callable) -> Problem {
         LimitSource::Decorator => {
             "Change `reserved_concurrency` in the function's decorator, and deploy the project."
         }
-        LimitSource::FileContent | LimitSource::SqlFunction => {
+        LimitSource::ProjectFile | LimitSource::SqlFunction => {
             "Change `reserved_concurrency` of the function in headwater.toml, and deploy the \
              project."
         }

@@ -149,7 +149,7 @@ pub(super) fn read(
         arguments: vec![FunctionArgument { name: EVENT.to_owned(), required: false }],
         memory_bytes,
         timeout,
-        settings: LimitSource::FileContent,
+        settings: LimitSource::ProjectFile,
         function,
         destinations,
         concurrency,

@@ -35,7 +35,7 @@ pub enum LimitSource {
     #[default]
     Decorator,
     /// `[functions.NAME]` in the project file.
-    FileContent,
+    ProjectFile,
     /// The API request that deployed a function without a project.
     Deployment,
     /// The CREATE FUNCTION statement.
@@ -49,7 +49,7 @@ impl LimitSource {
             LimitSource::Decorator => format!(
                 "Raise `{limit}` in the function's decorator or in `[defaults]` of headwater.toml."
             ),
-            LimitSource::FileContent => {
+            LimitSource::ProjectFile => {
                 format!("Raise `{limit}` of the function or of `[defaults]` in headwater.toml.")
             }
             LimitSource::SqlFunction => {
@@ -68,7 +68,7 @@ impl LimitSource {
             LimitSource::Decorator => {
                 format!("Add `\"{host}\"` to `network=[...]` in the function's decorator")
             }
-            LimitSource::FileContent | LimitSource::SqlFunction => {
+            LimitSource::ProjectFile | LimitSource::SqlFunction => {
                 format!("Add `\"{host}\"` to `network = [...]` of the function in headwater.toml")
             }
             LimitSource::Deployment => {

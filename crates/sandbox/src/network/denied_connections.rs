@@ -84,7 +84,7 @@ mod tests {
         check("division by zero", false, None);
         for (settings, expected) in [
             (LimitSource::Deployment, "`--network b.example.com:443`"),
-            (LimitSource::FileContent, "of the function in headwater.toml"),
+            (LimitSource::ProjectFile, "of the function in headwater.toml"),
         ] {
             let hint = denied_hosts.hint("reset", true, settings).expect("a hint");
             assert!(hint.contains(expected), "{hint}");
