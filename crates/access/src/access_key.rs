@@ -6,7 +6,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use headwater_model::{AccessKey, AuthMethod, AuthenticatedUser, NewToken, Principal, Timestamp};
+use headwater_model::{
+    AccessKey, AuthMethod, AuthenticatedUser, CredentialSettings, Principal, Timestamp,
+};
 use headwater_store::KeyRange;
 
 use crate::access::{AccessInner, RightsChange};
@@ -59,7 +61,7 @@ pub struct NewAccessKey {
     /// The user that the key authenticates; `None` for the lake's owner.
     pub user: Option<String>,
     /// Label, scopes and expiry.
-    pub properties: NewToken,
+    pub properties: CredentialSettings,
 }
 
 /// The access keys of a lake.
@@ -76,7 +78,7 @@ impl AccessKeys {
     pub async fn create(&self, by: &Principal, new: NewAccessKey) -> Result<AccessKey> {
         let created = self.shared().clock.now();
         check_new(&new.properties, created)?;
-        let NewToken { label, scopes, expires } = new.properties;
+        let CredentialSettings { label, scopes, expires } = new.properties;
         let scopes = scopes.map(checked).transpose()?;
         let (last_used, revoked) = (None, None);
         let (id, user) = (new.id, new.user);

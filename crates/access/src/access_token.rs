@@ -1,6 +1,8 @@
 //! Access tokens: create, list, revoke.
 
-use headwater_model::{AccessToken, CreatedToken, NewToken, Permission, Principal, Timestamp};
+use headwater_model::{
+    AccessToken, CreatedToken, CredentialSettings, Permission, Principal, Timestamp,
+};
 use headwater_store::KeyRange;
 
 use crate::access::RightsChange;
@@ -21,7 +23,7 @@ impl Access {
         &self,
         by: &Principal,
         user: &str,
-        new: NewToken,
+        new: CredentialSettings,
     ) -> Result<CreatedToken> {
         let created = self.0.clock.now();
         check_new(&new, created)?;
@@ -90,7 +92,7 @@ impl Access {
 }
 
 /// Checks the label and the expiry of a new credential.
-pub(crate) fn check_new(new: &NewToken, now: Timestamp) -> Result<()> {
+pub(crate) fn check_new(new: &CredentialSettings, now: Timestamp) -> Result<()> {
     if new.expires.is_some_and(|expires| expires <= now) {
         return Err(Error::Expired);
     }

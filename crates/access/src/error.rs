@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_model::{ErrorCode, ErrorDetails, PermissionError};
+use headwater_model::{ErrorCode, PermissionError, ToProblem};
 
 /// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -170,7 +170,7 @@ impl From<headwater_store::Error> for Error {
     }
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::InvalidCredential => ErrorCode::Unauthenticated,

@@ -225,7 +225,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use headwater_model::{NewToken, Permission, SystemClock, Timestamp};
+    use headwater_model::{CredentialSettings, Permission, SystemClock, Timestamp};
     use headwater_store::MemoryStore;
 
     use super::*;
@@ -243,7 +243,10 @@ mod tests {
         let owner = Principal::owner();
         let new = NewUser { name: name.to_owned(), ..NewUser::default() };
         access.create_user(&owner, new).await.expect("a user");
-        let token = access.create_token(&owner, name, NewToken::default()).await.expect("a token");
+        let token = access
+            .create_token(&owner, name, CredentialSettings::default())
+            .await
+            .expect("a token");
         access.authenticate(Credential::Token(&token.secret), None).await.expect("a principal")
     }
 

@@ -8,8 +8,8 @@ use headwater_access::{
     DenialReason, Error, NewAccessKey, NewUser, UserLimits, record_owner,
 };
 use headwater_model::{
-    Action, AuditOutcome, AuditRetention, AuthMethod, Clock, FixedClock, Limits, NewToken, Object,
-    Permission, Principal, SystemClock, TableName, UserKind,
+    Action, AuditOutcome, AuditRetention, AuthMethod, Clock, CredentialSettings, FixedClock,
+    Limits, Object, Permission, Principal, SystemClock, TableName, UserKind,
 };
 use headwater_store::{MemoryStore, Store};
 
@@ -42,7 +42,7 @@ impl Fixture {
         self.access.create_user(&self.owner, new).await.expect(name);
     }
 
-    async fn token(&self, user: &str, new: NewToken) -> String {
+    async fn token(&self, user: &str, new: CredentialSettings) -> String {
         self.access.create_token(&self.owner, user, new).await.expect("a token").secret
     }
 
@@ -53,7 +53,7 @@ impl Fixture {
 
     /// Returns the principal of a user with a new token.
     async fn log_in(&self, user: &str) -> Principal {
-        let secret = self.token(user, NewToken::default()).await;
+        let secret = self.token(user, CredentialSettings::default()).await;
         self.access.authenticate(Credential::Token(&secret), None).await.expect("a valid token")
     }
 
@@ -123,14 +123,13 @@ async fn tokens_end_by_expiry_revocation_and_with_their_user() {
     f.user("ana").await;
     f.grant("ana", &[Action::Select], "table:a").await;
     let expires = Some(f.clock.now() + Duration::from_secs(60));
-    let secret = f.token("ana", NewToken { expires, ..NewToken::default() }).await;
+    let secret = f.token("ana", CredentialSettings { expires, ..Default::default() }).await;
     let ana = f.access.authenticate(Credential::Token(&secret), None).await.expect("not expired");
     assert!(f.may(&ana, Action::Select, &table("a")));
     f.clock.advance(Duration::from_secs(60));
     assert!(f.is_rejected(Credential::Token(&secret)).await);
     assert!(!f.may(&ana, Action::Select, &table("a")), "an open connection ends with its token");
-
-    let secret = f.token("ana", NewToken::default()).await;
+    let secret = f.token("ana", CredentialSettings::default()).await;
     let ana = f.access.authenticate(Credential::Token(&secret), None).await.expect("valid");
     let tokens = f.access.tokens(Some("ana")).await.expect("tokens");
     assert_eq!(tokens[1].last_used, Some(f.clock.now()));
@@ -159,13 +158,14 @@ async fn a_tokens_scopes_limit_what_its_user_may_do() {
     f.user("ana").await;
     f.grant("ana", &[Action::Administer], "lake").await;
     let scopes = Some(vec![permission(&[Action::Select], "table:a")]);
-    let secret = f.token("ana", NewToken { scopes, ..NewToken::default() }).await;
+    let secret = f.token("ana", CredentialSettings { scopes, ..Default::default() }).await;
     let ana = f.access.authenticate(Credential::Token(&secret), None).await.expect("valid");
     assert!(f.may(&ana, Action::Select, &table("a")));
     let denied = f.access.decide(&ana, Action::Select, &table("b"));
     assert_eq!(denied, Decision::Denied(DenialReason::Scope));
     assert!(!f.may(&ana, Action::Administer, &Object::lake()));
-    let none = f.token("ana", NewToken { scopes: Some(Vec::new()), ..NewToken::default() }).await;
+    let scopes = Some(Vec::new());
+    let none = f.token("ana", CredentialSettings { scopes, ..Default::default() }).await;
     let ana = f.access.authenticate(Credential::Token(&none), None).await.expect("valid");
     assert!(!f.may(&ana, Action::Select, &table("a")), "an empty list of scopes allows nothing");
 }
@@ -180,7 +180,7 @@ async fn every_invalid_credential_has_the_same_error() {
     let valid = Credential::Password { user: "ana", password: "correct horse" };
     let ana = f.access.authenticate(valid, None).await.expect("valid");
     assert_eq!((ana.author(), ana.method()), ("ana", AuthMethod::Password));
-    let token = f.token("ana", NewToken::default()).await;
+    let token = f.token("ana", CredentialSettings::default()).await;
     let by_token = Credential::Password { user: "ana", password: &token };
     f.access.authenticate(by_token, None).await.expect("a token as the password");
 
@@ -217,7 +217,7 @@ async fn the_audit_log_has_logins_and_changes_and_no_secret() {
     let new = NewUser { name: "ana".to_owned(), password, ..NewUser::default() };
     f.access.create_user(&f.owner, new).await.expect("a user");
     f.grant("ana", &[Action::Select], "table:a").await;
-    let secret = f.token("ana", NewToken::default()).await;
+    let secret = f.token("ana", CredentialSettings::default()).await;
     let valid = Credential::Password { user: "ana", password: "correct horse" };
     f.access.authenticate(valid, None).await.expect("valid");
     for user in ["ana", "correct horse"] {
@@ -379,7 +379,7 @@ impl Fixture {
     }
 
     /// Stores an access key and returns its id.
-    async fn key(&self, user: Option<&str>, properties: NewToken) -> String {
+    async fn key(&self, user: Option<&str>, properties: CredentialSettings) -> String {
         let AccessKeyPair { id, .. } = AccessKeyPair::generate().expect("random bytes");
         let (sealed, user) = ("encrypted".to_owned(), user.map(str::to_owned));
         let new = NewAccessKey { id: id.clone(), sealed, user, properties };
@@ -398,7 +398,7 @@ impl Fixture {
 async fn an_access_key_signs_until_it_expires_is_revoked_or_its_user_is_dropped() {
     let f = fixture().await;
     f.user("ana").await;
-    let first = f.key(Some("ana"), NewToken::default()).await;
+    let first = f.key(Some("ana"), CredentialSettings::default()).await;
     assert!(first.starts_with("HWAK") && first.len() == 20, "{first}");
     let signer = f.keys().signed_by(&first, None).await.expect("a valid key");
     assert_eq!((signer.user_name(), signer.method()), (Some("ana"), AuthMethod::AccessKey));
@@ -414,12 +414,12 @@ async fn an_access_key_signs_until_it_expires_is_revoked_or_its_user_is_dropped(
     assert!(!f.may(&signer, Action::Read, &object) && !f.is_signer(&first).await);
 
     let expires = Some(f.clock.now() + Duration::from_secs(60));
-    let second = f.key(Some("ana"), NewToken { expires, ..NewToken::default() }).await;
+    let second = f.key(Some("ana"), CredentialSettings { expires, ..Default::default() }).await;
     assert!(f.is_signer(&second).await);
     f.clock.advance(Duration::from_secs(60));
     assert!(!f.is_signer(&second).await);
 
-    let third = f.key(Some("ana"), NewToken::default()).await;
+    let third = f.key(Some("ana"), CredentialSettings::default()).await;
     f.access.drop_user(&f.owner, "ana").await.expect("dropped");
     assert!(!f.is_signer(&third).await && !f.is_signer("HWAKAAAAAAAAAAAAAAAA").await);
     assert!(f.keys().list(None).await.expect("keys").is_empty());
@@ -430,7 +430,7 @@ async fn scopes_limit_an_access_key_and_the_owner_of_a_bucket_owns_its_objects()
     let f = fixture().await;
     f.user("ana").await;
     let scopes = Some(vec![permission(&[Action::Read], "bucket:landing/in")]);
-    let limited = f.key(Some("ana"), NewToken { scopes, ..NewToken::default() }).await;
+    let limited = f.key(Some("ana"), CredentialSettings { scopes, ..Default::default() }).await;
     let limited = f.keys().signed_by(&limited, None).await.expect("a valid key");
     let ana = f.log_in("ana").await;
     let inside = Object::object_in("landing", "in/a.csv");
@@ -439,7 +439,7 @@ async fn scopes_limit_an_access_key_and_the_owner_of_a_bucket_owns_its_objects()
     assert!(f.may(&ana, Action::Delete, &inside) && f.may(&limited, Action::Read, &inside));
     assert!(!f.may(&limited, Action::Delete, &inside));
     assert!(!f.may(&limited, Action::Read, &Object::object_in("landing", "out/a.csv")));
-    let owner = f.key(None, NewToken::default()).await;
+    let owner = f.key(None, CredentialSettings::default()).await;
     let owner = f.keys().signed_by(&owner, None).await.expect("a valid key");
     assert!(f.may(&owner, Action::Administer, &Object::lake()));
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use headwater_access::{Access, Credential, NewUser, ObjectChange, change_owned};
-use headwater_model::{Action, ErrorCode, ErrorDetails, NewToken, Object, Principal, SystemClock};
+use headwater_model::{
+    Action, CredentialSettings, ErrorCode, Object, Principal, SystemClock, ToProblem,
+};
 use headwater_store::{MemoryStore, RefChange, RefPrecondition, Store};
 
 const NAME: &str = "secrets/KEY";
@@ -13,7 +15,8 @@ async fn user(access: &Access, name: &str) -> Principal {
     let owner = Principal::owner();
     let new = NewUser { name: name.to_owned(), ..NewUser::default() };
     access.create_user(&owner, new).await.expect("a user");
-    let token = access.create_token(&owner, name, NewToken::default()).await.expect("a token");
+    let token =
+        access.create_token(&owner, name, CredentialSettings::default()).await.expect("a token");
     access.authenticate(Credential::Token(&token.secret), None).await.expect("a principal")
 }
 

@@ -1,8 +1,8 @@
-//! `headwater login`, `headwater logout` and `headwater profile`.
+//! `headwater login` and `headwater logout`.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
 /// `headwater login`
 #[derive(Debug, Args)]
@@ -30,19 +30,4 @@ pub struct Logout {
     /// The name of the profile [default: the default profile]
     #[arg(value_name = "PROFILE")]
     pub name: Option<String>,
-}
-
-/// `headwater profile`
-#[derive(Debug, Subcommand)]
-pub enum Profile {
-    /// List the servers that you logged in to
-    #[command(after_help = "Example:\n  headwater profile ls")]
-    Ls,
-    /// Make a profile the default
-    #[command(after_help = "Example:\n  headwater profile use lake.example.com")]
-    Use {
-        /// The name of the profile
-        #[arg(value_name = "PROFILE")]
-        name: String,
-    },
 }

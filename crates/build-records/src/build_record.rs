@@ -12,7 +12,7 @@ use headwater_tables::Table;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model_record::ModelRecord;
+use crate::model_description::ModelDescription;
 
 /// Snapshot property that contains the record as JSON.
 pub const BUILD: &str = "headwater.fingerprint.build";
@@ -39,9 +39,9 @@ pub struct BuildRecord {
     /// Code hashes of the intermediate models that the model reads, by name.
     pub intermediate: BTreeMap<String, String>,
     /// Description of the model.
-    pub model: Option<ModelRecord>,
+    pub model: Option<ModelDescription>,
     /// Descriptions of the intermediate models that the model reads, by name.
-    pub models: BTreeMap<String, ModelRecord>,
+    pub models: BTreeMap<String, ModelDescription>,
 }
 
 /// State of an input when the model was built.
@@ -57,7 +57,7 @@ pub struct InputRecord {
 impl BuildRecord {
     /// Returns the record of a step, without the states of its inputs.
     pub fn of(project: &Project, values: &BTreeMap<String, Value>, step: &Step) -> BuildRecord {
-        let model = Some(ModelRecord::of(step));
+        let model = Some(ModelDescription::of(step));
         let mut record = BuildRecord { model, ..BuildRecord::default() };
         for parameter in &step.parameters {
             let value = values.get(&parameter.name).map(ToString::to_string);

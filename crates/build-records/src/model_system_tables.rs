@@ -16,7 +16,7 @@ use headwater_model::{Action, Object, Problem, ResultExt, TableName, Timestamp};
 use headwater_tables::{SqlView, Table};
 
 use crate::build_record::{BUILD, BuildRecord, snapshot_property};
-use crate::model_record::{InputName, ModelRecord};
+use crate::model_description::{InputName, ModelDescription};
 use crate::profiles_table::ProfilesTable;
 
 /// Number of tables that are loaded concurrently.
@@ -74,7 +74,7 @@ impl SystemTable for ModelsTable {
                 }
             }
         }
-        let text = |value: fn(&ModelRecord) -> String| -> ArrayRef {
+        let text = |value: fn(&ModelDescription) -> String| -> ArrayRef {
             Arc::new(StringArray::from_iter_values(rows.iter().map(|(_, model, _)| value(model))))
         };
         let projects: StringArray = rows.iter().map(|(project, ..)| project.as_deref()).collect();
@@ -171,7 +171,7 @@ struct LineageEdge<'a> {
 }
 
 impl LineageRow {
-    fn of(model: &ModelRecord, input: &InputName, pair: Option<&LineageEdge<'_>>) -> Self {
+    fn of(model: &ModelDescription, input: &InputName, pair: Option<&LineageEdge<'_>>) -> Self {
         let names = [
             Some(model.namespace.clone()),
             Some(model.name.clone()),
@@ -187,7 +187,7 @@ impl LineageRow {
 
 /// Adds a row for each input of a model, and for each source of its columns.
 fn add_rows(
-    model: &ModelRecord,
+    model: &ModelDescription,
     is_visible: impl Fn(&InputName) -> bool,
     rows: &mut BTreeSet<LineageRow>,
 ) {
@@ -206,7 +206,7 @@ fn add_rows(
 /// A table that a model wrote.
 struct BuiltTable {
     record: BuildRecord,
-    model: ModelRecord,
+    model: ModelDescription,
     project: Option<String>,
     /// Time of the table's last change.
     updated: Option<Timestamp>,
@@ -258,13 +258,14 @@ async fn built(view: &CommitView, name: &TableName, table: &Table) -> Option<Bui
     Some(BuiltTable { record, model, project, updated: table.updated() })
 }
 
-pub(crate) fn is_quarantine(model: &ModelRecord, table: &TableName) -> bool {
+pub(crate) fn is_quarantine(model: &ModelDescription, table: &TableName) -> bool {
     table.namespace == model.namespace
         && table.name.eq_ignore_ascii_case(&headwater_project::quarantine_name(&model.name))
 }
 
 fn is_intermediate(record: &BuildRecord, input: &InputName) -> bool {
-    let same = |model: &ModelRecord| model.namespace == input.namespace && model.name == input.name;
+    let same =
+        |model: &ModelDescription| model.namespace == input.namespace && model.name == input.name;
     input.reference.is_none() && record.models.values().any(same)
 }
 

@@ -12,7 +12,7 @@ use headwater_store::{RefChange, RefPrecondition, Store, WriteBatch};
 use crate::catalog_objects::{CatalogObjects, PendingObjects};
 use crate::codec::{self, BranchRecord, CommitObject};
 use crate::head_cache::HeadCache;
-use crate::{CatalogState, DeletedRefs, Error, Merges, Result, Tags};
+use crate::{CommitContents, DeletedRefs, Error, Merges, Result, Tags};
 
 /// The maximum number of attempts of a change that conflicts with concurrent changes of the same
 /// ref.
@@ -112,9 +112,9 @@ impl Catalog {
     }
 
     /// Returns the tables and namespaces at a commit.
-    pub async fn state(&self, commit: CommitId) -> Result<CatalogState> {
+    pub async fn state(&self, commit: CommitId) -> Result<CommitContents> {
         let object = self.objects.commit(commit).await?;
-        Ok(CatalogState::new(commit, object, self.objects.clone()))
+        Ok(CommitContents::new(commit, object, self.objects.clone()))
     }
 
     /// Reads a commit.

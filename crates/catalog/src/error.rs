@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{AncestorDistance, CommitId, ErrorCode, ErrorDetails, NameError, TableName};
+use headwater_model::{AncestorDistance, CommitId, ErrorCode, NameError, TableName, ToProblem};
 use serde_json::{Value, json};
 
 use crate::TableEntry;
@@ -169,7 +169,7 @@ fn describe_ancestor(back: &AncestorDistance) -> String {
     }
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::RefNotFound { .. } | Error::NoCommitBefore { .. } => ErrorCode::RefNotFound,

@@ -10,10 +10,10 @@
 mod branch;
 mod catalog;
 mod catalog_objects;
-mod catalog_state;
 mod change;
 mod codec;
 mod commit;
+mod commit_contents;
 mod commit_log;
 mod deleted_refs;
 mod error;
@@ -31,8 +31,8 @@ mod trie;
 
 pub use branch::NewBranch;
 pub use catalog::Catalog;
-pub use catalog_state::CatalogState;
 pub use change::{CommitRequest, EntryKind, NamespaceChange, TableChange, TableEntry, operation};
+pub use commit_contents::CommitContents;
 pub use deleted_refs::DeletedRefs;
 pub use error::{Error, Result};
 pub use merge::{CommitSequence, DivergedTable, MergeCommit, MergePlan, MergeSource, Merges};

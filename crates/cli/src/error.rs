@@ -1,6 +1,6 @@
 //! Errors of the command line. Each error is a [`Problem`], like the errors of the server.
 
-use headwater_model::{ErrorCode, ErrorDetails, Problem};
+use headwater_model::{ErrorCode, Problem, ToProblem};
 
 /// The result of a command.
 pub type Result<T> = std::result::Result<T, Problem>;
@@ -11,7 +11,7 @@ pub fn invalid(message: impl Into<String>) -> Problem {
 }
 
 /// Converts the error of any crate.
-pub fn from_error(fault: impl ErrorDetails) -> Problem {
+pub fn from_error(fault: impl ToProblem) -> Problem {
     fault.to_problem()
 }
 

@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(deployments.get(short).await.expect("a version").author, "bob");
         for unknown in ["", "zz"] {
             let error = deployments.get(unknown).await.expect_err("no version");
-            let code = headwater_model::ErrorDetails::code(&error);
+            let code = headwater_model::ToProblem::code(&error);
             assert_eq!(code, headwater_model::ErrorCode::DeploymentNotFound);
         }
     }

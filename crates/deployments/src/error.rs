@@ -1,6 +1,6 @@
 //! Errors of deployments and standalone triggers, with hints.
 
-use headwater_model::{ErrorCode, ErrorDetails, ObjectId};
+use headwater_model::{ErrorCode, ObjectId, ToProblem};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -33,7 +33,7 @@ pub enum Error {
     Store(#[from] headwater_store::Error),
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::NoDeployment { .. } => ErrorCode::DeploymentNotFound,

@@ -25,4 +25,4 @@ mod table;
 
 pub use destination_address::{ADDRESS_BYTES_MAX, DestinationAddress, is_address};
 pub use destination_sender::{DestinationSender, SendAttempt, SentContent};
-pub use payload::{CallResult, Payload, check_table_format};
+pub use payload::{Payload, ResultPayload, check_table_format};

@@ -282,7 +282,7 @@ mod tests {
     use headwater_functions::FunctionResult;
 
     use super::*;
-    use crate::payload::CallResult;
+    use crate::payload::ResultPayload;
 
     const EVENT: &str = "0191f5d0-0000-7000-8000-000000000001";
 
@@ -356,7 +356,7 @@ mod tests {
         let sent = async |text: &str| {
             let value = FunctionResult::Json(serde_json::to_vec(text).expect("JSON").into());
             let time = Timestamp::UNIX_EPOCH;
-            let call = CallResult { value: &value, event: EVENT, function: "report", time };
+            let call = ResultPayload { value: &value, event: EVENT, function: "report", time };
             let content = IdentifiedPayload { id: "e/output/1", payload: Payload::Result(call) };
             route.message(&content).await.map(|it| String::from_utf8(it).expect("text"))
         };

@@ -22,12 +22,12 @@ pub enum Payload<'a> {
     /// The record of an ended call, in the format of AWS Lambda.
     Record(&'a Value),
     /// The result of a function.
-    Result(CallResult<'a>),
+    Result(ResultPayload<'a>),
 }
 
-/// The result of a function, and the call that returned it.
+/// The result of a function to send, and the call that returned it.
 #[derive(Debug, Clone, Copy)]
-pub struct CallResult<'a> {
+pub struct ResultPayload<'a> {
     /// The returned value.
     pub value: &'a FunctionResult,
     /// The id of the event that caused the call, or of the job of a synchronous call.
@@ -190,7 +190,7 @@ mod tests {
     async fn check(result: &str, name: &str, expected: Result<&str, &str>) {
         let value = FunctionResult::Json(Bytes::copy_from_slice(result.as_bytes()));
         let call =
-            CallResult { value: &value, event: "e", function: "f", time: Timestamp::UNIX_EPOCH };
+            ResultPayload { value: &value, event: "e", function: "f", time: Timestamp::UNIX_EPOCH };
         let content = IdentifiedPayload { id: "e/output", payload: Payload::Result(call) };
         match (content.file(name).await, expected) {
             (Ok(file), Ok(expected)) => assert_eq!(file, expected.as_bytes(), "{result}"),
@@ -220,7 +220,7 @@ mod tests {
         {
             let value = FunctionResult::Json(Bytes::from_static(result.as_bytes()));
             let time = Timestamp::UNIX_EPOCH;
-            let call = CallResult { value: &value, event: "e", function: "f", time };
+            let call = ResultPayload { value: &value, event: "e", function: "f", time };
             let content = IdentifiedPayload { id: "e/output", payload: Payload::Result(call) };
             let body = content.body().await.expect("a body");
             assert_eq!((body.media_type, &*body.bytes), (media_type, expected.as_bytes()));

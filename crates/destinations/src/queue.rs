@@ -1,6 +1,6 @@
 //! Queues as destinations: the body of each message is one record or result.
 
-use headwater_model::{ErrorDetails, Problem};
+use headwater_model::{Problem, ToProblem};
 use headwater_queues::{Error, NewMessage, Queues};
 use headwater_triggers::with_retryable;
 use serde_json::{Value, json};

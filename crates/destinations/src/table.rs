@@ -16,7 +16,7 @@ use headwater_model::{
 
 use crate::address_parts::{AddressOptions, invalid};
 use crate::invocation_record::InvocationRecord;
-use crate::payload::{CallResult, IdentifiedPayload, Payload};
+use crate::payload::{IdentifiedPayload, Payload, ResultPayload};
 use crate::send_failure::rejected;
 
 /// A table that receives rows.
@@ -79,7 +79,7 @@ impl TableTarget {
                 let row = row(InvocationRecord { json })?;
                 SharedTable::write(row.schema(), [Ok(row)]).or_problem().map(Some)
             }
-            Payload::Result(CallResult { value: FunctionResult::Table(table), .. }) => {
+            Payload::Result(ResultPayload { value: FunctionResult::Table(table), .. }) => {
                 Ok(Some(table.clone()))
             }
             Payload::Result(_) => {

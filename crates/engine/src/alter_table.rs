@@ -3,7 +3,7 @@
 use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName};
 use headwater_catalog::TableEntry;
-use headwater_model::{Action, ErrorCode, ErrorDetails, Object, TableName};
+use headwater_model::{Action, ErrorCode, Object, TableName, ToProblem};
 use headwater_tables::{Alteration, ColumnPosition, PartitionFieldRef};
 
 use crate::column_definitions;

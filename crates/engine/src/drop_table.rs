@@ -1,7 +1,7 @@
 //! DROP TABLE.
 
 use datafusion::sql::sqlparser::ast::ObjectName;
-use headwater_model::{Action, ErrorDetails};
+use headwater_model::{Action, ToProblem};
 
 use crate::error::{Error, Result};
 use crate::session::Session;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, ErrorDetails, Problem};
+use headwater_model::{ErrorCode, Problem, ToProblem};
 use headwater_sql::PositionSuffix;
 pub use headwater_sql::{Error as SqlError, Position};
 use headwater_sql_functions::format_bytes as bytes;
@@ -204,7 +204,7 @@ impl Error {
     }
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Sql(error) => error.code(),

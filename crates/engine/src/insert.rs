@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::StreamExt;
 use headwater_lake::{BatchStream, CommitView};
-use headwater_model::{Action, ErrorDetails, Object, TableName};
+use headwater_model::{Action, Object, TableName, ToProblem};
 use headwater_sql::change::is_default;
 use headwater_sql::insert::InsertStatement;
 use headwater_sql::number_literal::exact_columns;

@@ -61,7 +61,7 @@ pub use referenced_tables::parents;
 pub use restricted_session::{
     TableFileSubset, change_forbidden, rename_forbidden, restricted_tables,
 };
-pub use session::{Session, StatementDescription, TypedParameter};
+pub use session::{ParameterDescription, Session, StatementDescription};
 pub use session_rights::{SessionRights, check_ref};
 pub use statement_result::{BatchStream, ExecutionMetrics, RecordBatches, StatementResult};
 pub use system::SystemTable;

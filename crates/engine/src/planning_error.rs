@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 
 use arrow::error::ArrowError;
 use datafusion::common::{Column, DataFusionError, SchemaError, Span};
-use headwater_model::{ErrorDetails, Problem, nearest};
+use headwater_model::{Problem, ToProblem, nearest};
 use headwater_sql::debug_text::{debug_position, shows_debug};
 
 use crate::error::{Error, Position, SqlError};
@@ -100,14 +100,12 @@ impl ResourceLimits {
         let problem = error
             .downcast_ref::<Problem>()
             .cloned()
-            .or_else(|| error.downcast_ref::<Error>().map(ErrorDetails::to_problem))
+            .or_else(|| error.downcast_ref::<Error>().map(ToProblem::to_problem))
             .or_else(|| {
-                error.downcast_ref::<headwater_sql_functions::Error>().map(ErrorDetails::to_problem)
+                error.downcast_ref::<headwater_sql_functions::Error>().map(ToProblem::to_problem)
             })
-            .or_else(|| error.downcast_ref::<headwater_lake::Error>().map(ErrorDetails::to_problem))
-            .or_else(|| {
-                error.downcast_ref::<headwater_tables::Error>().map(ErrorDetails::to_problem)
-            });
+            .or_else(|| error.downcast_ref::<headwater_lake::Error>().map(ToProblem::to_problem))
+            .or_else(|| error.downcast_ref::<headwater_tables::Error>().map(ToProblem::to_problem));
         match problem {
             Some(problem) => Error::Problem(problem),
             None => self.storage(error),

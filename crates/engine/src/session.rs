@@ -62,14 +62,14 @@ impl std::fmt::Debug for Session {
 #[derive(Debug, Clone)]
 pub struct StatementDescription {
     /// The parameters, in the order of the text.
-    pub parameters: Vec<TypedParameter>,
+    pub parameters: Vec<ParameterDescription>,
     /// The columns of the result; `None` if the statement is not a query.
     pub columns: Option<SchemaRef>,
 }
 
-/// A parameter and its type.
+/// A parameter of a statement, with the type that the statement determines.
 #[derive(Debug, Clone)]
-pub struct TypedParameter {
+pub struct ParameterDescription {
     /// The parameter in the statement.
     pub parameter: Parameter,
     /// The parameter's type, if the statement determines it.
@@ -169,7 +169,7 @@ impl Session {
 
     /// Plans a statement and returns the types of its parameters and of its result. Runs nothing.
     pub async fn describe(&self, statement: &PreparedStatement) -> Result<StatementDescription> {
-        let parameter = |parameter: &Parameter| TypedParameter {
+        let parameter = |parameter: &Parameter| ParameterDescription {
             parameter: parameter.clone(),
             data_type: None,
         };

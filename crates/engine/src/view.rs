@@ -247,7 +247,7 @@ fn namespace_of(view: &SqlView) -> Result<String> {
 /// Wraps an error of a view's query. Positions in the view's text are removed, because they do not
 /// apply to the statement.
 fn broken(name: &TableName, error: Error) -> Error {
-    use headwater_model::ErrorDetails;
+    use headwater_model::ToProblem;
     if matches!(error, Error::ViewChain { .. }) {
         return error;
     }

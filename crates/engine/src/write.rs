@@ -9,7 +9,7 @@ use futures::StreamExt;
 use headwater_catalog::TableEntry;
 use headwater_lake::{CommitView, Transaction, set_creator};
 use headwater_model::{
-    Action, Commit, ErrorDetails, Object, RefSpec, SYSTEM_NAMESPACE, TableName, name, nearest,
+    Action, Commit, Object, RefSpec, SYSTEM_NAMESPACE, TableName, ToProblem, name, nearest,
 };
 use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_table_scan::plain_batch;

@@ -14,7 +14,7 @@ use headwater_engine::{
     Engine, EngineOptions, Error, SessionOptions, StatementResult, SystemTable,
 };
 use headwater_lake::{CommitView, Lake};
-use headwater_model::{ErrorCode, ErrorDetails, Problem, RefSpec, TableName};
+use headwater_model::{ErrorCode, Problem, RefSpec, TableName, ToProblem};
 
 struct Fixture {
     engine: Engine,

@@ -18,7 +18,7 @@ use headwater_engine::{
     SessionOptions, StatementResult,
 };
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, ErrorDetails, RefSpec, TableName, Usage};
+use headwater_model::{ErrorCode, RefSpec, TableName, ToProblem, Usage};
 
 struct Fixture {
     engine: Engine,

@@ -14,7 +14,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
 use headwater_engine::{Engine, EngineOptions, SessionOptions, StatementResult};
 use headwater_lake::Lake;
-use headwater_model::{CreateRef, ErrorDetails, Problem, RefSpec};
+use headwater_model::{CreateRef, Problem, RefSpec, ToProblem};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 
 struct Database {
@@ -35,7 +35,7 @@ impl fmt::Display for Shown {
 
 impl std::error::Error for Shown {}
 
-fn shown(error: impl ErrorDetails) -> Shown {
+fn shown(error: impl ToProblem) -> Shown {
     Shown(error.to_problem())
 }
 

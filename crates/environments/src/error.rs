@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 use serde_json::{Value, json};
 
 /// Result with an error of this crate.
@@ -59,7 +59,7 @@ impl Error {
     }
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Failed { .. } | Error::PythonNotFound { .. } => ErrorCode::EnvironmentFailed,

@@ -1,4 +1,4 @@
-//! Rebuild of an environment: its requirements are resolved again.
+//! Rebuild of an environment with the newest package versions that its requirements allow.
 //!
 //! A rebuild creates another folder. The old folder is removed when no server holds a lock on it.
 
@@ -11,8 +11,8 @@ use crate::environments::{Environments, ProgressCallback, lock};
 use crate::{Error, Result, interpreter};
 
 impl Environments {
-    /// Resolves an environment's requirements again and builds it. Running calls keep the old
-    /// build.
+    /// Resolves an environment's requirements again, and builds it with the newest versions.
+    /// Returns the changed packages. Running calls keep the old build.
     pub async fn rebuild(
         self: &Arc<Self>,
         id: &str,

@@ -122,7 +122,7 @@ fn hint(program: &str) -> String {
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    use headwater_model::ErrorDetails;
+    use headwater_model::ToProblem;
 
     use super::*;
 

@@ -8,7 +8,7 @@
 //! first output is written.
 
 use headwater_access::Access;
-use headwater_destinations::{CallResult, DestinationAddress, DestinationSender, Payload};
+use headwater_destinations::{DestinationAddress, DestinationSender, Payload, ResultPayload};
 use headwater_function_lake::FunctionLakeAccess;
 use headwater_functions::FunctionResult;
 use headwater_jobs::JobContext;
@@ -119,7 +119,7 @@ impl<'a> OutputWriter<'a> {
             None => (self.context.id().to_string(), chrono::Utc::now()),
         };
         let id = output_id(&event, address);
-        let call = CallResult { value, event: &event, function: &outputs.function, time };
+        let call = ResultPayload { value, event: &event, function: &outputs.function, time };
         let outgoing = OutgoingPayload {
             address,
             id: &id,

@@ -16,8 +16,8 @@ use headwater_deployments::{
 use headwater_engine::SessionRights;
 use headwater_lake::Lake;
 use headwater_model::{
-    Action, Actor, DeployReport, Deployment, ErrorCode, ErrorDetails, MAIN_BRANCH, Object,
-    ObjectId, Problem, ProjectFiles, ResultExt, Trigger,
+    Action, Actor, DeployReport, Deployment, ErrorCode, MAIN_BRANCH, Object, ObjectId, Problem,
+    ProjectFiles, ResultExt, ToProblem, Trigger,
 };
 use headwater_objects::Objects;
 use headwater_pipelines::{ParsedProject, Project, Runner, parse_project};

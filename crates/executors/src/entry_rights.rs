@@ -6,8 +6,8 @@ use headwater_engine::change_forbidden;
 use headwater_lake::{CommitView, Error, Lake};
 use headwater_model::name::is_within;
 use headwater_model::{
-    Action, ErrorCode, ErrorDetails, Namespace, Object, ObjectKind, ObjectOwner, Principal,
-    Problem, RefSpec, ResultExt, TableName,
+    Action, ErrorCode, Namespace, Object, ObjectKind, ObjectOwner, Principal, Problem, RefSpec,
+    ResultExt, TableName, ToProblem,
 };
 use headwater_pipelines::reading;
 

@@ -9,8 +9,8 @@ use headwater_access::Access;
 use headwater_engine::change_forbidden;
 use headwater_ingest::{BucketStores, PrivateFiles, TableCheck};
 use headwater_model::{
-    Action, AuthenticatedUser, ErrorCode, ErrorDetails, Identity, ImportRequest, JobId, Object,
-    Principal, Problem, RefSpec, ResultExt, TableName,
+    Action, AuthenticatedUser, ErrorCode, Identity, ImportRequest, JobId, Object, Principal,
+    Problem, RefSpec, ResultExt, TableName, ToProblem,
 };
 use headwater_objects::{BucketObjectStore, ObjectPath, Objects};
 use uuid::Uuid;

@@ -13,7 +13,7 @@ use headwater_engine::system::timestamp_type;
 use headwater_engine::{Engine, SystemTable};
 use headwater_jobs::{JobFilter, Jobs, UsageGroup};
 use headwater_lake::{CommitView, Lake};
-use headwater_model::{ErrorCode, ErrorDetails, Job, JobKind, Problem, UsageLine};
+use headwater_model::{ErrorCode, Job, JobKind, Problem, ToProblem, UsageLine};
 use serde_json::{Value, json};
 
 use crate::audit_table;

@@ -21,7 +21,7 @@ const THREAD_KEEP: Duration = Duration::from_secs(2);
 /// A pool of idle runtimes; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct MeteredRuntimePool {
-    workers: Arc<Mutex<Vec<IdleRuntime>>>,
+    workers: Arc<Mutex<Vec<MeteredRuntime>>>,
     background: bool,
 }
 
@@ -40,7 +40,7 @@ impl MeteredRuntimePool {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<(T, u64), Problem> {
         let free = self.workers.lock().pop();
-        let worker = free.map_or_else(|| IdleRuntime::new(self.background), Ok)?;
+        let worker = free.map_or_else(|| MeteredRuntime::new(self.background), Ok)?;
         let before = worker.clock.nanoseconds();
         let mut task = AbortOnDrop(worker.runtime()?.spawn(work));
         let result = (&mut task.0).await.map_err(|error| {
@@ -66,14 +66,14 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-/// A runtime, and the CPU time of its threads.
+/// A runtime, and the clock that measures the CPU time of its threads.
 #[derive(Debug)]
-struct IdleRuntime {
+struct MeteredRuntime {
     runtime: Option<Runtime>,
     clock: Arc<CpuClock>,
 }
 
-impl IdleRuntime {
+impl MeteredRuntime {
     fn new(background: bool) -> Result<Self, Problem> {
         let clock = Arc::new(CpuClock::default());
         let (starts, stops) = (clock.clone(), clock.clone());
@@ -94,7 +94,7 @@ impl IdleRuntime {
         let runtime = runtime.map_err(|error| {
             Problem::new(ErrorCode::Internal, format!("no thread can be started: {error}"))
         })?;
-        Ok(IdleRuntime { runtime: Some(runtime), clock })
+        Ok(MeteredRuntime { runtime: Some(runtime), clock })
     }
 
     fn runtime(&self) -> Result<&Runtime, Problem> {
@@ -103,7 +103,7 @@ impl IdleRuntime {
     }
 }
 
-impl Drop for IdleRuntime {
+impl Drop for MeteredRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             // Do not wait for the threads to end, because the caller is async code, which must not

@@ -15,15 +15,12 @@ use parking_lot::Mutex;
 pub struct ProjectFileSettings {
     project: Option<PathBuf>,
     jobs: Jobs,
-    /// The last applied contents of the project files, by name.
-    applied: tokio::sync::Mutex<Option<Files>>,
+    /// The last applied contents of the project files, by name; empty without a project.
+    applied: tokio::sync::Mutex<Option<ProjectFiles>>,
     problem: Mutex<Option<Problem>>,
     /// The project's name.
     name: Mutex<Option<String>>,
 }
-
-/// Contents of the project files by name; empty without a project.
-type Files = ProjectFiles;
 
 impl ProjectFileSettings {
     /// Creates the settings of a project, or the default settings without a project.
@@ -68,7 +65,7 @@ impl ProjectFileSettings {
         *applied = Some(files);
     }
 
-    fn apply(&self, files: &Files) -> Result<(), Problem> {
+    fn apply(&self, files: &ProjectFiles) -> Result<(), Problem> {
         let (name, rates) = if files.is_empty() {
             (None, RateCard::default())
         } else {
@@ -93,8 +90,8 @@ impl ProjectFileSettings {
 }
 
 /// Reads the project files of a folder. Skips empty files.
-async fn read(project: &Path) -> Result<Files, Problem> {
-    let mut files = Files::new();
+async fn read(project: &Path) -> Result<ProjectFiles, Problem> {
+    let mut files = ProjectFiles::new();
     for name in PROJECT_FILES {
         match tokio::fs::read_to_string(project.join(name)).await {
             Ok(text) if text.trim().is_empty() => {}

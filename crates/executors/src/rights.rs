@@ -300,7 +300,7 @@ fn forbidden(
 #[cfg(test)]
 mod tests {
     use headwater_access::{Credential, NewUser};
-    use headwater_model::{NewToken, Permission, SystemClock};
+    use headwater_model::{CredentialSettings, Permission, SystemClock};
     use headwater_store::MemoryStore;
 
     use super::*;
@@ -327,7 +327,7 @@ mod tests {
         let (access, owner) = (access().await, Principal::owner());
         let new = NewUser { name: "ana".to_owned(), ..NewUser::default() };
         access.create_user(&owner, new).await.expect("a user");
-        let token = access.create_token(&owner, "ana", NewToken::default()).await;
+        let token = access.create_token(&owner, "ana", CredentialSettings::default()).await;
         let secret = token.expect("a token").secret;
         let ana = access.authenticate(Credential::Token(&secret), None).await.expect("valid");
         let table: Object = "table:sales.orders".parse().expect("a table");

@@ -6,8 +6,8 @@ use headwater_destinations::DestinationSender;
 use headwater_jobs::{Executor, JobContext};
 use headwater_lake::Lake;
 use headwater_model::{
-    Actor, CommitId, CreateRef, ErrorCode, ErrorDetails, JobId, Object, Problem, RefSpec,
-    ResultExt, RunReport, RunRequest,
+    Actor, CommitId, CreateRef, ErrorCode, JobId, Object, Problem, RefSpec, ResultExt, RunReport,
+    RunRequest, ToProblem,
 };
 use headwater_pipelines::Runner;
 use headwater_secrets::SecretStore;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use headwater_jobs::JobContext;
-use headwater_model::{ErrorDetails, Object, Principal, Problem, ResultExt, RunReport, RunRequest};
+use headwater_model::{Object, Principal, Problem, ResultExt, RunReport, RunRequest, ToProblem};
 use headwater_pipelines::{Error, Runner, conflict_branch};
 use serde_json::json;
 
@@ -139,7 +139,7 @@ async fn wait(repetition: u32, problem: &Problem, context: &JobContext) -> bool 
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::{ErrorCode, MergeRequest, PreviewRequest, RefSpec};
+    use headwater_model::{ErrorCode, MergeRequest, PreviewOptions, RefSpec};
 
     use super::*;
 
@@ -156,7 +156,7 @@ mod tests {
         assert!(!repeats(|request| request.event = Some("event/run".to_owned())));
         assert!(!repeats(|request| request.merge = Some(MergeRequest::new(RefSpec::main()))));
         let preview = |request: &mut RunRequest| {
-            request.preview = Some(PreviewRequest { rows: 1, tail: false });
+            request.preview = Some(PreviewOptions { rows: 1, tail: false });
         };
         assert!(!repeats(preview));
     }

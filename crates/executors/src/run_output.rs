@@ -14,13 +14,13 @@ use std::sync::Arc;
 use arrow::error::ArrowError;
 use futures::TryStreamExt;
 use headwater_access::Access;
-use headwater_destinations::{CallResult, Payload, check_table_format};
+use headwater_destinations::{Payload, ResultPayload, check_table_format};
 use headwater_engine::SessionOptions;
 use headwater_functions::{FunctionResult, SharedTable};
 use headwater_jobs::JobContext;
 use headwater_model::{
-    Actor, ErrorCode, ErrorDetails, MAIN_BRANCH, Principal, Problem, ProjectFiles, RefSpec,
-    ResultExt, RunRequest,
+    Actor, ErrorCode, MAIN_BRANCH, Principal, Problem, ProjectFiles, RefSpec, ResultExt,
+    RunRequest, ToProblem,
 };
 use headwater_pipelines::{ModelOutput, PendingOutputs, Project, parse_project};
 use headwater_secrets::SecretStore;
@@ -165,7 +165,8 @@ impl RunExecutor {
         let value = FunctionResult::Table(rows);
         let job = pending.job.to_string();
         let id = output_id(&job, &format!("{namespace}.{name} {address}"));
-        let call = CallResult { value: &value, event: &job, function: name, time: pending.created };
+        let call =
+            ResultPayload { value: &value, event: &job, function: name, time: pending.created };
         let outgoing = OutgoingPayload {
             address,
             id: &id,

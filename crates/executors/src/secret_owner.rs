@@ -2,7 +2,7 @@
 
 use headwater_access::{Access, ObjectChange, change_owned};
 use headwater_model::{
-    ErrorCode, ErrorDetails, Object, Principal, Problem, ResultExt, Secret, SetSecret,
+    ErrorCode, Object, Principal, Problem, ResultExt, Secret, SetSecret, ToProblem,
 };
 use headwater_secrets::{Error, SecretStore};
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use async_trait::async_trait;
 use headwater_lake::{Lake, TableChange};
-use headwater_model::{Commit, CommitId, ErrorCode, ErrorDetails, Problem, TableName};
+use headwater_model::{Commit, CommitId, ErrorCode, Problem, TableName, ToProblem};
 use headwater_tables::Table;
 use headwater_triggers::{BranchCommit, CommitSource};
 use tokio::sync::watch;

@@ -423,7 +423,7 @@ pub(crate) async fn commit_appended(
 fn reference(trigger: &Trigger) -> Result<Option<RefSpec>, Problem> {
     let parse = |branch: &String| branch.parse::<RefSpec>();
     let reference = trigger.branch.as_ref().map(parse).transpose();
-    reference.map_err(|error| headwater_model::ErrorDetails::to_problem(&error))
+    reference.map_err(|error| headwater_model::ToProblem::to_problem(&error))
 }
 
 /// Returns a source of an import as an absolute path; relative sources are in the project's root.

@@ -192,8 +192,9 @@ impl FlightState {
             known.extend(queries.values.into_iter().filter_map(value));
         }
         if let Some(found) = self.types(caller, transaction, &queries.expressions).await {
-            let typed =
-                |one: headwater_service::TypedParameter| Some((one.parameter.name, one.data_type?));
+            let typed = |one: headwater_service::ParameterDescription| {
+                Some((one.parameter.name, one.data_type?))
+            };
             known.extend(found.parameters.into_iter().filter_map(typed));
         }
         for parameter in &mut described.parameters {

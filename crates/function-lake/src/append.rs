@@ -12,8 +12,8 @@ use headwater_lake::{
     set_creator,
 };
 use headwater_model::{
-    Action, ErrorCode, ErrorDetails, Object, PROPERTY_EVENT, PROPERTY_JOB, Problem, ResultExt,
-    TableName,
+    Action, ErrorCode, Object, PROPERTY_EVENT, PROPERTY_JOB, Problem, ResultExt, TableName,
+    ToProblem,
 };
 
 use crate::FunctionLakeAccess;

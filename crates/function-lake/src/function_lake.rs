@@ -195,7 +195,7 @@ impl FunctionLakeAccess {
     async fn target_table(&self, name: &str) -> Result<TableName, Problem> {
         let table: TableName = name
             .parse()
-            .map_err(|error: NameError| headwater_model::ErrorDetails::to_problem(&error))?;
+            .map_err(|error: NameError| headwater_model::ToProblem::to_problem(&error))?;
         self.check(Action::Write, &Object::branch(&self.scope.branch))?;
         let view = self.current_view().await?;
         // With the same match of names as the append. The owner of a namespace must not see columns

@@ -339,7 +339,7 @@ fn check_settings(settings: &FunctionSettings) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use headwater_model::{
-        ErrorCode, ErrorDetails, FixedClock, FunctionAlias, ProjectFiles, UpdateFunctionAlias,
+        ErrorCode, FixedClock, FunctionAlias, ProjectFiles, ToProblem, UpdateFunctionAlias,
     };
     use headwater_store::MemoryStore;
 

@@ -83,7 +83,7 @@ fn existing(files: &ProjectFiles, ending: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::ErrorDetails;
+    use headwater_model::ToProblem;
 
     use super::*;
 

@@ -408,7 +408,7 @@ fn decode(name: &str, bytes: &Bytes) -> Result<StoredLayer> {
 mod tests {
     use std::sync::Arc;
 
-    use headwater_model::{ErrorCode, ErrorDetails, FixedClock};
+    use headwater_model::{ErrorCode, FixedClock, ToProblem};
     use headwater_store::MemoryStore;
     use serde_json::json;
 

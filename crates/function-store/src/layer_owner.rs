@@ -45,7 +45,7 @@ impl LayerUser {
 mod tests {
     use std::sync::Arc;
 
-    use headwater_model::{ErrorCode, ErrorDetails, FixedClock, ProjectFiles, Timestamp};
+    use headwater_model::{ErrorCode, FixedClock, ProjectFiles, Timestamp, ToProblem};
     use headwater_store::MemoryStore;
 
     use super::*;

@@ -40,7 +40,7 @@ pub use pack_file::{ArchiveDigest, temporary_file};
 pub use paths::{FILES_BYTES_MAX, check_files};
 pub use qualifier_settings::{
     Cors, EventInvokeConfig, FunctionUrl, InvokeMode, ProvisionedConfig, QualifierChange,
-    QualifierSettings, UrlAuth, UrlSettings,
+    QualifierSettings, UrlAuth, UrlOptions,
 };
 pub use single_function_project::project_files;
 pub use zip_archive::{ARCHIVE_BYTES_MAX, STORED_ARCHIVE_BYTES_MAX, read_archive};

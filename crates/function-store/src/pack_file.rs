@@ -232,9 +232,7 @@ impl FunctionStore {
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::{
-        Actor, ErrorCode, ErrorDetails, FileContent, FixedClock, FunctionSettings,
-    };
+    use headwater_model::{Actor, ErrorCode, FileContent, FixedClock, FunctionSettings, ToProblem};
     use headwater_store::MemoryStore;
     use rawzip::ZipArchiveWriter;
     use rawzip::path::EntryPath;

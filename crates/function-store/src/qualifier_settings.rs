@@ -65,9 +65,10 @@ pub enum InvokeMode {
     ResponseStream,
 }
 
-/// The optional settings of a function's URL.
+/// The options of a request that creates or changes a function's URL. `None` uses the default, or
+/// keeps the current value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UrlSettings {
+pub struct UrlOptions {
     /// Rules for requests of web pages of other origins.
     pub cors: Option<Cors>,
     /// The way in which responses are returned.
@@ -150,9 +151,9 @@ pub struct EventInvokeConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub enum QualifierChange {
     /// Creates the URL.
-    CreateUrl(UrlAuth, UrlSettings),
+    CreateUrl(UrlAuth, UrlOptions),
     /// Replaces only the settings of the URL that this value contains.
-    UpdateUrl(Option<UrlAuth>, UrlSettings),
+    UpdateUrl(Option<UrlAuth>, UrlOptions),
     /// Deletes the URL.
     DeleteUrl,
     /// Replaces all settings of asynchronous calls, and sets the time of the last change.
@@ -228,7 +229,7 @@ impl QualifierChange {
         let mut settings = to.qualifiers.get(qualifier).cloned().unwrap_or_default();
         let actor = with.author.actor.clone();
         match self {
-            QualifierChange::CreateUrl(auth, UrlSettings { cors, mode }) => {
+            QualifierChange::CreateUrl(auth, UrlOptions { cors, mode }) => {
                 check_url(qualifier)?;
                 if settings.url.is_some() {
                     return Err(url_exists(to, qualifier));
@@ -237,7 +238,7 @@ impl QualifierChange {
                 let mode = mode.unwrap_or_default();
                 settings.url = Some(FunctionUrl { auth, cors, mode, created, modified, actor });
             }
-            QualifierChange::UpdateUrl(auth, UrlSettings { cors, mode }) => {
+            QualifierChange::UpdateUrl(auth, UrlOptions { cors, mode }) => {
                 let mut url = settings.url.take().ok_or_else(|| to.missing(qualifier, "URL"))?;
                 url.auth = auth.unwrap_or(url.auth);
                 url.cors = cors.or(url.cors);
@@ -364,7 +365,7 @@ mod tests {
     use std::sync::Arc;
 
     use headwater_model::{
-        ErrorCode, ErrorDetails, FixedClock, FunctionAlias, ProjectFiles, SystemClock,
+        ErrorCode, FixedClock, FunctionAlias, ProjectFiles, SystemClock, ToProblem,
     };
     use headwater_store::MemoryStore;
 
@@ -392,7 +393,7 @@ mod tests {
         let alias = FunctionAlias { version: Some(1), ..FunctionAlias::default() };
         change(&store, FunctionChange::CreateAlias("live".into(), alias)).await.expect("an alias");
         let with = |name: &str, one: QualifierChange| FunctionChange::Qualifier(name.into(), one);
-        let url = || QualifierChange::CreateUrl(UrlAuth::Iam, UrlSettings::default());
+        let url = || QualifierChange::CreateUrl(UrlAuth::Iam, UrlOptions::default());
         let function = change(&store, with("live", url())).await.expect("a URL");
         let found = function.settings_of(Some("live")).and_then(|it| it.url.as_ref());
         assert_eq!(found.map(|url| url.auth), Some(UrlAuth::Iam));
@@ -404,7 +405,7 @@ mod tests {
             (with("1", url()), ErrorCode::InvalidArgument),
             (with("1", QualifierChange::DeleteInvoke), ErrorCode::FunctionNotFound),
             (
-                with("1", QualifierChange::UpdateUrl(None, UrlSettings::default())),
+                with("1", QualifierChange::UpdateUrl(None, UrlOptions::default())),
                 ErrorCode::FunctionNotFound,
             ),
             (with("1", QualifierChange::RemovePermission("a".into())), ErrorCode::FunctionNotFound),

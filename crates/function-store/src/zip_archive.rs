@@ -255,7 +255,7 @@ mod tests {
 
     use flate2::Compression;
     use flate2::write::DeflateEncoder;
-    use headwater_model::ErrorDetails;
+    use headwater_model::ToProblem;
     use rawzip::ZipArchiveWriter;
     use rawzip::path::EntryPath;
 

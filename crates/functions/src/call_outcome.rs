@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_model::{ErrorCode, ErrorDetails, Usage};
+use headwater_model::{ErrorCode, ToProblem, Usage};
 use headwater_sandbox::{EgressPolicy, ProcessEnd};
 use headwater_shared_memory::{MemoryFile, ResultFile, WorkerFile, run_blocking};
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use arrow::error::ArrowError;
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 use headwater_sandbox::LimitSource;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -269,7 +269,7 @@ impl Error {
     }
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Environment(error) => error.code(),

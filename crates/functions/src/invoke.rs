@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use headwater_metrics::{CallEnd, CallOutcome, CallTimer, InstanceStartKind};
-use headwater_model::{ErrorDetails, JobId, LogStream, Usage};
+use headwater_model::{JobId, LogStream, ToProblem, Usage};
 use headwater_telemetry::CallTrace;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -148,7 +148,7 @@ impl Functions {
             Ok((outcome, _)) => outcome.returned.as_ref().err(),
             Err(error) => Some(error),
         };
-        let outcome = CallOutcome::of(error.map(ErrorDetails::code));
+        let outcome = CallOutcome::of(error.map(ToProblem::code));
         timer.end(CallEnd { outcome, start, start_time });
         if let Some(trace) = trace {
             trace.end(start.map(InstanceStartKind::as_str), start_time, error.map(code_name));

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use headwater_model::{ErrorCode, ErrorDetails, Problem};
+use headwater_model::{ErrorCode, Problem, ToProblem};
 use headwater_sandbox::Channel;
 use headwater_shared_memory::{MemoryFile, run_blocking};
 use serde::Deserialize;

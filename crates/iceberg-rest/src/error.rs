@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use headwater_http_request::retry_after;
-use headwater_model::{ErrorCode, ErrorDetails, Problem, TableName};
+use headwater_model::{ErrorCode, Problem, TableName, ToProblem};
 use headwater_service::LOGIN_RETRY_AFTER;
 use headwater_service::iceberg::ChangeError;
 use serde_json::{Value, json};
@@ -145,7 +145,7 @@ fn reference_message(problem: &Problem, kind: &str) -> Option<String> {
     }
 }
 
-impl<E: ErrorDetails> From<E> for IcebergError {
+impl<E: ToProblem> From<E> for IcebergError {
     fn from(error: E) -> Self {
         IcebergError::new(error.to_problem())
     }

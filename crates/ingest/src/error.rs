@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, ErrorDetails, Problem};
+use headwater_model::{ErrorCode, Problem, ToProblem};
 use serde_json::Value;
 
 use crate::bad_row::BadRow;
@@ -155,7 +155,7 @@ impl<E: Into<headwater_lake::Error>> From<E> for Error {
     }
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Lake(error) => error.code(),

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
 use futures::{StreamExt, stream};
-use headwater_model::{ErrorDetails, ImportRequest};
+use headwater_model::{ImportRequest, ToProblem};
 use headwater_tables::BatchStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

@@ -3,7 +3,7 @@
 //! An error of the work itself is not an error of this crate. It is a `Problem`, which is stored
 //! with the job.
 
-use headwater_model::{ErrorCode, ErrorDetails, JobId, JobKind, Timestamp, did_you_mean};
+use headwater_model::{ErrorCode, JobId, JobKind, Timestamp, ToProblem, did_you_mean};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -119,7 +119,7 @@ fn list(matches: &[String]) -> String {
     matches.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ")
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::JobNotFound { .. } => ErrorCode::JobNotFound,

@@ -55,7 +55,7 @@ impl EventBuffer {
         }
     }
 
-    /// Creates a log that continues after `last`, the sequence number of the last stored event.
+    /// Creates a buffer that continues after `last`, the sequence number of the last stored event.
     pub(crate) fn after_stored(last: u64) -> Self {
         EventBuffer {
             next: last + 1,

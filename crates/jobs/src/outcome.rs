@@ -1,7 +1,7 @@
 //! The outcome of a job.
 
 use headwater_model::{
-    ErrorCode, ErrorDetails, Job, JobEvent, JobEventKind, JobStatus, Problem, Timestamp, Usage,
+    ErrorCode, Job, JobEvent, JobEventKind, JobStatus, Problem, Timestamp, ToProblem, Usage,
 };
 use serde_json::Value;
 use tokio::task::JoinError;

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{Days, NaiveDate, NaiveTime};
-use headwater_model::{ErrorDetails, Limits, Timestamp};
+use headwater_model::{Limits, Timestamp, ToProblem};
 use headwater_store::{Append, KeyRange, Store};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};

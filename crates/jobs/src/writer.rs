@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use headwater_metrics::JobMetrics;
 use headwater_model::{
-    Clock, ErrorDetails, JobEventKind, JobId, JobKind, JobStatus, JobsTrigger, Problem, RateCard,
-    Timestamp,
+    Clock, JobEventKind, JobId, JobKind, JobStatus, JobsTrigger, Problem, RateCard, Timestamp,
+    ToProblem,
 };
 use headwater_store::{Append, Store, WriteBatch};
 use parking_lot::{Mutex, RwLock};

@@ -1,6 +1,6 @@
 //! A read-only view of the catalog at one pinned commit.
 
-use headwater_catalog::{CatalogState, TableEntry};
+use headwater_catalog::{CommitContents, TableEntry};
 use headwater_model::{CommitId, Namespace, Object, RefSpec, TableName, name, nearest};
 use headwater_tables::{SqlView, Table};
 
@@ -15,7 +15,7 @@ pub struct CommitView {
     lake: Lake,
     reference: RefSpec,
     branch: Option<String>,
-    state: CatalogState,
+    state: CommitContents,
     /// Keeps maintenance from removing the files of the commit.
     _pin: CommitPin,
 }
@@ -34,7 +34,7 @@ impl CommitView {
         lake: Lake,
         reference: RefSpec,
         branch: Option<String>,
-        state: CatalogState,
+        state: CommitContents,
         pin: CommitPin,
     ) -> Self {
         CommitView { lake, reference, branch, state, _pin: pin }
@@ -67,7 +67,7 @@ impl CommitView {
     }
 
     /// Returns the catalog's state at the commit.
-    pub fn state(&self) -> &CatalogState {
+    pub fn state(&self) -> &CommitContents {
         &self.state
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, ErrorDetails, Problem, TableName};
+use headwater_model::{ErrorCode, Problem, TableName, ToProblem};
 use serde_json::{Value, json};
 
 /// A result of this crate.
@@ -190,7 +190,7 @@ impl From<headwater_tables::Error> for Error {
     }
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Name(error) => error.code(),

@@ -1,7 +1,7 @@
 //! Configurations of function URLs.
 
 use headwater_service::{
-    Cors, FunctionUrl, InvokeMode, QualifierChange, Service, UrlAuth, UrlSettings,
+    Cors, FunctionUrl, InvokeMode, QualifierChange, Service, UrlAuth, UrlOptions,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ struct UrlConfigRequest {
 }
 
 impl UrlConfigRequest {
-    fn read(request: &LambdaRequest) -> Result<(Option<UrlAuth>, UrlSettings)> {
+    fn read(request: &LambdaRequest) -> Result<(Option<UrlAuth>, UrlOptions)> {
         let UrlConfigRequest { auth_type, cors, invoke_mode } = request.parse()?;
         let mode = match invoke_mode.as_deref() {
             None => None,
@@ -49,7 +49,7 @@ impl UrlConfigRequest {
             Some(_) => return Err(LambdaError::invalid("AuthType must be NONE or AWS_IAM.")),
         };
         cors.as_ref().map(check_cors).transpose()?;
-        Ok((auth, UrlSettings { cors, mode }))
+        Ok((auth, UrlOptions { cors, mode }))
     }
 }
 

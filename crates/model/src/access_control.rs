@@ -64,10 +64,10 @@ pub struct Grant {
     pub by: String,
 }
 
-/// The settings of a new access token. They do not contain its user.
+/// The settings of a new access token or access key. They do not contain its user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
-pub struct NewToken {
+pub struct CredentialSettings {
     /// A description, such as the program that uses it.
     pub label: String,
     /// The permissions that limit the token. If absent, the token has all permissions of its user.
@@ -77,7 +77,7 @@ pub struct NewToken {
     pub expires: Option<Timestamp>,
 }
 
-/// An access token, without its secret.
+/// An access token, without its secret. Clients send the secret with each request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AccessToken {
     /// The id.

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    Action, AuthMethod, LimitUsage, NewToken, ObjectPattern, Permission, Timestamp, UserKind,
+    Action, AuthMethod, CredentialSettings, LimitUsage, ObjectPattern, Permission, Timestamp,
+    UserKind,
 };
 
 /// A request to create a user.
@@ -58,10 +59,10 @@ pub struct CreateToken {
     pub expires: Option<Timestamp>,
 }
 
-impl From<CreateToken> for NewToken {
+impl From<CreateToken> for CredentialSettings {
     fn from(request: CreateToken) -> Self {
         let CreateToken { label, scopes, expires, .. } = request;
-        NewToken { label, scopes, expires }
+        CredentialSettings { label, scopes, expires }
     }
 }
 

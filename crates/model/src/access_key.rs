@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{NewToken, Permission, Timestamp};
+use crate::{CredentialSettings, Permission, Timestamp};
 
 /// A request to create an access key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -20,14 +20,14 @@ pub struct CreateAccessKey {
     pub expires: Option<Timestamp>,
 }
 
-impl From<CreateAccessKey> for NewToken {
+impl From<CreateAccessKey> for CredentialSettings {
     fn from(request: CreateAccessKey) -> Self {
         let CreateAccessKey { label, scopes, expires, .. } = request;
-        NewToken { label, scopes, expires }
+        CredentialSettings { label, scopes, expires }
     }
 }
 
-/// An access key, without its secret.
+/// An access key, without its secret. Clients sign requests with the secret, and never send it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AccessKey {
     /// The id sent in requests: `HWAK` followed by 16 letters and digits.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::{ErrorCode, ErrorDetails};
+use crate::{ErrorCode, ToProblem};
 
 /// Maximum number of events of one request.
 pub const EVENTS_PER_REQUEST_MAX: usize = 10_000;
@@ -94,7 +94,7 @@ pub enum CloudEventError {
     },
 }
 
-impl ErrorDetails for CloudEventError {
+impl ToProblem for CloudEventError {
     fn code(&self) -> ErrorCode {
         ErrorCode::InvalidArgument
     }

@@ -1,6 +1,6 @@
 //! Error codes and their equivalents in HTTP, SQL and shells. Every crate has its own error enum,
-//! which implements [`ErrorDetails`]. Errors are sent to clients only as a [`Problem`], into which
-//! [`ErrorDetails`] converts them. This module does not format errors for a terminal.
+//! which implements [`ToProblem`]. Errors are sent to clients only as a [`Problem`], into which
+//! [`ToProblem`] converts them. This module does not format errors for a terminal.
 
 use std::collections::BTreeMap;
 
@@ -215,7 +215,7 @@ impl std::fmt::Display for ErrorCode {
 }
 
 /// The code, hint and context that an error enum provides, for the conversion to a [`Problem`].
-pub trait ErrorDetails: std::error::Error {
+pub trait ToProblem: std::error::Error {
     /// Returns the code.
     fn code(&self) -> ErrorCode;
 
@@ -256,7 +256,7 @@ pub trait ResultExt<T> {
     fn or_problem(self) -> Result<T, Problem>;
 }
 
-impl<T, E: ErrorDetails> ResultExt<T> for Result<T, E> {
+impl<T, E: ToProblem> ResultExt<T> for Result<T, E> {
     fn or_problem(self) -> Result<T, Problem> {
         self.map_err(|error| error.to_problem())
     }
@@ -351,7 +351,7 @@ impl std::fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-impl ErrorDetails for Problem {
+impl ToProblem for Problem {
     fn code(&self) -> ErrorCode {
         self.code
     }

@@ -60,7 +60,9 @@ mod usage;
 mod view;
 mod write;
 
-pub use access_control::{AccessToken, CreatedToken, Grant, NewToken, Role, User, UserKind};
+pub use access_control::{
+    AccessToken, CreatedToken, CredentialSettings, Grant, Role, User, UserKind,
+};
 pub use access_control_request::{
     AccessExplanation, CreateRole, CreateToken, CreateUser, GrantRequest, UpdateUser, Whoami,
 };
@@ -88,7 +90,7 @@ pub use environment::{
     EnvironmentDetails, EnvironmentSummary, FunctionCall, PackageChange, PruneEnvironments,
     PrunedEnvironments, RebuiltEnvironment, WarmInstanceSummary, ZygoteSummary,
 };
-pub use error::{ErrorCode, ErrorDetails, Problem, ResultExt, sentence};
+pub use error::{ErrorCode, Problem, ResultExt, ToProblem, sentence};
 pub use event::{
     ArrivedFile, ChangedObject, Event, EventData, KafkaRecord, NatsMessage, ObjectOperation,
     QueueMessage, Requester, SpecVersion,
@@ -133,7 +135,7 @@ pub use reference::{AncestorDistance, MAIN_BRANCH, RefSpec, ResolvedRef, parse_t
 pub use restriction::{CreateRestriction, Restriction, Restrictions};
 pub use run::{
     AffectedReader, FIRST_RUN, PlannedColumns, PlannedInstall, PlannedStep, PreviewColumn,
-    PreviewRequest, RowsPreview, RunEnvironment, RunPlan, RunReport, RunRequest, StepReport,
+    PreviewOptions, RowsPreview, RunEnvironment, RunPlan, RunReport, RunRequest, StepReport,
     run_reasons,
 };
 pub use secret::{Secret, SetSecret};

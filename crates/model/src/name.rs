@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ErrorCode, ErrorDetails};
+use crate::{ErrorCode, ToProblem};
 
 /// Namespace of unqualified table names.
 pub const DEFAULT_NAMESPACE: &str = "public";
@@ -51,7 +51,7 @@ pub struct NameError {
     pub reason: &'static str,
 }
 
-impl ErrorDetails for NameError {
+impl ToProblem for NameError {
     fn code(&self) -> ErrorCode {
         ErrorCode::InvalidName
     }

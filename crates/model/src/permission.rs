@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ErrorCode, ErrorDetails, Object, ObjectKind, ObjectPattern};
+use crate::{ErrorCode, Object, ObjectKind, ObjectPattern, ToProblem};
 
 /// An action on an object.
 #[derive(
@@ -154,7 +154,7 @@ pub enum PermissionError {
     NoAction,
 }
 
-impl ErrorDetails for PermissionError {
+impl ToProblem for PermissionError {
     fn code(&self) -> ErrorCode {
         ErrorCode::InvalidArgument
     }

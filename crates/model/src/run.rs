@@ -55,7 +55,7 @@ pub struct RunRequest {
     pub test: bool,
     /// Return rows of every model's result and do not merge, so that no table changes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub preview: Option<PreviewRequest>,
+    pub preview: Option<PreviewOptions>,
     /// Priority of the run's function calls; by default the priority set for each model, or else
     /// for the project.
     pub priority: Option<Priority>,
@@ -84,10 +84,10 @@ pub struct RunEnvironment {
     pub packages: BTreeMap<String, String>,
 }
 
-/// The rows to return of every model's result.
+/// Options of a run that returns rows of every model's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct PreviewRequest {
+pub struct PreviewOptions {
     /// Maximum number of rows to return for each model, from 1 to 1000; 10 by default.
     #[serde(default = "default_rows", deserialize_with = "deserialize_rows")]
     #[schema(minimum = 1, maximum = 1000)]
@@ -97,7 +97,7 @@ pub struct PreviewRequest {
     pub tail: bool,
 }
 
-impl PreviewRequest {
+impl PreviewOptions {
     /// Default number of rows.
     pub const ROWS: u32 = 10;
 
@@ -106,16 +106,16 @@ impl PreviewRequest {
 }
 
 const fn default_rows() -> u32 {
-    PreviewRequest::ROWS
+    PreviewOptions::ROWS
 }
 
 fn deserialize_rows<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let rows = u32::deserialize(deserializer)?;
-    if (1..=PreviewRequest::ROWS_MAX).contains(&rows) {
+    if (1..=PreviewOptions::ROWS_MAX).contains(&rows) {
         return Ok(rows);
     }
     let message =
-        format!("`rows` of a preview is {rows}; it must be 1 to {}", PreviewRequest::ROWS_MAX);
+        format!("`rows` of a preview is {rows}; it must be 1 to {}", PreviewOptions::ROWS_MAX);
     Err(serde::de::Error::custom(message))
 }
 

@@ -208,5 +208,5 @@ fn copy_file(file: &File, path: &Path) -> io::Result<()> {
 }
 
 fn to_problem(error: &Error) -> Problem {
-    headwater_model::ErrorDetails::to_problem(error)
+    headwater_model::ToProblem::to_problem(error)
 }

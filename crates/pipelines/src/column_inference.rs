@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_engine::{PreparedStatement, QueryColumns, Session, SessionOptions};
 use headwater_model::name::quoted;
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 use headwater_project::{
     Error as ProjectError, PythonFunction, Step, StepCode, StepInput, check_memory,
     may_name_version, unknown_name_hints,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use headwater_functions::{EnvironmentSpec, Functions};
-use headwater_model::ErrorDetails;
+use headwater_model::ToProblem;
 use headwater_project::fingerprint::environment;
 use headwater_project::{Defaults, PythonFunction};
 

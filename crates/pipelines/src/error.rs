@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use headwater_lake::{changed_text, conflict_causes, conflict_names};
-use headwater_model::{ErrorCode, ErrorDetails, MergeConflict, Problem, did_you_mean};
+use headwater_model::{ErrorCode, MergeConflict, Problem, ToProblem, did_you_mean};
 use serde_json::json;
 
 use crate::Location;
@@ -266,7 +266,7 @@ impl Error {
     }
 
     /// Wraps an error of another crate unchanged.
-    pub(crate) fn other(fault: &dyn ErrorDetails) -> Self {
+    pub(crate) fn other(fault: &dyn ToProblem) -> Self {
         Error::Other(Box::new(fault.to_problem()))
     }
 }
@@ -277,7 +277,7 @@ impl From<Problem> for Error {
     }
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Project(error) => error.code(),

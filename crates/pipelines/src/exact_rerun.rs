@@ -1,8 +1,8 @@
 //! Exact repetitions of runs: the commit that an earlier run started from.
 
 use headwater_model::{
-    AncestorDistance, CommitId, ErrorCode, ErrorDetails, Job, PROPERTY_JOB, Problem, RefSpec,
-    RunRequest,
+    AncestorDistance, CommitId, ErrorCode, Job, PROPERTY_JOB, Problem, RefSpec, RunRequest,
+    ToProblem,
 };
 
 use crate::runner::{Runner, run_branch};

@@ -8,8 +8,8 @@ use arrow::datatypes::SchemaRef;
 use headwater_build_records::{BuildRecord, InputRecord, snapshot_property};
 use headwater_lake::CommitView;
 use headwater_model::{
-    ErrorDetails, PlannedStep, PreviewRequest, Priority, RefSpec, RunEnvironment, RunPlan,
-    SYSTEM_NAMESPACE, TableName, nearest,
+    PlannedStep, PreviewOptions, Priority, RefSpec, RunEnvironment, RunPlan, SYSTEM_NAMESPACE,
+    TableName, ToProblem, nearest,
 };
 use headwater_project::selector::Selection;
 use headwater_project::{SourceText, Step, StepCode, StepGraph, StepInput, fingerprint};
@@ -42,7 +42,7 @@ pub(crate) struct Plan {
     /// Priority of all function calls; overrides the priority of each function.
     pub priority: Option<Priority>,
     /// If set, the run returns rows of every model instead of merging.
-    pub preview: Option<PreviewRequest>,
+    pub preview: Option<PreviewOptions>,
     /// Packages to use instead of resolving them.
     pub pinned: PinnedEnvironments,
     /// Installed environments of the Python steps.
@@ -105,7 +105,7 @@ pub(crate) struct PlanOptions<'a> {
     /// Priority of all function calls; overrides the priority of each function.
     pub priority: Option<Priority>,
     /// If set, the run returns rows of every model instead of merging.
-    pub preview: Option<PreviewRequest>,
+    pub preview: Option<PreviewOptions>,
     /// Selectors of the steps to run; all steps if empty.
     pub select: &'a [String],
     /// Selectors of the steps to exclude.

@@ -12,8 +12,8 @@ use headwater_catalog::{DivergedTable, MergePlan, NewBranch, RequiredCheckStatus
 use headwater_jobs::JobContext;
 use headwater_lake::{MergeOptions, conflict_problem};
 use headwater_model::{
-    ErrorDetails, MergeChoice, MergeOutcome, MergeReport, MergeRequest, RefSpec, RunPlan,
-    RunReport, RunRequest, TableName,
+    MergeChoice, MergeOutcome, MergeReport, MergeRequest, RefSpec, RunPlan, RunReport, RunRequest,
+    TableName, ToProblem,
 };
 use headwater_tables::Table;
 

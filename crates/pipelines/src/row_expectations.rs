@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{DataType, Schema};
 use headwater_engine::PreparedStatement;
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 use headwater_project::{Error as ProjectError, QUARANTINE_COLUMNS, Step};
 
 use crate::column_inference::{OutputColumns, without_position};

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use futures::FutureExt;
 use headwater_model::{ErrorCode, Problem, ResultExt};
 use headwater_postgres_catalog::{PgType, ScalarType};
-use headwater_service::{PreparedStatement, TypedParameter, split_script};
+use headwater_service::{ParameterDescription, PreparedStatement, split_script};
 use serde_json::Value;
 
 use crate::array_parameter;
@@ -165,7 +165,7 @@ impl Session {
             .parameters
             .iter()
             .map(|one| {
-                let same = |it: &&TypedParameter| it.parameter.name == one.parameter.name;
+                let same = |it: &&ParameterDescription| it.parameter.name == one.parameter.name;
                 let written = written.iter().find(same).and_then(|it| it.data_type.as_ref());
                 let data_type = one.data_type.as_ref().or(written);
                 let stated = stated.get(&one.parameter.name).copied().unwrap_or(PgType::TEXT);
@@ -188,7 +188,7 @@ impl Session {
     }
 
     /// Returns the types of the parameters of an UPDATE or DELETE, as far as they can be inferred.
-    async fn inferred(&mut self, sql: &str) -> Vec<TypedParameter> {
+    async fn inferred(&mut self, sql: &str) -> Vec<ParameterDescription> {
         let query = typing_query(sql).and_then(|query| PreparedStatement::parse(&query).ok());
         let Some(query) = query.filter(|query| !query.parameters().is_empty()) else {
             return Vec::new();

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{DailyBudget, ErrorDetails, FunctionArgument, Priority};
+use headwater_model::{DailyBudget, FunctionArgument, Priority, ToProblem};
 use headwater_sandbox::{LimitSource, NetworkAccess};
 use serde::Deserialize;
 use toml::Spanned;

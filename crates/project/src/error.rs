@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, ErrorDetails, Problem};
+use headwater_model::{ErrorCode, Problem, ToProblem};
 use serde_json::{Value, json};
 
 use crate::Location;
@@ -132,7 +132,7 @@ impl From<Problem> for Error {
     }
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::NoManifest
@@ -171,7 +171,7 @@ impl ErrorDetails for Error {
                 put("line", json!(at.line));
             }
             Error::Several { errors } => {
-                let errors = errors.iter().map(ErrorDetails::to_problem);
+                let errors = errors.iter().map(ToProblem::to_problem);
                 put("errors", json!(errors.collect::<Vec<Problem>>()));
             }
             Error::Sql { step, at, problem } => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater_model::{
-    DEFAULT_NAMESPACE, ErrorDetails, PROJECT_FILE, PROJECT_FILES, Priority, RateCard, Trigger, name,
+    DEFAULT_NAMESPACE, PROJECT_FILE, PROJECT_FILES, Priority, RateCard, ToProblem, Trigger, name,
 };
 use serde::Deserialize;
 use toml::Spanned;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headwater_model::{ErrorDetails, PROJECT_FILE, did_you_mean, nearest};
+use headwater_model::{PROJECT_FILE, ToProblem, did_you_mean, nearest};
 use serde_json::Value;
 
 use super::Project;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use headwater_model::{ErrorDetails, TableName};
+use headwater_model::{TableName, ToProblem};
 
 use crate::{Error, Location, ParameterInput, Result, Severity, Step};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorDetails, PartitionField, TableName};
+use headwater_model::{PartitionField, TableName, ToProblem};
 use headwater_sql::TableRef;
 use headwater_sql::time_travel::ConstantEvaluatorFn;
 
@@ -151,7 +151,7 @@ fn jinja(source: &SourceText<'_>) -> Option<Error> {
 
 /// Returns the location of an error in a SQL file. An error without a line is located at the first
 /// line of the file.
-pub fn located(source: &SourceText<'_>, error: &dyn ErrorDetails) -> Location {
+pub fn located(source: &SourceText<'_>, error: &dyn ToProblem) -> Location {
     let line = error.to_problem().context.get("line").and_then(serde_json::Value::as_u64);
     source.line(line.and_then(|line| u32::try_from(line).ok()).unwrap_or(1).max(1))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::ErrorDetails;
+use headwater_model::ToProblem;
 
 use super::Project;
 use super::manifest::LocatedTrigger;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 
 /// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -64,7 +64,7 @@ impl From<arrow::error::ArrowError> for Error {
     }
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::QueryNotFound { .. } => ErrorCode::JobNotFound,

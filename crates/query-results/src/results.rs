@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{
-    Actor, AsyncQuery, Clock, ErrorDetails, JobId, JobStatus, Problem, Timestamp,
-};
+use headwater_model::{Actor, AsyncQuery, Clock, JobId, JobStatus, Problem, Timestamp, ToProblem};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use headwater_model::{Actor, ErrorCode, ErrorDetails, JobId, JobStatus, Problem};
+use headwater_model::{Actor, ErrorCode, JobId, JobStatus, Problem, ToProblem};
 use headwater_query_results::{QueryResults, ResultLimits, ResultWriter};
 
 fn schema() -> SchemaRef {

@@ -1,6 +1,6 @@
 //! Errors of queues.
 
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 
 /// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -79,7 +79,7 @@ pub enum Error {
     Store(#[from] headwater_store::Error),
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::QueueNotFound { .. } => ErrorCode::QueueNotFound,

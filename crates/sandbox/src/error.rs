@@ -1,6 +1,6 @@
 //! Errors of sandboxed processes.
 
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 
 /// Result with an error of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -33,7 +33,7 @@ impl Error {
     }
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {

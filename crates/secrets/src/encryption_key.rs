@@ -162,7 +162,7 @@ async fn run(command: &str) -> Result<EncryptionKeys> {
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::{ErrorCode, ErrorDetails};
+    use headwater_model::{ErrorCode, ToProblem};
 
     use super::*;
 

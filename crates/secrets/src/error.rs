@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 
 use crate::secret_store::VALUE_BYTES_MAX;
 
@@ -99,7 +99,7 @@ pub enum Error {
     Store(#[from] headwater_store::Error),
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::InvalidName { .. } => ErrorCode::InvalidName,

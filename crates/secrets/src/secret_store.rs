@@ -281,7 +281,7 @@ fn corrupt(name: &str) -> Error {
 mod tests {
     use std::path::Path;
 
-    use headwater_model::{ErrorCode, ErrorDetails, SystemClock};
+    use headwater_model::{ErrorCode, SystemClock, ToProblem};
     use headwater_store::MemoryStore;
 
     use super::*;

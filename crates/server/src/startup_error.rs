@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use headwater_model::{ErrorCode, ErrorDetails, Problem};
+use headwater_model::{ErrorCode, Problem, ToProblem};
 
 use crate::ServerRecord;
 
@@ -92,7 +92,7 @@ fn describe(info: Option<&ServerRecord>) -> String {
     text + ")"
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::LakeHeld { .. } | Error::Listen { .. } => ErrorCode::Unavailable,

@@ -8,8 +8,7 @@ use headwater_engine::system::timestamp_type;
 use headwater_engine::{AccessStatement, RecordBatches, RestrictionStatement};
 use headwater_executors::to_batches;
 use headwater_model::{
-    CreateRole, ErrorDetails, Grant, GrantRequest, Permission, Principal, Problem, QueryRequest,
-    Role,
+    CreateRole, Grant, GrantRequest, Permission, Principal, Problem, QueryRequest, Role, ToProblem,
 };
 use serde_json::{Value, json};
 

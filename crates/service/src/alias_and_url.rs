@@ -1,7 +1,7 @@
 //! Aliases and URLs of functions that are deployed without a project.
 
 use headwater_function_store::{
-    FunctionChange, FunctionUrl, QualifierChange, StoredFunction, UrlAuth, UrlSettings,
+    FunctionChange, FunctionUrl, QualifierChange, StoredFunction, UrlAuth, UrlOptions,
 };
 use headwater_model::{ErrorCode, Principal, Problem, ResultExt};
 
@@ -13,7 +13,7 @@ pub struct FunctionUrlChange {
     /// The authentication of requests. If it is `None`, it is not changed.
     pub auth: Option<UrlAuth>,
     /// The other settings. Settings that are `None` are not changed.
-    pub settings: UrlSettings,
+    pub settings: UrlOptions,
     /// If true, the URL must exist; if false, it must not exist; `None` accepts both.
     pub exists: Option<bool>,
 }

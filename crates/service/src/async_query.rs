@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use headwater_model::{
-    Actor, AsyncQuery, ErrorCode, ErrorDetails, Identity, Principal, Problem, QueryRequest,
-    RefSpec, ResultExt,
+    Actor, AsyncQuery, ErrorCode, Identity, Principal, Problem, QueryRequest, RefSpec, ResultExt,
+    ToProblem,
 };
 use headwater_query_results::{QueryResults, ResultLimits, ResultRows, ResultWriter, interrupted};
 use headwater_telemetry::with_current;

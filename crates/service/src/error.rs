@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use headwater_model::{ErrorCode, ErrorDetails, Problem};
+use headwater_model::{ErrorCode, Problem, ToProblem};
 
 /// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -25,12 +25,12 @@ pub enum Error {
 
 impl Error {
     /// Wraps the error of a component.
-    pub(crate) fn component(error: &impl ErrorDetails) -> Self {
+    pub(crate) fn component(error: &impl ToProblem) -> Self {
         Error::Component(Box::new(error.to_problem()))
     }
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Folder { .. } => ErrorCode::Storage,

@@ -6,8 +6,8 @@ use headwater_executors::RecordedRequest;
 use headwater_ingest::{BucketStores, Importer};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Action, Actor, ErrorDetails, ImportPlan, ImportRequest, Job, JobKind, NameError, Principal,
-    Problem, RefSpec, ResultExt, TableName,
+    Action, Actor, ImportPlan, ImportRequest, Job, JobKind, NameError, Principal, Problem, RefSpec,
+    ResultExt, TableName, ToProblem,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;

@@ -114,15 +114,15 @@ pub use headwater_connections::{
     TransactionState,
 };
 pub use headwater_engine::{
-    PlanEstimate, PreparedStatement, RecordBatches as CopiedRows, StatementDescription,
-    TypedParameter, array_elements, split_script,
+    ParameterDescription, PlanEstimate, PreparedStatement, RecordBatches as CopiedRows,
+    StatementDescription, array_elements, split_script,
 };
 pub use headwater_executors::{StatementRows, read_project};
 pub use headwater_function_store::{
     ARCHIVE_BYTES_MAX, Cors, EventInvokeConfig, FILES_BYTES_MAX, FunctionChange, FunctionFiles,
     FunctionSource, FunctionUpdate, FunctionUrl, InvokeMode, LAYERS, LayerChange, LayerVersion,
     ProvisionedConfig, QualifierChange, QualifierSettings, STORED_ARCHIVE_BYTES_MAX,
-    StoredFunction, StoredLayer, StoredVersion, UrlAuth, UrlSettings, UsedLayer,
+    StoredFunction, StoredLayer, StoredVersion, UrlAuth, UrlOptions, UsedLayer,
     read_source as read_function, write_archive as write_function_archive,
 };
 pub use headwater_functions::{

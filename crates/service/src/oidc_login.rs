@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use headwater_access::{Access, ExternalLogin};
 use headwater_model::{
-    Clock, ErrorCode, ErrorDetails, LoginCode, LoginMethods, LoginStart, ObjectId, Principal,
-    Problem, ResultExt, StartLogin,
+    Clock, ErrorCode, LoginCode, LoginMethods, LoginStart, ObjectId, Principal, Problem, ResultExt,
+    StartLogin, ToProblem,
 };
 use headwater_oidc::{Identity, OidcConfig, Provider};
 use moka::sync::Cache;
@@ -21,8 +21,8 @@ const VERIFIED_FOR: Duration = Duration::from_mins(5);
 /// Maximum number of verified tokens in the cache.
 const VERIFIED_MAX: u64 = 10_000;
 
-/// The OpenID provider of a server, and the recently verified tokens.
-pub(crate) struct OidcLogins {
+/// Authenticates users by tokens of the OpenID provider. Caches recently verified tokens.
+pub(crate) struct OidcAuthenticator {
     provider: Provider,
     verified: Cache<ObjectId, ExternalLogin>,
 }
@@ -35,13 +35,13 @@ pub(crate) struct PresentedToken<'a> {
     pub(crate) address: Option<IpAddr>,
 }
 
-impl OidcLogins {
-    /// Creates the logins for the configured provider; `None` if no provider is configured.
+impl OidcAuthenticator {
+    /// Creates the authenticator for the configured provider; `None` if no provider is configured.
     pub(crate) fn of(config: &ServiceConfig) -> crate::Result<Option<Self>> {
         let Some(config) = config.oidc.clone() else { return Ok(None) };
         let provider = Provider::new(config).map_err(|error| crate::Error::component(&error))?;
         let verified = Cache::builder().max_capacity(VERIFIED_MAX).time_to_live(VERIFIED_FOR);
-        Ok(Some(OidcLogins { provider, verified: verified.build() }))
+        Ok(Some(OidcAuthenticator { provider, verified: verified.build() }))
     }
 
     /// Returns the provider's configuration.
@@ -148,7 +148,7 @@ impl AccessControl {
         self.provider()?.finish(&self.0.access, &*clock, code, address).await
     }
 
-    fn provider(&self) -> Result<&OidcLogins, Problem> {
+    fn provider(&self) -> Result<&OidcAuthenticator, Problem> {
         self.0.oidc.as_ref().ok_or_else(|| {
             let message = "this server has no OpenID provider";
             Problem::new(ErrorCode::UnsupportedStatement, message)

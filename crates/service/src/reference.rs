@@ -9,7 +9,7 @@ use headwater_model::{
     ResultExt, TableComparison,
 };
 use headwater_pipelines::{readable, reading};
-use headwater_table_diff::{ComparedTable, DiffOptions, TableComparer};
+use headwater_table_diff::{ComparedTable, DiffOptions, StateComparer};
 
 use crate::restriction::TableAtRef as Side;
 use crate::service::Components;
@@ -87,7 +87,7 @@ impl Refs {
         }
         let restricted = self.0.restricted_at(principal, [from.clone(), to.clone()]).await?;
         let new = new_job(principal, format!("{from} with {to}"), &to);
-        let comparer = TableComparer::new(self.0.engine.clone());
+        let comparer = StateComparer::new(self.0.engine.clone());
         let work = async move { Box::pin(comparer.diff(&from, &to, &options)).await.or_problem() };
         let diff = self.0.run_as_job(new, work).await;
         let mut diff = diff.map_err(|problem| self.0.conceal(principal, problem))?;
@@ -120,7 +120,7 @@ impl Refs {
             self.check_side(principal, side).await?;
         }
         let new = new_job(principal, summary, &to.reference);
-        let comparer = TableComparer::new(self.0.engine.clone());
+        let comparer = StateComparer::new(self.0.engine.clone());
         let work =
             async move { Box::pin(comparer.diff_table(&from, &to, &options)).await.or_problem() };
         let compared = self.0.run_as_job(new, work).await;

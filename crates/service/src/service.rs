@@ -37,7 +37,7 @@ use crate::invocation::Invocations;
 use crate::job::Jobs;
 use crate::maintenance::Maintenance;
 use crate::namespace::Namespaces;
-use crate::oidc_login::OidcLogins;
+use crate::oidc_login::OidcAuthenticator;
 use crate::reference::Refs;
 use crate::run::Runs;
 use crate::s3::BucketComponents;
@@ -234,7 +234,7 @@ pub(crate) struct Components {
     /// Users, roles, grants and credentials.
     pub access: Access,
     /// Logins at an OpenID provider, if one is configured.
-    pub oidc: Option<OidcLogins>,
+    pub oidc: Option<OidcAuthenticator>,
     /// The access checks of imports.
     pub import_rights: ImportRights,
     /// SHA-256 of the server's token, which authenticates the owner.
@@ -293,8 +293,8 @@ impl Components {
         let lake = open_lake(&config).await?;
         transaction::delete_interrupted(&lake).await;
         let access = open_access(&config, &lake).await?;
-        let (oidc, buckets) = (OidcLogins::of(&config)?, BucketComponents::open(&config, &lake)?);
-        let (queues, mappings) = (open_queues(&lake).await?, MappingWorkers::open(&lake));
+        let (oidc, queues) = (OidcAuthenticator::of(&config)?, open_queues(&lake).await?);
+        let buckets = BucketComponents::open(&config, &lake)?;
         let (engine, secrets) = (start_engine(&config, &lake)?, secret_store(&lake, &config));
         let jobs = open_jobs(&config, &lake, &access).await?;
         register_system_tables(&engine, &jobs, &lake, &access);
@@ -332,6 +332,7 @@ impl Components {
             message_queue_meter: MessageQueueMeter::start(jobs.clone()),
             results: async_query::open(&config, &lake).await?,
             auto_maintenance: auto_maintenance(&config, &lake, &jobs),
+            mappings: MappingWorkers::open(&lake),
             config,
             lake,
             access,
@@ -350,7 +351,6 @@ impl Components {
             secrets,
             buckets,
             queues,
-            mappings,
             given,
             operations: MeteredRuntimePool::default(),
             scans: ScanCache::default(),

@@ -17,8 +17,8 @@ use headwater_function_store::{
 };
 use headwater_functions::ProvisionedStatus;
 use headwater_model::{
-    Action, Actor, DeployFunction, ErrorCode, ErrorDetails, FunctionSettings, FunctionVersion,
-    Object, Principal, Problem, ProjectFiles, ResultExt, StandaloneFunction,
+    Action, Actor, DeployFunction, ErrorCode, FunctionSettings, FunctionVersion, Object, Principal,
+    Problem, ProjectFiles, ResultExt, StandaloneFunction, ToProblem,
 };
 use tokio::io::AsyncWriteExt;
 

@@ -8,8 +8,8 @@ use headwater_functions::SharedTable;
 use headwater_jobs::NewJob;
 use headwater_lake::RowsToWrite;
 use headwater_model::{
-    Action, ErrorCode, ErrorDetails, JobKind, Object, Principal, Problem, RefSpec, ResultExt,
-    Table, TableName, Usage, WriteMode, WriteReport,
+    Action, ErrorCode, JobKind, Object, Principal, Problem, RefSpec, ResultExt, Table, TableName,
+    ToProblem, Usage, WriteMode, WriteReport,
 };
 use serde_json::json;
 

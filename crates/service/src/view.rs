@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 use headwater_lake::Transaction;
 use headwater_model::{
-    Action, ErrorCode, ErrorDetails, Object, Principal, Problem, RefSpec, ResultExt, SqlView,
-    TableName,
+    Action, ErrorCode, Object, Principal, Problem, RefSpec, ResultExt, SqlView, TableName,
+    ToProblem,
 };
 
 use crate::service::Components;

@@ -3,7 +3,7 @@
 //! wrote a file.
 
 use arrow::error::ArrowError;
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -42,7 +42,7 @@ impl Error {
     }
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         if self.is_disk_full() { ErrorCode::DiskFull } else { ErrorCode::Internal }
     }

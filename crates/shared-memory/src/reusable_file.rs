@@ -219,10 +219,7 @@ mod tests {
         assert!(content(&second, rows(5, 1_000).bytes()) == message(&rows(5, 1_000)));
         assert!(!second.write(&rows(0, 1)));
         let full = ReusableFile::of(&rows(0, 100_000), Some(&table_quota)).unwrap_err();
-        assert_eq!(
-            headwater_model::ErrorDetails::code(&full),
-            headwater_model::ErrorCode::DiskFull
-        );
+        assert_eq!(headwater_model::ToProblem::code(&full), headwater_model::ErrorCode::DiskFull);
         drop((first, second));
         assert_eq!((table_quota.memory_bytes(), table_quota.disk_bytes()), (0, 0));
     }

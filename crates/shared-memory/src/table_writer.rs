@@ -94,7 +94,7 @@ mod tests {
 
     use arrow::array::{ArrayRef, Int64Array};
     use futures::stream;
-    use headwater_model::{ErrorCode, ErrorDetails};
+    use headwater_model::{ErrorCode, ToProblem};
 
     use super::*;
 

@@ -23,21 +23,21 @@ use crate::error_text::sql_words;
 /// Returns the functions `typeof`, `pg_typeof` and `len`.
 pub(crate) fn functions() -> [Arc<ScalarUDF>; 3] {
     [
-        ("typeof", AnyTypeOperation::Type),
-        ("pg_typeof", AnyTypeOperation::PostgresType),
-        ("len", AnyTypeOperation::Length),
+        ("typeof", PolymorphicOperation::Type),
+        ("pg_typeof", PolymorphicOperation::PostgresType),
+        ("len", PolymorphicOperation::Length),
     ]
-    .map(|(name, kind)| Arc::new(ScalarUDF::from(AnyTypeFunction::new(name, kind))))
+    .map(|(name, kind)| Arc::new(ScalarUDF::from(PolymorphicFunction::new(name, kind))))
 }
 
 /// The function that performs a cast to text.
 static TO_TEXT: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
-    Arc::new(ScalarUDF::from(AnyTypeFunction::new("\0to_text", AnyTypeOperation::Text)))
+    Arc::new(ScalarUDF::from(PolymorphicFunction::new("\0to_text", PolymorphicOperation::Text)))
 });
 
 /// The length of a text or a list.
 static LENGTH: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
-    Arc::new(ScalarUDF::from(AnyTypeFunction::new("len", AnyTypeOperation::Length)))
+    Arc::new(ScalarUDF::from(PolymorphicFunction::new("len", PolymorphicOperation::Length)))
 });
 
 /// Rewrite of casts from nested values to text. Arrow does not support some of these casts, and
@@ -87,9 +87,9 @@ fn is_nested(data_type: &DataType) -> bool {
     )
 }
 
-/// The operation of a [`AnyTypeFunction`].
+/// The operation of a [`PolymorphicFunction`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum AnyTypeOperation {
+enum PolymorphicOperation {
     Type,
     PostgresType,
     Length,
@@ -98,19 +98,19 @@ enum AnyTypeOperation {
 
 /// A function of one argument of any type: a cast to text, `typeof`, `pg_typeof` or `len`.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct AnyTypeFunction {
+struct PolymorphicFunction {
     name: &'static str,
-    kind: AnyTypeOperation,
+    kind: PolymorphicOperation,
     signature: Signature,
 }
 
-impl AnyTypeFunction {
-    fn new(name: &'static str, kind: AnyTypeOperation) -> Self {
-        AnyTypeFunction { name, kind, signature: Signature::any(1, Volatility::Immutable) }
+impl PolymorphicFunction {
+    fn new(name: &'static str, kind: PolymorphicOperation) -> Self {
+        PolymorphicFunction { name, kind, signature: Signature::any(1, Volatility::Immutable) }
     }
 }
 
-impl ScalarUDFImpl for AnyTypeFunction {
+impl ScalarUDFImpl for PolymorphicFunction {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -121,12 +121,12 @@ impl ScalarUDFImpl for AnyTypeFunction {
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         match self.kind {
-            AnyTypeOperation::Length
+            PolymorphicOperation::Length
                 if arguments.iter().any(|it| !is_nested(it) && !is_text(it)) =>
             {
                 plan_err!("`{}` accepts text or a list, not {}", self.name, arguments[0])
             }
-            AnyTypeOperation::Length => Ok(DataType::Int64),
+            PolymorphicOperation::Length => Ok(DataType::Int64),
             _ => Ok(DataType::Utf8),
         }
     }
@@ -139,8 +139,8 @@ impl ScalarUDFImpl for AnyTypeFunction {
         let is_single = matches!(value, ColumnarValue::Scalar(_));
         let data_type = value.data_type();
         let name = match self.kind {
-            AnyTypeOperation::Type => Some(type_name(&data_type)),
-            AnyTypeOperation::PostgresType => Some(type_name(&data_type).to_lowercase()),
+            PolymorphicOperation::Type => Some(type_name(&data_type)),
+            PolymorphicOperation::PostgresType => Some(type_name(&data_type).to_lowercase()),
             _ => None,
         };
         if let Some(name) = name {
@@ -148,7 +148,7 @@ impl ScalarUDFImpl for AnyTypeFunction {
         }
         let values = value.into_array(if is_single { 1 } else { rows })?;
         let found: ArrayRef = match self.kind {
-            AnyTypeOperation::Length => lengths(&values)?,
+            PolymorphicOperation::Length => lengths(&values)?,
             _ => Arc::new(texts(&values)?),
         };
         Ok(if is_single {

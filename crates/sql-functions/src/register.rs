@@ -28,7 +28,7 @@ pub fn register(state: &mut SessionState) -> Result<()> {
         state.register_udaf(function)?;
     }
     state.register_udaf(aggregates::checked_sum())?;
-    state.register_udaf(aggregates::percentile())?;
+    state.register_udaf(aggregates::percentile_cont())?;
     state.register_udaf(aggregates::average())?;
     signed_results::register(state)?;
     aggregates::register_sliding(state)?;

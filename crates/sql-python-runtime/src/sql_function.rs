@@ -21,7 +21,7 @@ use headwater_functions::{
     FunctionResult, Functions, Invocation, InvocationOutcome, LimitSource, Limits,
     OptionalCallParts, ResultKind, ReuseScope, SharedTable, TracebackFrame,
 };
-use headwater_model::{ErrorCode, ErrorDetails, Priority, Problem, ProjectFiles, ResultExt, Usage};
+use headwater_model::{ErrorCode, Priority, Problem, ProjectFiles, ResultExt, ToProblem, Usage};
 use headwater_project::check_definition;
 use headwater_sql_python::{
     CallResult, CallingStatement, FunctionCall, FunctionDefinition, PythonRuntime,

@@ -31,7 +31,7 @@ impl Resolver<'_> {
         let before = self.scopes.innermost().map_or(0, |scope| scope.relations.len());
         self.factor(&mut join.relation)?;
         if let JoinOperator::AsOf { .. } = join.join_operator {
-            return self.asof(join, start, before);
+            return self.rewrite_asof_join(join, start, before);
         }
         let side = using_clause::side(&join.join_operator);
         let Some(by) = constraint(&mut join.join_operator) else { return Ok(()) };

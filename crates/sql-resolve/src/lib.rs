@@ -5,7 +5,7 @@
 //! Unknown names are rejected with their position, unless only the planner can resolve them. After
 //! this pass, all names match exactly. [`resolve`] is the entry point. This crate plans nothing.
 
-mod asof;
+mod asof_join_rewrite;
 mod from_clause;
 mod generated_names;
 pub mod name_scope;

@@ -295,7 +295,7 @@ pub(crate) fn name(parser: &mut Parser, what: &str) -> Result<String> {
 }
 
 fn invalid(error: &PermissionError) -> Error {
-    use headwater_model::ErrorDetails;
+    use headwater_model::ToProblem;
     Error::Invalid { message: error.to_string(), hint: error.hint(), position: None }
 }
 

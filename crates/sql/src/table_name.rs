@@ -165,7 +165,7 @@ pub fn span_start(span: Span) -> Option<Position> {
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::ErrorDetails;
+    use headwater_model::ToProblem;
 
     use super::*;
 

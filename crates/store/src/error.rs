@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 
 /// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -69,7 +69,7 @@ pub enum Error {
     Closed,
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Conflict { .. } => ErrorCode::CommitConflict,

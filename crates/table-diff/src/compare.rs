@@ -70,16 +70,16 @@ pub(crate) enum LoadedMetadata {
     Table { name: TableName, before: Option<Box<DiffSide>>, after: Option<Box<DiffSide>> },
 }
 
-/// Compares tables with the query engine of a lake; cheap to clone.
+/// Compares two states of the lake or of a table with the query engine; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct TableComparer {
+pub struct StateComparer {
     pub(crate) engine: Engine,
 }
 
-impl TableComparer {
-    /// Creates a comparer of the tables in the engine's lake.
+impl StateComparer {
+    /// Creates a comparer of states of the engine's lake.
     pub fn new(engine: Engine) -> Self {
-        TableComparer { engine }
+        StateComparer { engine }
     }
 
     /// Compares the tables and views of two refs.

@@ -15,7 +15,7 @@ use headwater_table_scan::LakeTable;
 use headwater_tables::ScanPlan;
 use std::sync::Arc;
 
-use crate::compare::{DiffOptions, RowComparison, TableComparer, changed_columns};
+use crate::compare::{DiffOptions, RowComparison, StateComparer, changed_columns};
 use crate::compared_columns::{ComparedColumns, SIDE};
 use crate::diff_page::{PageCollector, PageRange};
 use crate::row_encoding::encoded;
@@ -40,7 +40,7 @@ pub(crate) struct OneSidedPage {
     pub bytes: usize,
 }
 
-impl TableComparer {
+impl StateComparer {
     /// Compares the rows in the differing files of both sides.
     pub(crate) async fn compare_rows(
         &self,

@@ -15,7 +15,7 @@ use headwater_table_scan::{LakeTable, of_scan, view_schema};
 use serde_json::Value;
 use std::sync::Arc;
 
-use crate::compare::{ComparedSides, DiffOptions, TableComparer};
+use crate::compare::{ComparedSides, DiffOptions, StateComparer};
 use crate::compared_columns::{ComparedColumns, SIDE};
 use crate::row_encoding::to_json;
 
@@ -23,7 +23,7 @@ use crate::row_encoding::to_json;
 /// table.
 const KINDS: [&str; 4] = ["values", "min", "max", "distinct"];
 
-impl TableComparer {
+impl StateComparer {
     /// Returns the differing statistics of the compared columns.
     pub(crate) async fn diff_statistics(
         &self,

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use headwater_engine::{Engine, EngineOptions, Error, SessionOptions};
 use headwater_lake::Lake;
 use headwater_model::{
-    ChangeKind, ColumnStatistics, CompareRows, ComparisonMethod, ErrorCode, ErrorDetails,
-    MaintainRequest, RowDiff, TableComparison, TableDiff,
+    ChangeKind, ColumnStatistics, CompareRows, ComparisonMethod, ErrorCode, MaintainRequest,
+    RowDiff, TableComparison, TableDiff, ToProblem,
 };
-use headwater_table_diff::{ComparedTable, DiffOptions, TableComparer};
+use headwater_table_diff::{ComparedTable, DiffOptions, StateComparer};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +50,7 @@ impl Fixture {
         to: &str,
         options: &DiffOptions,
     ) -> Result<TableComparison, Error> {
-        TableComparer::new(self.engine.clone()).diff_table(&at(from), &at(to), options).await
+        StateComparer::new(self.engine.clone()).diff_table(&at(from), &at(to), options).await
     }
 
     /// Returns the changes of the last commits to `t`, with rows identified by `key`.
@@ -344,7 +344,7 @@ async fn the_rows_of_all_tables_fit_into_one_answer() {
     let options =
         DiffOptions { limit: 100, compare: CompareRows::Always, ..DiffOptions::default() };
     let (from, to) = ("main~5".parse().unwrap(), "main".parse().unwrap());
-    let diff = TableComparer::new(lake.engine.clone()).diff(&from, &to, &options).await.unwrap();
+    let diff = StateComparer::new(lake.engine.clone()).diff(&from, &to, &options).await.unwrap();
     let shown: Vec<_> = diff.tables.iter().map(|table| rows(table).len()).collect();
     assert_eq!(shown, [7, 7, 2, 1, 0]);
     let reasons = diff.tables.iter().map(|table| table.rows.as_ref().unwrap().reason.is_some());
@@ -631,7 +631,7 @@ async fn a_diff_of_refs_has_every_table_with_some_rows() {
     .await;
     let options = DiffOptions { limit: 3, ..DiffOptions::default() };
     let (from, to) = ("main~4".parse().unwrap(), "main".parse().unwrap());
-    let diff = TableComparer::new(lake.engine.clone()).diff(&from, &to, &options).await.unwrap();
+    let diff = StateComparer::new(lake.engine.clone()).diff(&from, &to, &options).await.unwrap();
     let found: Vec<_> = diff
         .tables
         .iter()

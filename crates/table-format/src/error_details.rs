@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::error::ArrowError;
-use headwater_model::{ErrorCode, ErrorDetails, Problem};
+use headwater_model::{ErrorCode, Problem, ToProblem};
 
 use crate::Error;
 use crate::error::{chain, is_disk_full};
@@ -45,11 +45,11 @@ fn input_code(error: &ArrowError) -> ErrorCode {
 /// Returns the problem that an error of the input rows wraps; `None` for other errors.
 fn input_problem(error: &Error) -> Option<Problem> {
     let Error::Input(ArrowError::ExternalError(inner)) = error else { return None };
-    let own = || inner.downcast_ref::<Error>().map(ErrorDetails::to_problem);
+    let own = || inner.downcast_ref::<Error>().map(ToProblem::to_problem);
     inner.downcast_ref::<Problem>().cloned().or_else(own)
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     /// Returns the problem of the stream of rows unchanged if the error wraps one.
     fn to_problem(&self) -> Problem {
         input_problem(self).unwrap_or_else(|| Problem {

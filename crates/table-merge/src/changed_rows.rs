@@ -14,7 +14,7 @@ use arrow::row::{RowConverter, SortField};
 use futures::TryStreamExt;
 use headwater_tables::{DataFile, Error, Result, read_with_schema};
 
-use crate::multiset_merge::{RowCounts, RowReader, keys};
+use crate::multiset_merge::{RowCounts, RowMerger, keys};
 
 /// Maximum number of new rows of a side that are compared with rows of the base.
 const CANDIDATES_MAX: usize = 10_000;
@@ -30,7 +30,7 @@ pub struct ChangedRow {
     pub theirs: Option<RecordBatch>,
 }
 
-impl RowReader<'_> {
+impl RowMerger<'_> {
     /// Pairs rows of the base with new rows in the files of both sides.
     pub(crate) async fn pair(
         &self,

@@ -57,10 +57,10 @@ impl TableMerge {
     }
 
     async fn rewrite(&self, tables: &Tables, rewrite: &RowsToWrite) -> Result<StagedFiles> {
-        let reader = self.reader(tables);
+        let merger = self.row_merger(tables);
         let rows = match rewrite {
-            RowsToWrite::Group(group) => reader.rows_of(group)?,
-            RowsToWrite::RewriteAll(files) => reader.read_their_files(files)?,
+            RowsToWrite::Group(group) => merger.rows_of(group)?,
+            RowsToWrite::RewriteAll(files) => merger.read_their_files(files)?,
         };
         tables.write(&self.merged_table, rows).await
     }

@@ -70,7 +70,7 @@ async fn check(
     files: &MergeFiles<'_>,
     budget: &mut RowBudget,
 ) -> Result<Option<Conflict>> {
-    let [base, ours, theirs] = merge.reader(tables).schemas;
+    let [base, ours, theirs] = merge.row_merger(tables).schemas;
     let Some(columns) = KeyColumns::of(merge, &ours) else { return Ok(None) };
     let sides = [
         changed_files(files.added(files.ours), files.removed(files.ours), [&ours, &base]),

@@ -18,7 +18,7 @@ use crate::key_conflicts;
 use crate::lost_updates::{self, SideChange};
 use crate::merge_inputs::{EqualChanges, MergeInputs};
 use crate::metadata::{MergeStates, MergedMetadata};
-use crate::multiset_merge::{GroupResult, MergedGroup, RowBudget, RowReader};
+use crate::multiset_merge::{GroupResult, MergedGroup, RowBudget, RowMerger};
 use crate::row_lineage::BaseCounters;
 use crate::side_history::{MergeAncestry, SideHistory};
 use crate::summary::ReplayedChanges;
@@ -259,22 +259,22 @@ impl TableMerge {
         context: GroupMerger<'_>,
     ) -> Result<TableMergeResult> {
         let GroupMerger { source_only_appends_or_compacts, mut conflicts, budget } = context;
-        let reader = self.reader(tables);
+        let merger = self.row_merger(tables);
         let groups = std::mem::take(&mut plan.groups);
         let mut only_deletes = None;
         for group in &groups {
-            let mut result = reader.merge_group(group, budget).await?;
+            let mut result = merger.merge_group(group, budget).await?;
             let may_split = group.rows_may_move && group.equal_changes == EqualChanges::Merge;
             if matches!(result, GroupResult::Conflict(_)) && may_split {
                 if only_deletes.is_none() {
                     only_deletes =
-                        Some(reader.only_deletes(&groups, &plan.elsewhere, budget).await?);
+                        Some(merger.only_deletes(&groups, &plan.elsewhere, budget).await?);
                 }
                 if only_deletes == Some(true) {
                     // No row moved to another partition, so this group can be merged independently
                     // of the other groups.
                     let whole = FileMergeGroup { rows_may_move: false, ..group.clone() };
-                    result = reader.merge_group(&whole, budget).await?;
+                    result = merger.merge_group(&whole, budget).await?;
                 }
             }
             match result {
@@ -301,12 +301,12 @@ impl TableMerge {
         Ok(TableMergeResult::Both(Box::new(self)))
     }
 
-    /// Returns a reader of the rows of both sides, in the columns of the merged table.
-    pub(crate) fn reader<'t>(&self, tables: &'t Tables) -> RowReader<'t> {
+    /// Returns a merger of the rows of both sides, in the columns of the merged table.
+    pub(crate) fn row_merger<'t>(&self, tables: &'t Tables) -> RowMerger<'t> {
         let base = self.base.metadata();
         let schemas = self.shape.schemas(base, &self.merged_table.schema());
         let has_row_ids = has_row_ids(self.merged_table.metadata());
-        RowReader { tables, schemas, has_row_ids, base_counters: self.base_counters }
+        RowMerger { tables, schemas, has_row_ids, base_counters: self.base_counters }
     }
 }
 

@@ -68,8 +68,8 @@ pub(crate) struct MergedGroup {
     pub rows_removed: u64,
 }
 
-/// The context for reading rows.
-pub(crate) struct RowReader<'a> {
+/// Merges the rows of files that both sides changed.
+pub(crate) struct RowMerger<'a> {
     pub tables: &'a Tables,
     /// The columns of the merged table, with the field ids of the base, of our side and of their
     /// side.
@@ -118,7 +118,7 @@ impl RowBudget {
     }
 }
 
-impl RowReader<'_> {
+impl RowMerger<'_> {
     /// Merges the rows of a group of files.
     pub async fn merge_group(
         &self,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use headwater_model::ErrorDetails;
+use headwater_model::ToProblem;
 use headwater_table_format::storage::normalised_location;
 use iceberg::spec::{DataContentType, DataFile, DataFileFormat};
 use object_store::path::Path;

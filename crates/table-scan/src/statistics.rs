@@ -37,7 +37,7 @@ pub fn of_scan(
     for (index, field) in schema.fields().iter().enumerate() {
         total.column_statistics[index].byte_size = byte_size(field.data_type(), rows);
         if columns.contains(&index) {
-            let known = ManifestStatistics::of(plan, field.name(), field.data_type());
+            let known = ColumnFileStatistics::of(plan, field.name(), field.data_type());
             known.sum_up(&mut total.column_statistics[index], &file_rows)?;
             for (file, statistics) in files.iter_mut().flatten().enumerate() {
                 known.of_file(file, &mut statistics.column_statistics[index])?;
@@ -84,7 +84,7 @@ fn encoded_bytes(file_bytes: u64, statistics: &Statistics, columns: &[usize]) ->
 }
 
 /// The statistics of one column in the manifests, with one value for each file.
-struct ManifestStatistics {
+struct ColumnFileStatistics {
     data_type: DataType,
     min: Option<ArrayRef>,
     max: Option<ArrayRef>,
@@ -93,7 +93,7 @@ struct ManifestStatistics {
     exact: Vec<bool>,
 }
 
-impl ManifestStatistics {
+impl ColumnFileStatistics {
     fn of(plan: &ScanPlan, column: &str, data_type: &DataType) -> Self {
         // Bounds of floats are not exact: in Iceberg, NaN is never a bound, but DataFusion orders
         // NaN above every number.
@@ -102,7 +102,7 @@ impl ManifestStatistics {
         // Ignore the bounds of nested types: engines order nested values in different ways, and
         // maps have no order.
         let bounded = !data_type.is_nested();
-        ManifestStatistics {
+        ColumnFileStatistics {
             data_type: data_type.clone(),
             min: bounded.then(|| plan.min(column)).flatten(),
             max: bounded.then(|| plan.max(column)).flatten(),

@@ -1,5 +1,5 @@
-//! Metadata files of tables: table metadata, manifest lists and manifests. Each is read once and
-//! cached.
+//! Reads and writes the metadata files of tables: table metadata, manifest lists and manifests.
+//! Manifest lists and manifests are read once and cached.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Errors that prevent the start of the export.
 
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 use thiserror::Error as ThisError;
 
 /// The result of this crate.
@@ -30,7 +30,7 @@ pub enum Error {
     },
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::InvalidEndpoint { .. } | Error::InvalidList { .. } => ErrorCode::InvalidArgument,

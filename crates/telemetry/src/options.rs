@@ -99,7 +99,7 @@ fn without_login(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::ErrorDetails;
+    use headwater_model::ToProblem;
 
     use super::*;
 

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use headwater_jobs::{Error as JobsError, JobContext, JobGuard, NewJob};
 use headwater_model::{
-    ErrorDetails, Event, EventData, JobKind, MAIN_BRANCH, Problem, TriggerEventStatus,
-    TriggerTarget,
+    Event, EventData, JobKind, MAIN_BRANCH, Problem, ToProblem, TriggerEventStatus, TriggerTarget,
 };
 use tokio::sync::OwnedSemaphorePermit;
 

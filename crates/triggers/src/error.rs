@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 use serde_json::Value;
 
 /// A result with the error type of this crate.
@@ -97,7 +97,7 @@ pub enum Error {
     Store(#[from] headwater_store::Error),
 }
 
-impl ErrorDetails for Error {
+impl ToProblem for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::InvalidTrigger { .. } => ErrorCode::InvalidProject,

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use chrono::DateTime;
 use futures::future::join_all;
 use headwater_event_values::message_payload;
-use headwater_model::{ErrorDetails, EventData, NatsMessage, NatsTrigger, Timestamp, Trigger};
+use headwater_model::{EventData, NatsMessage, NatsTrigger, Timestamp, ToProblem, Trigger};
 use headwater_store::Append;
 use serde::{Deserialize, Serialize};
 use url::Url;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use headwater_model::{ErrorCode, ErrorDetails, PostgresTrigger, Problem, Trigger};
+use headwater_model::{ErrorCode, PostgresTrigger, Problem, ToProblem, Trigger};
 use headwater_sandbox::{ConnectionPolicy, ServerAddress};
 use headwater_secrets::SecretStore;
 use sqlx::Connection;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_event_values::message_payload;
-use headwater_model::{ErrorDetails, EventData, PostgresTrigger, Trigger};
+use headwater_model::{EventData, PostgresTrigger, ToProblem, Trigger};
 
 use crate::Result;
 use crate::definition::invalid;

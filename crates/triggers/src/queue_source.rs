@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_event_values::message_payload;
-use headwater_model::{ErrorDetails, EventData, Problem, QueueMessage, QueueTrigger, Trigger};
+use headwater_model::{EventData, Problem, QueueMessage, QueueTrigger, ToProblem, Trigger};
 use headwater_queues::{Queues, ReceiveOptions, ReceivedMessage, is_queue_name, ordered_group};
 use tokio_util::sync::DropGuard;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{
-    ErrorCode, ErrorDetails, EventData, Problem, Timestamp, Trigger, TriggerStatus,
+    ErrorCode, EventData, Problem, Timestamp, ToProblem, Trigger, TriggerStatus,
 };
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;

@@ -1,7 +1,7 @@
 //! SQL functions, which are stored as views whose names end with `()`.
 
 use headwater_catalog::{CommitRequest, EntryKind, NamespaceChange, TableChange, TableEntry};
-use headwater_model::{ErrorDetails, Namespace, TableName};
+use headwater_model::{Namespace, TableName, ToProblem};
 
 use crate::support::{catalog, entry, request, set};
 

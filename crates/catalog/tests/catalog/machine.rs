@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use headwater_catalog::{Catalog, Error};
 use headwater_model::{
-    CommitId, CreateRef, ErrorCode, ErrorDetails, FixedClock, MergeOutcome, RefSpec,
+    CommitId, CreateRef, ErrorCode, FixedClock, MergeOutcome, RefSpec, ToProblem,
 };
 use headwater_store::MemoryStore;
 use proptest::prelude::*;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headwater_catalog::{Catalog, CommitRequest, Error, NamespaceChange, NewBranch};
 use headwater_model::{
-    CreateRef, ErrorCode, ErrorDetails, FixedClock, MAIN_BRANCH, Namespace, RefSpec, TableName,
+    CreateRef, ErrorCode, FixedClock, MAIN_BRANCH, Namespace, RefSpec, TableName, ToProblem,
 };
 use headwater_store::MemoryStore;
 

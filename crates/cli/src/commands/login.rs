@@ -1,4 +1,4 @@
-//! `headwater login`, `headwater logout` and `headwater profile`: the user's server profiles.
+//! `headwater login` and `headwater logout`: create and remove the user's server profiles.
 
 use std::io::IsTerminal;
 
@@ -6,14 +6,14 @@ use headwater_model::{CreateToken, CreatedToken, LoginMethods, OidcLogin, Whoami
 use headwater_oidc::DeviceLogin;
 use serde_json::json;
 
+use super::profile::file;
 use crate::api::ApiClient;
 use crate::api_output;
-use crate::arguments::{Login, Logout, Profile as ProfileCommand};
+use crate::arguments::{Login, Logout};
 use crate::context::{Context, current_folder};
 use crate::endpoint::{Endpoint, UrlEndpoint};
 use crate::error::{self, Result};
-use crate::output::Grid;
-use crate::profiles::{self, Profile, ProfileFile};
+use crate::profiles::{self, Profile};
 use crate::secret_input;
 
 /// Logs in to a server: checks a token with the server, and stores the server and the token as the
@@ -118,51 +118,6 @@ pub fn logout(context: &Context, arguments: &Logout) -> Result<()> {
         format!("removed profile {name}; {text}"),
     );
     Ok(())
-}
-
-/// Runs `headwater profile`.
-pub fn profile(context: &Context, arguments: ProfileCommand) -> Result<()> {
-    match arguments {
-        ProfileCommand::Ls => list(context),
-        ProfileCommand::Use { name } => {
-            let file = file(context)?;
-            let mut all = file.read()?;
-            if !all.profiles.contains_key(&name) {
-                return Err(profiles::missing(&name));
-            }
-            all.default = Some(name.clone());
-            file.write(&all)?;
-            context.style.say(format!("{name} is the default profile"));
-            Ok(())
-        }
-    }
-}
-
-fn list(context: &Context) -> Result<()> {
-    let all = file(context)?.read()?;
-    let is_default = |name: &String| all.default.as_ref() == Some(name);
-    let row = |(name, profile): (&String, &Profile)| {
-        let default = is_default(name);
-        json!({ "name": name, "url": profile.url, "default": default })
-    };
-    if api_output::is_printed(context, &all.profiles.iter().map(row).collect::<Vec<_>>()) {
-        return Ok(());
-    }
-    let mut grid = Grid::new(context.answer_style, &["", "PROFILE", "URL", "BRANCH"]);
-    for (name, profile) in &all.profiles {
-        let mark = if is_default(name) { "*" } else { "" };
-        let branch = profile.branch.as_deref().unwrap_or_default();
-        grid.row([mark, name.as_str(), profile.url.as_str(), branch]);
-    }
-    grid.print("no profiles; run `headwater login URL`");
-    Ok(())
-}
-
-fn file(context: &Context) -> Result<&ProfileFile> {
-    context.profiles.as_ref().ok_or_else(|| {
-        error::invalid("the folder for profiles cannot be determined")
-            .with_hint("Set HOME or XDG_CONFIG_HOME.")
-    })
 }
 
 /// Returns the host in a URL.

@@ -32,6 +32,7 @@ mod log;
 mod login;
 mod maintenance;
 mod namespace;
+mod profile;
 mod query;
 mod remove_if_exists;
 mod restriction;
@@ -74,7 +75,7 @@ pub async fn run(context: &Context, command: Command) -> Result<()> {
         Command::Status => return status::status(context).await,
         Command::Login(arguments) => return login::login(context, &arguments).await,
         Command::Logout(arguments) => return login::logout(context, &arguments),
-        Command::Profile(arguments) => return login::profile(context, arguments),
+        Command::Profile(arguments) => return profile::profile(context, arguments),
         Command::Completions(arguments) => {
             completions::completions(&arguments);
             return Ok(());

@@ -1,7 +1,7 @@
 //! `headwater run --preview`: prints rows of every model's result.
 
 use headwater_display::preview;
-use headwater_model::{PreviewRequest, RunReport};
+use headwater_model::{PreviewOptions, RunReport};
 
 use crate::arguments::{OutputFormat, Run};
 use crate::context::Context;
@@ -9,8 +9,8 @@ use crate::output;
 use crate::terminal::Tone;
 
 /// Returns the preview settings that the arguments request, if any.
-pub fn request(arguments: &Run) -> Option<PreviewRequest> {
-    arguments.preview.map(|rows| PreviewRequest { rows, tail: arguments.tail })
+pub fn request(arguments: &Run) -> Option<PreviewOptions> {
+    arguments.preview.map(|rows| PreviewOptions { rows, tail: arguments.tail })
 }
 
 /// Prints the rows of every model: as text, or as one line with a JSON object per model.

@@ -14,7 +14,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_lake::BatchStream;
-use headwater_model::ErrorDetails;
+use headwater_model::ToProblem;
 use headwater_table_scan::{plain_batch, plain_schema};
 use headwater_tables::{DataFile, Positions, RowIds, RowRewrite, ScanPlan, Table, Tables};
 use parking_lot::Mutex;

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 
 use crate::error::{Error, Result};
 use crate::session::Session;

@@ -6,7 +6,7 @@ use arrow::array::{BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use headwater_lake::CommitView;
-use headwater_model::{Branch, ErrorDetails, Problem};
+use headwater_model::{Branch, Problem, ToProblem};
 
 use super::{SystemTable, batch, schema, timestamp_column, timestamp_type};
 

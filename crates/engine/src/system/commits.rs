@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, ListBuilder, RecordBatch, StringArray, StringBuilde
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use async_trait::async_trait;
 use headwater_lake::CommitView;
-use headwater_model::{Commit, ErrorCode, ErrorDetails, Problem};
+use headwater_model::{Commit, ErrorCode, Problem, ToProblem};
 
 use super::{SystemTable, batch, schema, timestamp_column, timestamp_type};
 

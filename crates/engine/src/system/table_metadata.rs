@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_lake::CommitView;
-use headwater_model::{ErrorCode, ErrorDetails, Problem, TableName};
+use headwater_model::{ErrorCode, Problem, TableName, ToProblem};
 use headwater_tables::{ListedFile, ListedManifest, ListedSnapshot, Table, Tables};
 
 use super::{SystemTable, schema, timestamp_column, timestamp_type};

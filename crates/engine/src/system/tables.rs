@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_lake::CommitView;
-use headwater_model::{ErrorDetails, Problem};
+use headwater_model::{Problem, ToProblem};
 use headwater_tables::Table;
 
 use super::{SystemTable, batch, schema, timestamp_column, timestamp_type};

@@ -6,7 +6,7 @@ use arrow::array::{Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use headwater_lake::CommitView;
-use headwater_model::{ErrorDetails, Problem, SqlView, ViewQuery};
+use headwater_model::{Problem, SqlView, ToProblem, ViewQuery};
 
 use super::{SystemTable, batch, schema, timestamp_column, timestamp_type};
 

@@ -27,7 +27,7 @@ use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use futures::TryStreamExt;
 use headwater_engine::{Engine, EngineOptions, Error, SessionOptions, StatementResult};
 use headwater_lake::{Lake, LakeOptions};
-use headwater_model::{ErrorDetails, SystemClock};
+use headwater_model::{SystemClock, ToProblem};
 use headwater_store::MemoryStore;
 use headwater_tables::TablesOptions;
 use object_store::memory::InMemory;

@@ -6,7 +6,7 @@
 use futures::TryStreamExt;
 use headwater_engine::{Engine, EngineOptions, Session, SessionOptions};
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, ErrorDetails, Problem};
+use headwater_model::{ErrorCode, Problem, ToProblem};
 
 /// Debug text of Rust's and DataFusion's types.
 const DEBUG: [&str; 24] = [

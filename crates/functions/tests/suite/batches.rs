@@ -298,7 +298,7 @@ async fn batches_beyond_the_memory_quota_are_on_disk_within_a_limit() {
     let numbers = small(10 << 20);
     let (returned, _) = run(&functions, numbers.fed(ask(&environment, &source(body)))).await;
     let error = returned.unwrap_err();
-    assert_eq!(headwater_model::ErrorDetails::code(&error), headwater_model::ErrorCode::DiskFull);
+    assert_eq!(headwater_model::ToProblem::code(&error), headwater_model::ErrorCode::DiskFull);
     // A function that keeps no rows does not exceed this limit.
     let body = "    return sum(len(batch) for batch in data) == 2_000_000";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
@@ -676,5 +676,5 @@ async fn an_exhausted_quota_fails_before_more_rows_are_produced() {
     let invocation = Invocation { arguments, limits, quota: Some(table_quota), ..asked };
     let (returned, _) = run(&functions, invocation).await;
     let error = returned.unwrap_err();
-    assert_eq!(headwater_model::ErrorDetails::code(&error), headwater_model::ErrorCode::DiskFull);
+    assert_eq!(headwater_model::ToProblem::code(&error), headwater_model::ErrorCode::DiskFull);
 }

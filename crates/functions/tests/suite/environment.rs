@@ -12,7 +12,7 @@ use headwater_functions::{
     Environment, EnvironmentEvent, EnvironmentSpec, Error, FunctionResult, Functions,
     FunctionsOptions, Invocation, ReuseScope, ZygoteOptions,
 };
-use headwater_model::ErrorDetails;
+use headwater_model::ToProblem;
 use tokio_util::sync::CancellationToken;
 
 fn fresh(folder: &tempfile::TempDir) -> FunctionsOptions {

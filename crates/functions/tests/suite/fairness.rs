@@ -9,7 +9,7 @@ use headwater_functions::{
     CallOwner, Error, FunctionResult, Functions, FunctionsOptions, Invocation, Limits, ResultKind,
     ReuseScope,
 };
-use headwater_model::{ErrorCode, ErrorDetails, Priority};
+use headwater_model::{ErrorCode, Priority, ToProblem};
 use tokio_util::sync::CancellationToken;
 
 const WAITS: &str = "import time\ndef f():\n    time.sleep(0.3)\n    return True\n";

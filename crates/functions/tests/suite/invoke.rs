@@ -12,7 +12,7 @@ use headwater_functions::{
     Argument, ArgumentValue, Error, FunctionResult, Functions, FunctionsOptions, Invocation,
     Limits, ResultKind, SharedTable, TableQuota,
 };
-use headwater_model::{ErrorDetails, LogStream};
+use headwater_model::{LogStream, ToProblem};
 use tokio_util::sync::CancellationToken;
 
 fn numbers(count: i64) -> SharedTable {
@@ -537,7 +537,7 @@ def f():
         let (outcome, _) = run(&functions, invocation).await;
         let error = outcome.unwrap_err();
         let told = matches!(error, Error::BadOutput { .. } | Error::InstanceDied { .. })
-            || headwater_model::ErrorDetails::code(&error) == headwater_model::ErrorCode::DiskFull;
+            || headwater_model::ToProblem::code(&error) == headwater_model::ErrorCode::DiskFull;
         assert!(told, "{body}: {error:?}");
         assert_eq!(table_quota.disk_bytes(), 0);
     }
@@ -566,8 +566,8 @@ async fn a_full_tmp_error_has_the_limit_and_the_usage() {
     let error = outcome.unwrap_err();
     let Error::TempLimit { limit, used, ref frames, .. } = error else { panic!("{error:?}") };
     assert_eq!((limit, used > 7 << 20, frames[0].line), (8 << 20, true, 2));
-    assert!(headwater_model::ErrorDetails::hint(&error).unwrap().contains("`tmp`"), "{error}");
-    assert_eq!(headwater_model::ErrorDetails::code(&error).exit_code(), 6, "as every limit");
+    assert!(headwater_model::ToProblem::hint(&error).unwrap().contains("`tmp`"), "{error}");
+    assert_eq!(headwater_model::ToProblem::code(&error).exit_code(), 6, "as every limit");
 }
 
 #[tokio::test]
@@ -577,11 +577,11 @@ async fn errors_of_open_files_and_threads_name_their_limits() {
     let files =
         "def f():\n    held = []\n    while True:\n        held.append(open('/dev/null'))\n";
     let (outcome, _) = run(&functions, call(&environment, files)).await;
-    let hint = headwater_model::ErrorDetails::hint(&outcome.unwrap_err()).unwrap();
+    let hint = headwater_model::ToProblem::hint(&outcome.unwrap_err()).unwrap();
     assert!(hint.starts_with("Close unused files") && hint.contains("open at a time"), "{hint}");
     let threads = "def f():\n    raise RuntimeError(\"can't start new thread\")\n";
     let (outcome, _) = run(&functions, call(&environment, threads)).await;
-    let hint = headwater_model::ErrorDetails::hint(&outcome.unwrap_err()).unwrap();
+    let hint = headwater_model::ToProblem::hint(&outcome.unwrap_err()).unwrap();
     assert!(hint.contains("at most 4,096"), "{hint}");
 }
 

@@ -1,7 +1,7 @@
 //! CSV imports: accepted files, rejected files and their messages.
 
 use headwater_ingest::Error;
-use headwater_model::{ErrorCode, ErrorDetails, OnError};
+use headwater_model::{ErrorCode, OnError, ToProblem};
 use serde_json::json;
 
 use crate::support::Fixture;

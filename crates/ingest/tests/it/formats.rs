@@ -10,7 +10,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Int8Type, Schema, TimeUnit};
 use headwater_ingest::Error;
-use headwater_model::{ErrorCode, ErrorDetails, OnError};
+use headwater_model::{ErrorCode, OnError, ToProblem};
 use headwater_tables::with_default;
 use parquet::arrow::ArrowWriter;
 use serde_json::json;

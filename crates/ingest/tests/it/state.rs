@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headwater_ingest::{Error, ImportStage, Importer, ProgressCallback};
-use headwater_model::{CreateRef, ErrorCode, ErrorDetails, MergeRequest};
+use headwater_model::{CreateRef, ErrorCode, MergeRequest, ToProblem};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Fixture, name, numbers, rows_of};

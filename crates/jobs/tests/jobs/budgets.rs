@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{Dying, Mortal, clock, jobs, memory};
 use headwater_jobs::{CallBudget, Error, JobGuard, Jobs, NewJob};
-use headwater_model::{DailyBudget, ErrorCode, ErrorDetails, JobKind, RateCard, Usage};
+use headwater_model::{DailyBudget, ErrorCode, JobKind, RateCard, ToProblem, Usage};
 use headwater_store::Store;
 use serde_json::Value;
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use headwater_jobs::{Error, Executor, JobContext, JobFilter, JobsOptions, KindLimits, NewJob};
 use headwater_model::{
-    ErrorCode, ErrorDetails, JobEventKind, JobId, JobKind, JobStatus, LogStream, Problem, Usage,
+    ErrorCode, JobEventKind, JobId, JobKind, JobStatus, LogStream, Problem, ToProblem, Usage,
 };
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{Dying, Mortal, clock, jobs, memory, until};
 use headwater_jobs::{JobGuard, Jobs, NewJob};
-use headwater_model::{ErrorCode, ErrorDetails, JobKind, Limits, RateCard, Usage};
+use headwater_model::{ErrorCode, JobKind, Limits, RateCard, ToProblem, Usage};
 use headwater_store::{KeyRange, Store};
 use serde_json::Value;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::support::{Dying, Mortal, clock, jobs, jobs_with, memory, until};
 use headwater_jobs::{Error, JobFilter, Jobs, JobsOptions, NewJob, UsageGroup, UsageGrouping};
 use headwater_model::{
-    ErrorCode, ErrorDetails, JobEventKind, JobId, JobKind, JobStatus, Problem, StepReport,
-    StepStatus, Usage,
+    ErrorCode, JobEventKind, JobId, JobKind, JobStatus, Problem, StepReport, StepStatus, ToProblem,
+    Usage,
 };
 use serde_json::Value;
 

@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use headwater_model::{
-    ErrorDetails, MaintainReport, MaintainRequest, MaintainedTable, Problem, RefSpec, TableName,
+    MaintainReport, MaintainRequest, MaintainedTable, Problem, RefSpec, TableName, ToProblem,
 };
 use headwater_tables::{RowOrder, SortColumn};
 use tokio_util::sync::CancellationToken;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{ReachableState, ReachableStates};
-use headwater_model::{CommitId, ErrorDetails, SkippedTable, Timestamp};
+use headwater_model::{CommitId, SkippedTable, Timestamp, ToProblem};
 use headwater_tables::{ReachableFiles, SnapshotSet, StateReport};
 
 use super::sweep_options::SweepOptions;

@@ -1,7 +1,7 @@
 //! The metrics and the span of a merge.
 
 use headwater_metrics::MergeResult;
-use headwater_model::{ErrorDetails, MergeOutcome, MergeReport};
+use headwater_model::{MergeOutcome, MergeReport, ToProblem};
 use headwater_telemetry::SpanTimer;
 
 use super::MergeOptions;

@@ -29,8 +29,7 @@ use headwater_catalog::{
     CommitSequence, MergeCommit, MergePlan, MergeSource, RequiredCheckStatus, TableChange,
 };
 use headwater_model::{
-    CommitId, ErrorDetails, MergeChoice, MergeOutcome, MergeReport, MergeRequest, RefSpec,
-    TableName,
+    CommitId, MergeChoice, MergeOutcome, MergeReport, MergeRequest, RefSpec, TableName, ToProblem,
 };
 
 pub use self::conflict_error::{conflict_problem, with_rerun_hint};

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use headwater_catalog::{
-    CatalogState, CommitRequest, EVENT_SCOPE, EntryKind, TableChange, TableEntry,
+    CommitContents, CommitRequest, EVENT_SCOPE, EntryKind, TableChange, TableEntry,
 };
-use headwater_model::{Commit, ErrorDetails, ObjectOwner, PROPERTY_EVENT, TableName};
+use headwater_model::{Commit, ObjectOwner, PROPERTY_EVENT, TableName, ToProblem};
 use headwater_store::{Append, UniqueKey, WriteBatch};
 use headwater_table_merge::{MergeInputs, RowBudget, TableMergeResult, merge, only_compacted};
 use headwater_tables::Table;
@@ -216,7 +216,7 @@ impl Transaction {
     async fn change(
         &mut self,
         lake: &Lake,
-        head: &CatalogState,
+        head: &CommitContents,
         name: &TableName,
         with: &mut WriteBatch,
     ) -> Result<Option<TableChange>> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_model::{Commit, ErrorDetails, PROPERTY_JOB, TableName};
+use headwater_model::{Commit, PROPERTY_JOB, TableName, ToProblem};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 

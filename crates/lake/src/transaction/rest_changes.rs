@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_catalog::{CatalogState, NamespaceChange, TableEntry};
+use headwater_catalog::{CommitContents, NamespaceChange, TableEntry};
 use headwater_model::{NameError, RefSpec, TableName};
 use headwater_store::{RefChange, RefPrecondition, WriteBatch};
 use headwater_table_rest::{NewTable, RestTables, TableCommit};
@@ -128,7 +128,7 @@ impl Transaction {
     }
 
     /// Fails if a table that another engine registers is already on the branch under another name.
-    pub(super) async fn check_registered(&self, head: &CatalogState) -> Result<()> {
+    pub(super) async fn check_registered(&self, head: &CommitContents) -> Result<()> {
         for name in &self.registered {
             let Some(table) = self.states.get(name) else { continue };
             let id = table.id();

@@ -4,7 +4,7 @@
 //! If another commit has changed the same view, the transaction always fails with a conflict,
 //! because a query cannot be rebased.
 
-use headwater_catalog::{CatalogState, EntryKind, TableChange, TableEntry, operation};
+use headwater_catalog::{CommitContents, EntryKind, TableChange, TableEntry, operation};
 use headwater_model::{ObjectOwner, TableName};
 use headwater_table_rest::{NewView, RestTables, ViewCommit};
 use headwater_tables::{SqlView, ViewDefinition};
@@ -255,7 +255,7 @@ impl Transaction {
     }
 
     /// Returns the changes of all views.
-    pub(super) async fn view_changes(&self, head: &CatalogState) -> Result<Vec<TableChange>> {
+    pub(super) async fn view_changes(&self, head: &CommitContents) -> Result<Vec<TableChange>> {
         let mut changes = Vec::new();
         for (name, pending) in self.views.iter().filter(|(_, pending)| pending.changed) {
             let found = head.any_entry(name).await?;

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use headwater_model::ErrorDetails as _;
+use headwater_model::ToProblem as _;
 
 use crate::fault_proxy::Fault;
 use crate::lake::{CloudLake, LONG, SHORT, ids};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
 use headwater_lake::{Lake, WarehouseOptions};
-use headwater_model::{CreateRef, ErrorCode, ErrorDetails as _, MaintainRequest, MergeRequest};
+use headwater_model::{CreateRef, ErrorCode, MaintainRequest, MergeRequest, ToProblem as _};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode};
 use tokio_util::sync::CancellationToken;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater_lake::{CommitView, Lake};
-use headwater_model::{CreateRef, ErrorCode, ErrorDetails, RefSpec};
+use headwater_model::{CreateRef, ErrorCode, RefSpec, ToProblem};
 
 use crate::support::{Fixture, name, numbers, rows_of, schema};
 

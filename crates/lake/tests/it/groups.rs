@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use headwater_metrics::{Exposition, MetricsFormat};
-use headwater_model::{CreateRef, ErrorCode, ErrorDetails, RefSpec};
+use headwater_model::{CreateRef, ErrorCode, RefSpec, ToProblem};
 use headwater_tables::Alteration;
 
 use crate::support::{Fixture, name, numbers, rows_of, schema};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use headwater_model::{
-    Clock, ConflictKind, CreateRef, ErrorCode, ErrorDetails, FixedClock, MaintainReport,
-    MaintainRequest, MaintainedTable, MergeOutcome, MergeRequest, RefSpec, SystemClock, TableName,
+    Clock, ConflictKind, CreateRef, ErrorCode, FixedClock, MaintainReport, MaintainRequest,
+    MaintainedTable, MergeOutcome, MergeRequest, RefSpec, SystemClock, TableName, ToProblem,
 };
 use headwater_tables::{Positions, RowRewrite, TablesOptions};
 use object_store::{ObjectStore, ObjectStoreExt};

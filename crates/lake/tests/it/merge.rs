@@ -9,9 +9,9 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use headwater_model::{
-    CherryPickRequest, ConflictKind, CreateRef, ErrorCode, ErrorDetails, MergeChoice, MergeOutcome,
-    MergeReport, MergeRequest, MergeResolution, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED,
-    RefSpec, RevertRequest,
+    CherryPickRequest, ConflictKind, CreateRef, ErrorCode, MergeChoice, MergeOutcome, MergeReport,
+    MergeRequest, MergeResolution, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED, RefSpec,
+    RevertRequest, ToProblem,
 };
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use headwater_lake::{RowsToWrite, Transaction, set_creator};
 use headwater_model::{
-    CreateRef, ErrorCode, ErrorDetails, MergeRequest, ObjectOwner, RefSpec, WriteMode,
+    CreateRef, ErrorCode, MergeRequest, ObjectOwner, RefSpec, ToProblem, WriteMode,
 };
 use headwater_tables::ViewDefinition;
 

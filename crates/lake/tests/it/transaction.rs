@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use headwater_lake::Error;
-use headwater_model::{CreateRef, ErrorCode, ErrorDetails, PROPERTY_EVENT, RefSpec};
+use headwater_model::{CreateRef, ErrorCode, PROPERTY_EVENT, RefSpec, ToProblem};
 use serde_json::json;
 
 use crate::support::{Fixture, name, numbers, rows_of, schema};

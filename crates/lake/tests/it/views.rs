@@ -7,8 +7,8 @@ use std::time::Duration;
 use headwater_catalog::{CommitRequest, EntryKind, TableChange, TableEntry, operation};
 use headwater_lake::{Lake, MaintenanceProgress, ViewCommit};
 use headwater_model::{
-    CherryPickRequest, Clock, ConflictKind, CreateRef, ErrorCode, ErrorDetails, FixedClock,
-    MaintainRequest, MergeOutcome, MergeRequest, RevertRequest, SqlView, SystemClock, TableName,
+    CherryPickRequest, Clock, ConflictKind, CreateRef, ErrorCode, FixedClock, MaintainRequest,
+    MergeOutcome, MergeRequest, RevertRequest, SqlView, SystemClock, TableName, ToProblem,
 };
 use headwater_tables::ViewDefinition;
 use serde_json::json;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, ErrorDetails, RefSpec};
+use headwater_model::{ErrorCode, RefSpec, ToProblem};
 
 use crate::storage;
 use crate::support::{Fixture, name, numbers, rows_of, schema};

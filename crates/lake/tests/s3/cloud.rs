@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use headwater_lake::{CloudSettings, Error, Lake, StoreTimeouts, WarehouseOptions};
-use headwater_model::{ErrorCode, ErrorDetails as _, RefSpec};
+use headwater_model::{ErrorCode, RefSpec, ToProblem as _};
 use tempfile::TempDir;
 
 use crate::fault_proxy::Fault;

@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use headwater_ingest::{Error, Importer};
 use headwater_lake::{Lake, LakeOptions, json_rows};
 use headwater_model::{
-    ErrorCode, ErrorDetails as _, ImportReport, ImportRequest, RefSpec, SystemClock,
+    ErrorCode, ImportReport, ImportRequest, RefSpec, SystemClock, ToProblem as _,
 };
 use headwater_store::MemoryStore;
 use headwater_tables::TablesOptions;

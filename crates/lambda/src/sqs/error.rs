@@ -113,7 +113,7 @@ impl From<QueueError> for SqsError {
         };
         match kind {
             Some(kind) => SqsError::new(kind, error.to_string()),
-            None => headwater_model::ErrorDetails::to_problem(&error).into(),
+            None => headwater_model::ToProblem::to_problem(&error).into(),
         }
     }
 }

@@ -3,12 +3,12 @@
 //! steps that read it, start when the result of the model is stored, while the model's process
 //! exits. The run ends after the last process has exited, so that the usage of the run is complete.
 
-mod checked_rows;
 mod input_query;
 mod merge_rows;
 mod python_step;
 mod quarantine;
 mod report_reorder_buffer;
+mod row_expectation_check;
 mod row_sampler;
 mod sql_step;
 mod step;
@@ -24,8 +24,7 @@ use std::time::Instant;
 use headwater_engine::ExecutionMetrics;
 use headwater_jobs::JobContext;
 use headwater_model::{
-    CommitId, ErrorCode, ErrorDetails, JobEventKind, Problem, RefSpec, StepReport, StepStatus,
-    Usage,
+    CommitId, ErrorCode, JobEventKind, Problem, RefSpec, StepReport, StepStatus, ToProblem, Usage,
 };
 use headwater_project::Severity;
 use headwater_tables::Table;

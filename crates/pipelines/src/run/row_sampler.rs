@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 use headwater_encoding::json_texts;
 use headwater_functions::SharedTable;
 use headwater_lake::BatchStream;
-use headwater_model::{PreviewColumn, PreviewRequest, RowsPreview, StepReport};
+use headwater_model::{PreviewColumn, PreviewOptions, RowsPreview, StepReport};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -23,14 +23,14 @@ const BYTES_MAX: usize = 256 << 10;
 
 /// Collector of the first or last rows of a stream.
 pub(super) struct RowSampler {
-    request: PreviewRequest,
+    request: PreviewOptions,
     schema: SchemaRef,
     batches: VecDeque<RecordBatch>,
     rows: usize,
 }
 
 impl RowSampler {
-    pub fn new(request: PreviewRequest, schema: SchemaRef) -> Self {
+    pub fn new(request: PreviewOptions, schema: SchemaRef) -> Self {
         RowSampler { request, schema, batches: VecDeque::new(), rows: 0 }
     }
 

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use headwater_engine::PreparedStatement;
 use headwater_functions::{SharedTable, TableQuota};
 use headwater_lake::BatchStream;
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 use headwater_project::{SourceText, Step, located};
 use parking_lot::Mutex;
 

@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Session, SessionOptions};
 use headwater_model::{
-    ErrorDetails, JobEventKind, LogStream, PROPERTY_JOB, Problem, StepReport, StepStatus, Usage,
+    JobEventKind, LogStream, PROPERTY_JOB, Problem, StepReport, StepStatus, ToProblem, Usage,
     run_reasons,
 };
 use headwater_project::{Step, StepCode, StepKind};
@@ -111,7 +111,7 @@ impl Run {
     }
 
     /// Creates the error of a failed step, including its location.
-    pub(crate) fn failed(step: &Step, at: Option<Location>, fault: &dyn ErrorDetails) -> Error {
+    pub(crate) fn failed(step: &Step, at: Option<Location>, fault: &dyn ToProblem) -> Error {
         Error::StepFailed {
             step: step.name.clone(),
             at: at.unwrap_or_else(|| step.at.clone()),
@@ -120,7 +120,7 @@ impl Run {
     }
 
     /// Converts a function's failure to a problem with the user's frames as causes.
-    pub(super) fn problem(fault: &dyn ErrorDetails) -> Problem {
+    pub(super) fn problem(fault: &dyn ToProblem) -> Problem {
         let mut problem = fault.to_problem();
         let frames = problem.context.get("frames").and_then(Value::as_array);
         let frames: Vec<String> = frames.into_iter().flatten().map(frame).collect();

@@ -13,7 +13,7 @@ use headwater_model::{Action, PROPERTY_JOB, TableName, Usage};
 use headwater_project::{Materialization, Step};
 use headwater_tables::{KEYS_PROPERTY, PROFILE};
 
-use super::checked_rows::CheckedRows;
+use super::row_expectation_check::CheckedRows;
 use super::step_output::{self, StepOutput};
 use super::{Run, StepProgress};
 use crate::Result;

@@ -14,8 +14,8 @@ use headwater_functions::{
 };
 use headwater_jobs::JobContext;
 use headwater_model::{
-    ErrorCode, ErrorDetails, JobEventKind, Problem, RefSpec, RunReport, RunRequest, StepReport,
-    StepStatus, Usage,
+    ErrorCode, JobEventKind, Problem, RefSpec, RunReport, RunRequest, StepReport, StepStatus,
+    ToProblem, Usage,
 };
 use headwater_project::selector::{SelectionContext, Selectors, StepState};
 use headwater_project::unit_test::{self, ExpectedResult, UnitTest};
@@ -161,7 +161,7 @@ impl Runner {
         usage: &mut Usage,
     ) -> Result<StepResult> {
         let step = &case.project.steps[0];
-        let failed = |fault: &dyn ErrorDetails| crate::run::Run::failed(step, None, fault);
+        let failed = |fault: &dyn ToProblem| crate::run::Run::failed(step, None, fault);
         let spec = environment_spec(&case.project.defaults, function);
         let environment = self.install_environment(&spec, Some(&case.test.name), context).await;
         let defaults = &case.project.defaults;

@@ -1,7 +1,7 @@
 //! Concurrent changes during a run, on its target and on its run branch.
 
 use headwater_model::{
-    ErrorCode, ErrorDetails, MergeOutcome, MergeRequest, ProjectFiles, RevertRequest,
+    ErrorCode, MergeOutcome, MergeRequest, ProjectFiles, RevertRequest, ToProblem,
 };
 
 use crate::support::{Ran, World, files};

@@ -1,12 +1,12 @@
 //! Previews: rows of every model's result, and nothing is merged.
 
-use headwater_model::{PreviewRequest, RunRequest, StepStatus};
+use headwater_model::{PreviewOptions, RunRequest, StepStatus};
 use serde_json::json;
 
 use crate::support::{Ran, World, files};
 
 fn preview(rows: u32, tail: bool) -> impl FnOnce(&mut RunRequest) {
-    move |request| request.preview = Some(PreviewRequest { rows, tail })
+    move |request| request.preview = Some(PreviewOptions { rows, tail })
 }
 
 /// Returns the previewed rows of a step as JSON.
@@ -73,7 +73,7 @@ async fn a_failed_preview_leaves_no_branch() {
     assert_eq!(shown(&ran, "a"), "[[1]]");
     assert_eq!(world.branches().await, []);
     let retried = |request: &mut RunRequest| {
-        request.preview = Some(PreviewRequest { rows: 1, tail: false });
+        request.preview = Some(PreviewOptions { rows: 1, tail: false });
         request.retry = Some(ran.id.to_string());
     };
     let refused = world.run_with(&project, retried).await.refusal();
@@ -87,5 +87,5 @@ fn the_number_of_rows_is_limited() {
         assert!(request.is_err(), "{rows}");
     }
     let request: RunRequest = serde_json::from_value(json!({"preview": {}})).unwrap();
-    assert_eq!(request.preview, Some(PreviewRequest { rows: 10, tail: false }));
+    assert_eq!(request.preview, Some(PreviewOptions { rows: 10, tail: false }));
 }

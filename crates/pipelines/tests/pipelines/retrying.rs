@@ -1,7 +1,7 @@
 //! Retries of failed runs. A retry keeps the results of the failed run. A retry ends with the same
 //! tables as a run without a failure.
 
-use headwater_model::{ErrorDetails, ProjectFiles, RefSpec, RunRequest};
+use headwater_model::{ProjectFiles, RefSpec, RunRequest, ToProblem};
 
 use crate::bauplan::runs::DEFAULTS;
 use crate::support::{Ran, World, bauplan_files, files, shown};

@@ -1,7 +1,7 @@
 //! Runs of selected models: dbt's selection syntax, the expectations of a selection, and reads of
 //! the tables of other models.
 
-use headwater_model::{ErrorDetails, ProjectFiles, RunRequest, StepStatus};
+use headwater_model::{ProjectFiles, RunRequest, StepStatus, ToProblem};
 
 use crate::support::{Ran, World, files, shown};
 

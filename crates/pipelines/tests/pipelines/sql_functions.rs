@@ -1,6 +1,6 @@
 //! Functions in Python that SQL statements call.
 
-use headwater_model::{ErrorDetails, MergeChoice, MergeRequest, RefSpec, StepStatus};
+use headwater_model::{MergeChoice, MergeRequest, RefSpec, StepStatus, ToProblem};
 
 use crate::support::{World, files};
 

@@ -13,8 +13,8 @@ use headwater_functions::{
 use headwater_jobs::{Jobs, JobsOptions, NewJob};
 use headwater_lake::Lake;
 use headwater_model::{
-    CreateRef, ErrorDetails, JobEventKind, JobId, JobKind, LogStream, Problem, ProjectFiles,
-    RefSpec, RunReport, RunRequest, StepReport, StepStatus, SystemClock,
+    CreateRef, JobEventKind, JobId, JobKind, LogStream, Problem, ProjectFiles, RefSpec, RunReport,
+    RunRequest, StepReport, StepStatus, SystemClock, ToProblem,
 };
 use headwater_pipelines::{Project, Runner};
 use headwater_secrets::{KeySource, SecretStore};

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use headwater_jobs::NewJob;
 use headwater_model::{
-    ErrorCode, ErrorDetails, JobKind, Limits, Object, ProjectFiles, RunReport, RunRequest,
-    StepStatus,
+    ErrorCode, JobKind, Limits, Object, ProjectFiles, RunReport, RunRequest, StepStatus, ToProblem,
 };
 
 use crate::reuse::User;

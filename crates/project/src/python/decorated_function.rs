@@ -1,6 +1,6 @@
 //! Decorated functions as steps: settings from decorators, inputs from default arguments.
 
-use headwater_model::{ErrorDetails, FunctionArgument, TableName};
+use headwater_model::{FunctionArgument, TableName, ToProblem};
 use headwater_sandbox::LimitSource;
 use ruff_python_ast::{ParameterWithDefault, StmtFunctionDef};
 use ruff_text_size::Ranged;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{DailyBudget, ErrorDetails, PartitionField, Priority};
+use headwater_model::{DailyBudget, PartitionField, Priority, ToProblem};
 use headwater_sandbox::{EnvironmentVariables, NetworkAccess};
 use ruff_python_ast::StmtFunctionDef;
 use ruff_text_size::Ranged;

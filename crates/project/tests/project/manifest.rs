@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headwater_model::{ErrorDetails, Usage};
+use headwater_model::{ToProblem, Usage};
 use serde_json::json;
 
 use crate::support::{self, files, refusal, shown};

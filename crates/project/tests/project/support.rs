@@ -1,6 +1,6 @@
 //! Projects defined in the tests, and their errors.
 
-use headwater_model::{ErrorDetails, Problem, ProjectFiles};
+use headwater_model::{Problem, ProjectFiles, ToProblem};
 use headwater_project::{Project, Result};
 
 /// Returns a project's files: a manifest, and others by path.

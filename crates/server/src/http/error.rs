@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use headwater_http_request::retry_after;
-use headwater_model::{ErrorCode, ErrorDetails, Problem};
+use headwater_model::{ErrorCode, Problem, ToProblem};
 
 /// The result of a handler.
 pub type HandlerResult<T> = Result<T, ErrorResponse>;
@@ -14,7 +14,7 @@ pub type HandlerResult<T> = Result<T, ErrorResponse>;
 #[derive(Debug)]
 pub struct ErrorResponse(pub Problem);
 
-impl<E: ErrorDetails> From<E> for ErrorResponse {
+impl<E: ToProblem> From<E> for ErrorResponse {
     fn from(error: E) -> Self {
         ErrorResponse(error.to_problem())
     }

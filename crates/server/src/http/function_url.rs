@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use headwater_lambda::URL_ROOT;
 use headwater_model::{FunctionUrlAuth, FunctionUrlConfig, Problem, SetFunctionUrl};
-use headwater_service::{FunctionUrl, FunctionUrlChange, InvokeMode, UrlAuth, UrlSettings};
+use headwater_service::{FunctionUrl, FunctionUrlChange, InvokeMode, UrlAuth, UrlOptions};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -61,7 +61,7 @@ async fn set(
         FunctionUrlAuth::Iam => UrlAuth::Iam,
     });
     let mode = |stream| if stream { InvokeMode::ResponseStream } else { InvokeMode::Buffered };
-    let settings = UrlSettings { cors: None, mode: request.stream.map(mode) };
+    let settings = UrlOptions { cors: None, mode: request.stream.map(mode) };
     let functions = app.service.invocations().standalone();
     let target = alias.as_deref();
     let change = FunctionUrlChange { auth, settings, exists: request.exists };

@@ -1,6 +1,6 @@
 //! Tests of users and grants over HTTP: the access of a user with few grants.
 
-use headwater_model::{Action, NewToken, Permission, Principal};
+use headwater_model::{Action, CredentialSettings, Permission, Principal};
 use headwater_server::{Access, NewUser};
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{Method, StatusCode};
@@ -65,11 +65,11 @@ impl Users {
         for grant in grants {
             self.access.grant(&owner, name, permission(grant)).await.expect(grant);
         }
-        self.token(name, NewToken::default()).await
+        self.token(name, CredentialSettings::default()).await
     }
 
     /// Returns a new token of a user.
-    pub async fn token(&self, name: &str, new: NewToken) -> String {
+    pub async fn token(&self, name: &str, new: CredentialSettings) -> String {
         let owner = Principal::owner();
         self.access.create_token(&owner, name, new).await.expect("a token").secret
     }

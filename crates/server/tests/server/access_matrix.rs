@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::ipc::writer::StreamWriter;
-use headwater_model::{NewToken, Principal};
+use headwater_model::{CredentialSettings, Principal};
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{Method, Request};
 use libtest_mimic::Trial;
@@ -261,9 +261,9 @@ fn operations() -> Vec<String> {
 /// Returns tokens of the user `full`: a token without scopes, and a token with the scope of another
 /// table.
 pub async fn tokens_without_scope(users: &Users) -> [String; 2] {
-    let none = NewToken { scopes: Some(Vec::new()), ..NewToken::default() };
+    let none = CredentialSettings { scopes: Some(Vec::new()), ..CredentialSettings::default() };
     let scopes = Some(vec![permission("select on table:other.t")]);
-    let other = NewToken { scopes, ..NewToken::default() };
+    let other = CredentialSettings { scopes, ..CredentialSettings::default() };
     [users.token("full", none).await, users.token("full", other).await]
 }
 
@@ -276,7 +276,7 @@ pub fn forged(token: &str) -> String {
 /// Returns a revoked token of the user `full`.
 pub async fn revoked(users: &Users) -> String {
     let owner = Principal::owner();
-    let new = users.access.create_token(&owner, "full", NewToken::default()).await;
+    let new = users.access.create_token(&owner, "full", CredentialSettings::default()).await;
     let new = new.expect("a token");
     users.access.revoke_token(&owner, &new.token.id, None).await.expect("revoked");
     new.secret
@@ -285,7 +285,8 @@ pub async fn revoked(users: &Users) -> String {
 /// Returns a token of the user `full` that has expired.
 pub async fn expired(users: &Users) -> String {
     let expires = Some(chrono::Utc::now() + chrono::TimeDelta::milliseconds(500));
-    let token = users.token("full", NewToken { expires, ..NewToken::default() }).await;
+    let token =
+        users.token("full", CredentialSettings { expires, ..CredentialSettings::default() }).await;
     let branches = ("list_branches", "GET", "/v1/branches", "", [Ok, Ok, Ok]);
     let deadline = std::time::Instant::now() + support::PATIENCE;
     while status(users, &branches, &token).await != 401 {

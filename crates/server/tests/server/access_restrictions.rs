@@ -4,7 +4,7 @@
 //! Hidden rows and values contain the word `secret` or the salary 100; no response to the user may
 //! contain either.
 
-use headwater_model::{NewToken, Principal};
+use headwater_model::{CredentialSettings, Principal};
 use hyper::{Method, StatusCode};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -385,14 +385,14 @@ async fn combined() {
     let owner = Principal::owner();
     staff.owner("CREATE ROW FILTER eu ON hr.staff USING (region = 'EU')").await;
     let scopes = Some(vec![permission("select on namespace:*"), permission("read on branch:*")]);
-    let new = NewToken { scopes, ..NewToken::default() };
+    let new = CredentialSettings { scopes, ..CredentialSettings::default() };
     let token = staff.access_token(&owner, new).await;
     let (_, answer) = staff.users.sql_at(&token, "main", count).await;
     assert_eq!(answer, json!([{"n": 2}]));
 }
 
 impl Staff {
-    async fn access_token(&self, by: &Principal, new: NewToken) -> String {
+    async fn access_token(&self, by: &Principal, new: CredentialSettings) -> String {
         self.users.access.create_token(by, "root", new).await.expect("a token").secret
     }
 }

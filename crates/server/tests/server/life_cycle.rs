@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 use headwater_server::{Server, ServerRecord, connect_socket};
 use http_body_util::Full;
 use hyper::body::Incoming;

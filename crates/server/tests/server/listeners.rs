@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 use headwater_server::{Body, Server, connect_socket};
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use headwater_model::{ErrorCode, ErrorDetails, Principal};
+use headwater_model::{ErrorCode, Principal, ToProblem};
 use headwater_server::{
     CertificateSource, NewUser, Server, ServerConfig, ServerHandle, connect_socket,
 };

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use headwater_model::{NewToken, Principal};
+use headwater_model::{CredentialSettings, Principal};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -241,7 +241,8 @@ async fn statements() {
         logins.push((name, users.user(name, grants).await, logins.len()));
     }
     let scopes = Some(vec![permission("read on branch:main"), permission("select on table:a.b")]);
-    let scoped = users.token("full", NewToken { scopes, ..NewToken::default() }).await;
+    let scoped =
+        users.token("full", CredentialSettings { scopes, ..CredentialSettings::default() }).await;
     logins.insert(0, ("full", scoped, 0));
     logins.push(("owner", token(&users.server), 3));
     let mut mismatches = Mismatches::default();
@@ -304,10 +305,11 @@ async fn logins() {
     let limited = users.user("limited", &[]).await;
     let disabled = users.user("disabled", &ALL).await;
     users.access.disable_user(&Principal::owner(), "disabled", true).await.expect("disabled");
-    let none = NewToken { scopes: Some(Vec::new()), ..NewToken::default() };
+    let none = CredentialSettings { scopes: Some(Vec::new()), ..CredentialSettings::default() };
     let unscoped = users.token("full", none).await;
     let scopes = Some(vec![permission("select on table:*")]);
-    let misscoped = users.token("full", NewToken { scopes, ..NewToken::default() }).await;
+    let misscoped =
+        users.token("full", CredentialSettings { scopes, ..CredentialSettings::default() }).await;
     let revoked = access_matrix::revoked(&users).await;
     let expired = access_matrix::expired(&users).await;
     let owner = token(&users.server);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 use headwater_server::{CertificateSource, Server, ServerConfig, ServerHandle};
 use http_body_util::Full;
 use hyper::client::conn::http1;

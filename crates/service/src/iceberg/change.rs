@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 use headwater_jobs::{CommitDecision, NewJob};
 use headwater_lake::{Transaction, set_creator};
 use headwater_model::{
-    Action, ErrorCode, ErrorDetails, JobId, JobKind, Object, ObjectOwner, PROPERTY_JOB, Principal,
-    Problem, RefSpec, ResultExt,
+    Action, ErrorCode, JobId, JobKind, Object, ObjectOwner, PROPERTY_JOB, Principal, Problem,
+    RefSpec, ResultExt, ToProblem,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -48,7 +48,7 @@ pub enum ChangeError {
     Unknown(Problem),
 }
 
-impl<E: ErrorDetails> From<E> for ChangeError {
+impl<E: ToProblem> From<E> for ChangeError {
     fn from(error: E) -> Self {
         ChangeError::Rejected(error.to_problem())
     }

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use headwater_executors::CheckedEntry;
 use headwater_lake::{CommitView, Transaction};
 use headwater_model::{
-    Action, ErrorCode, ErrorDetails, Object, Principal, Problem, RefSpec, ResultExt, TableName,
+    Action, ErrorCode, Object, Principal, Problem, RefSpec, ResultExt, TableName, ToProblem,
 };
 use headwater_table_rest::CommitConstraints;
 

@@ -1,4 +1,5 @@
-//! Tables of the Iceberg REST catalog. The file `commit.rs` has the operations that change them.
+//! Tables of the Iceberg REST catalog: lists, loads, creates, registers, drops and renames them.
+//! The file `commit.rs` has the commits of changes to existing tables.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,7 @@ use futures::FutureExt;
 use headwater_engine::rename_forbidden;
 use headwater_lake::{CommitView, Lake};
 use headwater_model::{
-    Action, ErrorCode, ErrorDetails, Object, Principal, Problem, RefSpec, ResultExt, TableName,
+    Action, ErrorCode, Object, Principal, Problem, RefSpec, ResultExt, TableName, ToProblem,
 };
 use headwater_table_rest::RestTables;
 use headwater_tables::Table;

@@ -1,7 +1,7 @@
 //! Every kind of credential: credentials that authenticate a principal, and credentials that do
 //! not.
 
-use headwater_model::{Identity, NewToken, Principal, Problem};
+use headwater_model::{CredentialSettings, Identity, Principal, Problem};
 use headwater_service::{Credential, S3Operations};
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -40,7 +40,7 @@ async fn tokens() {
         users.update(&Principal::owner(), name, change).await.expect("a password");
     }
     lake.service().accept_owner_token(OWNER_TOKEN);
-    let token = async |user| lake.token(user, NewToken::default()).await;
+    let token = async |user| lake.token(user, CredentialSettings::default()).await;
     let (ana, revoked) = (token("ana").await, token("revoked").await);
     let (disabled, dropped) = (token("disabled").await, token("dropped").await);
     let (expired, _) = lake.expired().await;

@@ -1,6 +1,6 @@
 //! Concurrent changes of a function that is deployed without a project.
 
-use headwater_model::{DeployFunction, NewToken, Principal};
+use headwater_model::{CredentialSettings, DeployFunction, Principal};
 use headwater_service::FunctionUpdate;
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -23,7 +23,7 @@ fn with_secrets(secrets: &[&str]) -> DeployFunction {
 async fn secrets() {
     let lake = Lake::start().await;
     lake.user("deployer", &["deploy on function:g"]).await;
-    let token = lake.token("deployer", NewToken::default()).await;
+    let token = lake.token("deployer", CredentialSettings::default()).await;
     let deployer = lake.log_in(&token).await.expect("a principal");
     let owner = Principal::owner();
     let functions = lake.service().invocations().standalone();

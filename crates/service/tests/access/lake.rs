@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use headwater_model::{
-    Action, AuthMethod, AuthenticatedUser, CreateRef, Identity, JobStatus, NewToken, Permission,
-    Principal, Problem, QueryRequest,
+    Action, AuthMethod, AuthenticatedUser, CreateRef, CredentialSettings, Identity, JobStatus,
+    Permission, Principal, Problem, QueryRequest,
 };
 use headwater_service::objects::{
     NewObject, NewUpload, ObjectHeaders, ObjectPath, ObjectPrecondition,
@@ -138,17 +138,17 @@ impl Lake {
         {
             self.user(name, grants).await;
         }
-        let none = NewToken { scopes: Some(Vec::new()), ..NewToken::default() };
+        let none = CredentialSettings { scopes: Some(Vec::new()), ..CredentialSettings::default() };
         let scopes = Some(vec![permission("select on table:other.t")]);
-        let other = NewToken { scopes, ..NewToken::default() };
+        let other = CredentialSettings { scopes, ..CredentialSettings::default() };
         let mut users = Vec::new();
         for (name, user, token, column) in [
             ("a token without scopes", "full", none, 0),
             ("a token for another table", "full", other, 0),
-            ("a user without grants", "limited", NewToken::default(), 1),
-            ("a reader", "reader", NewToken::default(), 2),
-            ("a user with all grants", "full", NewToken::default(), 3),
-            ("an administrator", "admin", NewToken::default(), 4),
+            ("a user without grants", "limited", CredentialSettings::default(), 1),
+            ("a reader", "reader", CredentialSettings::default(), 2),
+            ("a user with all grants", "full", CredentialSettings::default(), 3),
+            ("an administrator", "admin", CredentialSettings::default(), 4),
         ] {
             let token = self.token(user, token).await;
             users.push((name, self.log_in(&token).await.expect(name), column));
@@ -162,14 +162,14 @@ impl Lake {
         for name in ["revoked", "expired", "disabled", "replaced", "external"] {
             self.user(name, &[ADMINISTER]).await;
         }
-        let revoked = self.principal("revoked", NewToken::default()).await;
+        let revoked = self.principal("revoked", CredentialSettings::default()).await;
         let Identity::User(user) = revoked.identity() else { panic!("{revoked:?}") };
         let token = user.token.as_deref().expect("a token");
         let owner = Principal::owner();
         self.access.revoke_token(&owner, token, None).await.expect("revoked");
-        let disabled = self.principal("disabled", NewToken::default()).await;
+        let disabled = self.principal("disabled", CredentialSettings::default()).await;
         self.access.disable_user(&owner, "disabled", true).await.expect("disabled");
-        let replaced = self.principal("replaced", NewToken::default()).await;
+        let replaced = self.principal("replaced", CredentialSettings::default()).await;
         self.access.drop_user(&owner, "replaced").await.expect("dropped");
         self.user("replaced", &[ADMINISTER]).await;
         vec![
@@ -200,7 +200,7 @@ impl Lake {
     }
 
     /// Returns a new token of a user.
-    pub async fn token(&self, user: &str, new: NewToken) -> String {
+    pub async fn token(&self, user: &str, new: CredentialSettings) -> String {
         let created = self.access.create_token(&Principal::owner(), user, new).await;
         created.expect("a token").secret
     }
@@ -213,14 +213,14 @@ impl Lake {
     /// Returns a token of the user `expired` that has expired, and its principal.
     pub async fn expired(&self) -> (String, Principal) {
         let expires = Some(chrono::Utc::now() + chrono::TimeDelta::milliseconds(500));
-        let new = NewToken { expires, ..NewToken::default() };
+        let new = CredentialSettings { expires, ..CredentialSettings::default() };
         let token = self.token("expired", new).await;
         let principal = self.log_in(&token).await.expect("still valid");
         until(async || self.log_in(&token).await.is_err()).await;
         (token, principal)
     }
 
-    async fn principal(&self, user: &str, new: NewToken) -> Principal {
+    async fn principal(&self, user: &str, new: CredentialSettings) -> Principal {
         let token = self.token(user, new).await;
         self.log_in(&token).await.expect(user)
     }

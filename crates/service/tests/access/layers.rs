@@ -1,6 +1,6 @@
 //! Layers of functions that are deployed without a project: the right to use a layer.
 
-use headwater_model::{DeployFunction, NewToken, Principal};
+use headwater_model::{CredentialSettings, DeployFunction, Principal};
 use libtest_mimic::Trial;
 use serde_json::json;
 
@@ -14,7 +14,7 @@ pub fn trials() -> Vec<Trial> {
 async fn deployments() {
     let lake = Lake::start().await;
     lake.user("deployer", &["deploy on function:g"]).await;
-    let token = lake.token("deployer", NewToken::default()).await;
+    let token = lake.token("deployer", CredentialSettings::default()).await;
     let deployer = lake.log_in(&token).await.expect("a principal");
     let owner = Principal::owner();
     let functions = lake.service().invocations().standalone();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, NewToken, Principal};
+use headwater_model::{CredentialSettings, ErrorCode, Principal};
 use headwater_service::{NewMessage, Queues, ReceiveOptions};
 use libtest_mimic::Trial;
 
@@ -17,7 +17,7 @@ async fn lost_right() {
     let lake = Lake::start().await;
     let read = "read on queue:late";
     lake.user("reader", &[read]).await;
-    let token = lake.token("reader", NewToken::default()).await;
+    let token = lake.token("reader", CredentialSettings::default()).await;
     let reader = lake.log_in(&token).await.expect("a valid token");
     let (owner, queues) = (Principal::owner(), Queues::of(lake.service()));
     let created = queues.create(&owner, "late", &BTreeMap::new(), BTreeMap::new()).await;

@@ -1,6 +1,6 @@
 //! The rights of statements in a transaction.
 
-use headwater_model::{ErrorCode, NewToken, Principal, QueryRequest, RefSpec};
+use headwater_model::{CredentialSettings, ErrorCode, Principal, QueryRequest, RefSpec};
 use libtest_mimic::Trial;
 
 use crate::lake::{Lake, permission};
@@ -14,7 +14,7 @@ async fn lost_right() {
     let lake = Lake::start().await;
     let reads = "read on branch:main";
     lake.user("ana", &["select on table:shop.items", reads]).await;
-    let token = lake.token("ana", NewToken::default()).await;
+    let token = lake.token("ana", CredentialSettings::default()).await;
     let ana = lake.log_in(&token).await.expect("a valid token");
     let statements = lake.service().statements();
     let begun = statements.transactions().begin(&ana, &RefSpec::main()).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use futures::stream;
-use headwater_model::{DeployFunction, NewToken, Principal, Problem, PublishLayer};
+use headwater_model::{CredentialSettings, DeployFunction, Principal, Problem, PublishLayer};
 use headwater_service::write_function_archive;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ async fn deletions() {
     let uploads = lake.service().uploads();
     let principal = async |name: &str| {
         lake.user(name, &["insert on table:shop.items"]).await;
-        let token = lake.token(name, NewToken::default()).await;
+        let token = lake.token(name, CredentialSettings::default()).await;
         lake.log_in(&token).await.expect("a principal")
     };
     let (ana, bob) = (principal("ana").await, principal("bob").await);
@@ -150,7 +150,7 @@ async fn callers() {
         ("reader", &["deploy on function:f", "read on trigger:hourly"], &["trigger `hourly`"]),
     ] {
         lake.user(name, grants).await;
-        let token = lake.token(name, NewToken::default()).await;
+        let token = lake.token(name, CredentialSettings::default()).await;
         let user = lake.log_in(&token).await.expect("a principal");
         let shown = functions.show(&user, "f").await.expect("a function");
         assert_eq!(shown.callers, expected, "{name}");

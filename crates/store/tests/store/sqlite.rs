@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_model::{ErrorCode, ErrorDetails, ObjectId};
+use headwater_model::{ErrorCode, ObjectId, ToProblem};
 use headwater_store::{
     Error, KeyRange, RefPrecondition, SqliteOptions, SqliteStore, Store, WriteBatch,
 };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, ErrorDetails, FixedClock};
+use headwater_model::{ErrorCode, FixedClock, ToProblem};
 use headwater_tables::TableOperation;
 use serde_json::json;
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use futures::TryStreamExt;
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 use headwater_tables::{Result, Table, Tables};
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 use headwater_tables::{DataFile, Positions, RowRewrite, StagedFiles, Table, TableOperation};
 use iceberg::spec::FormatVersion::{V2, V3};
 use serde_json::{Value, json};

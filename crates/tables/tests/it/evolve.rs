@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, ErrorDetails, Table as Described};
+use headwater_model::{ErrorCode, Table as Described, ToProblem};
 use headwater_tables::{Table, TableOperation};
 use serde_json::json;
 

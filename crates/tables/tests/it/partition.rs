@@ -8,7 +8,7 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use headwater_model::ErrorCode;
-use headwater_model::ErrorDetails;
+use headwater_model::ToProblem;
 use headwater_tables::{Table, TableOperation};
 use iceberg::spec::{FormatVersion, Literal};
 use serde_json::{Value, json};

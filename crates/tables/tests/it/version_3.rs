@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type};
 use futures::TryStreamExt;
-use headwater_model::{ErrorCode, ErrorDetails};
+use headwater_model::{ErrorCode, ToProblem};
 use headwater_table_merge::{Cause, MergeInputs, RowBudget, TableMergeResult, merge};
 use headwater_table_rest::{NewTable, RestTables, TableCommit};
 use headwater_tables::{Alteration, DataFile, RowIds, Table, TableOperation, Tables};

@@ -8,7 +8,7 @@ use arrow::array::{Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_model::{ErrorCode, ErrorDetails, Problem};
+use headwater_model::{ErrorCode, Problem, ToProblem};
 use headwater_tables::{
     TableOperation, Tables, TablesOptions, check_types, check_values, parse_type,
 };

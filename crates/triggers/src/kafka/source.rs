@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_kafka_client::{Cluster, Position, PositionUpdate, PositionUpdateContent, Record};
-use headwater_model::{ErrorDetails, EventData, KafkaRecord, KafkaTrigger, Timestamp, Trigger};
+use headwater_model::{EventData, KafkaRecord, KafkaTrigger, Timestamp, ToProblem, Trigger};
 use headwater_store::Append;
 use tokio::time::Instant;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use headwater_jobs::{Jobs, JobsOptions};
 use headwater_model::{
-    AcceptedEvent, Actor, Clock, CloudEvent, CloudEventFormat, ErrorCode, ErrorDetails, EventData,
-    FixedClock, Limits, TriggerEventStatus,
+    AcceptedEvent, Actor, Clock, CloudEvent, CloudEventFormat, ErrorCode, EventData, FixedClock,
+    Limits, ToProblem, TriggerEventStatus,
 };
 use headwater_store::Store;
 use headwater_triggers::{EventBatch, EventCall, NewCall, TriggerEventFilter, Triggers};

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use headwater_jobs::{CallBudget, NewJob};
 use headwater_model::{
-    Actor, DailyBudget, ErrorCode, ErrorDetails, Event, EventData, FixedClock, JobKind, Limits,
-    Problem, Trigger, TriggerEvent, TriggerEventStatus, Usage,
+    Actor, DailyBudget, ErrorCode, Event, EventData, FixedClock, JobKind, Limits, Problem,
+    ToProblem, Trigger, TriggerEvent, TriggerEventStatus, Usage,
 };
 use headwater_store::{Append, SqliteStore, Store, WriteBatch};
 use headwater_triggers::{

@@ -1,6 +1,6 @@
 //! Triggers that are rejected when they are defined.
 
-use headwater_model::{ErrorDetails, Trigger};
+use headwater_model::{ToProblem, Trigger};
 use headwater_triggers::{Result, check_trigger};
 use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ use crate::targets::{Tables, by_hand, file, trigger};
 use chrono::TimeDelta;
 use headwater_jobs::{JobFilter, Jobs};
 use headwater_model::{
-    Clock, ErrorCode, ErrorDetails, FixedClock, JobStatus, SystemClock, Trigger, TriggerEventStatus,
+    Clock, ErrorCode, FixedClock, JobStatus, SystemClock, ToProblem, Trigger, TriggerEventStatus,
 };
 use headwater_store::Store;
 use headwater_triggers::{Error, TriggerEventFilter, Triggers, TriggersOptions};

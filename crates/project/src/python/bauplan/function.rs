@@ -1,6 +1,6 @@
 //! Decorated functions as steps: settings from decorators and the return type.
 
-use headwater_model::{ErrorDetails, PartitionField, TableName};
+use headwater_model::{PartitionField, TableName, ToProblem};
 use headwater_sandbox::{EnvironmentVariables, NetworkAccess};
 use ruff_python_ast::{Decorator, Expr, StmtFunctionDef};
 use ruff_text_size::Ranged;

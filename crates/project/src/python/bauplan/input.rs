@@ -1,6 +1,6 @@
 //! Inputs of Bauplan's functions, from default arguments or from `Annotated` types.
 
-use headwater_model::{ErrorDetails, RefSpec};
+use headwater_model::{RefSpec, ToProblem};
 use ruff_python_ast::{Arguments, Expr, ExprCall, ParameterWithDefault, StmtFunctionDef};
 
 use super::function::BauplanReader;

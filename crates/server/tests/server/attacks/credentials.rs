@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use headwater_model::{NewToken, Principal};
+use headwater_model::{CredentialSettings, Principal};
 use headwater_server::{Access, NewUser};
 use http_body_util::Full;
 use hyper::client::conn::http1;
@@ -49,7 +49,8 @@ pub async fn changed() {
 pub async fn expired() {
     let (users, _) = admin().await;
     let expires = Some(chrono::Utc::now() + chrono::TimeDelta::milliseconds(300));
-    let token = users.token("ana", NewToken { expires, ..NewToken::default() }).await;
+    let token =
+        users.token("ana", CredentialSettings { expires, ..CredentialSettings::default() }).await;
     let deadline = Instant::now() + PATIENCE;
     while users.get(&token, "/v1/branches").await.0 != 401 {
         assert!(Instant::now() < deadline, "the token does not expire");
@@ -59,7 +60,7 @@ pub async fn expired() {
 pub async fn revoked() {
     let (users, _) = admin().await;
     let owner = Principal::owner();
-    let created = users.access.create_token(&owner, "ana", NewToken::default()).await;
+    let created = users.access.create_token(&owner, "ana", CredentialSettings::default()).await;
     let created = created.expect("a token");
     let address = users.server.running.http_addr().expect("an address");
     let stream = TcpStream::connect(address).await.expect("a connection");

@@ -1,6 +1,6 @@
 //! Attempts to get rights that the user does not have.
 
-use headwater_model::{NewToken, Principal};
+use headwater_model::{CredentialSettings, Principal};
 use headwater_server::{Credential, NewUser};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -92,7 +92,8 @@ pub async fn scopes() {
     let users = Users::start().await;
     users.user("ana", &["administer on lake"]).await;
     let scopes = Some(vec![permission("select on table:shop.items")]);
-    let narrow = users.token("ana", NewToken { scopes, ..NewToken::default() }).await;
+    let narrow =
+        users.token("ana", CredentialSettings { scopes, ..CredentialSettings::default() }).await;
     for scopes in [Value::Null, json!([{"actions": ["administer"], "object": "lake"}]), json!([])] {
         let body = json!({"user": "ana", "label": "", "scopes": scopes, "expires": null});
         assert_eq!(users.post(&narrow, "/v1/tokens", body).await.0, 403, "{scopes}");
@@ -114,7 +115,8 @@ pub async fn expiry() {
     let users = Users::start().await;
     users.user("ana", &["select on table:shop.items"]).await;
     let expires = Some(chrono::Utc::now() + chrono::TimeDelta::hours(1));
-    let brief = users.token("ana", NewToken { expires, ..NewToken::default() }).await;
+    let brief =
+        users.token("ana", CredentialSettings { expires, ..CredentialSettings::default() }).await;
     for expires in [Value::Null, json!(chrono::Utc::now() + chrono::TimeDelta::hours(2))] {
         let body = json!({"user": "ana", "label": "", "scopes": null, "expires": expires});
         assert_eq!(users.post(&brief, "/v1/tokens", body).await.0, 403, "{expires}");

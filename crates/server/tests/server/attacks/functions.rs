@@ -1,6 +1,6 @@
 //! Ownership of layers and of the functions of a deployed project.
 
-use headwater_model::{NewToken, Principal};
+use headwater_model::{CredentialSettings, Principal};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -64,7 +64,8 @@ pub async fn layers() {
     assert_eq!(users.grant_to_eve(&eve, "deploy", object).await, 403);
     // A token whose scopes do not include the layer has no right to it, also for the owner.
     let scopes = Some(vec![permission("deploy on function:made")]);
-    let narrow = users.token("ana", NewToken { scopes, ..NewToken::default() }).await;
+    let narrow =
+        users.token("ana", CredentialSettings { scopes, ..CredentialSettings::default() }).await;
     assert_eq!(users.publish(&narrow).await, 403);
     // The owner needs no grant.
     assert_eq!((users.publish(&ana).await, users.delete(&ana, &first).await), (201, 204));

@@ -1,6 +1,6 @@
 //! Ownership of tables and views: what the user that created them may do, and what it may not.
 
-use headwater_model::{NewToken, Principal};
+use headwater_model::{CredentialSettings, Principal};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -226,7 +226,8 @@ pub async fn same_user() {
     let (users, ana) = start().await;
     users.all(&ana, 200, &["CREATE TABLE shop.made AS SELECT 'secret' AS customer"]).await;
     let scopes = Some(vec![permission("read on branch:main")]);
-    let narrow = users.token("ana", NewToken { scopes, ..NewToken::default() }).await;
+    let narrow =
+        users.token("ana", CredentialSettings { scopes, ..CredentialSettings::default() }).await;
     users.all(&narrow, 403, &["SELECT * FROM shop.made"]).await;
     users.access.drop_user(&Principal::owner(), "ana").await.expect("dropped");
     let again = users.user("ana", &CREATOR).await;

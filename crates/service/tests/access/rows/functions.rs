@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use headwater_model::{InvokeAsyncRequest, Principal, ProjectFiles};
 use headwater_service::{
     CallInput, FunctionChange, FunctionUpdate, FunctionUrlChange, LayerChange, OptionalCallParts,
-    ResultKind, TriggerEventFilter, UrlAuth, UrlSettings,
+    ResultKind, TriggerEventFilter, UrlAuth, UrlOptions,
 };
 use serde_json::{Value, json};
 
@@ -97,7 +97,7 @@ pub const ROWS: &[Row] = &[
     }),
     ("StandaloneFunctions::set_url", writes(NO_FUNCTION), |c| {
         let deployed = c.service.invocations().standalone();
-        let (auth, settings) = (Some(UrlAuth::Iam), UrlSettings::default());
+        let (auth, settings) = (Some(UrlAuth::Iam), UrlOptions::default());
         let change = FunctionUrlChange { auth, settings, exists: None };
         done(async move { deployed.set_url(&c.by, "none", None, change).await })
     }),

@@ -1,4 +1,4 @@
-//! The state of a commit: its tables and namespaces.
+//! The contents of a commit: its tables, views, functions and namespaces.
 
 use std::sync::Arc;
 
@@ -8,23 +8,23 @@ use crate::catalog_objects::CatalogObjects;
 use crate::codec::{CommitObject, Namespaces};
 use crate::{Error, Result, TableEntry, trie};
 
-/// The tables and namespaces of one commit. Immutable, and cheap to clone.
+/// The tables, views, functions and namespaces of one commit. Immutable, and cheap to clone.
 #[derive(Clone)]
-pub struct CatalogState {
+pub struct CommitContents {
     id: CommitId,
     commit: Arc<CommitObject>,
     objects: CatalogObjects,
 }
 
-impl std::fmt::Debug for CatalogState {
+impl std::fmt::Debug for CommitContents {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CatalogState").field("commit", &self.id).finish_non_exhaustive()
+        f.debug_struct("CommitContents").field("commit", &self.id).finish_non_exhaustive()
     }
 }
 
-impl CatalogState {
+impl CommitContents {
     pub(crate) fn new(id: CommitId, commit: Arc<CommitObject>, objects: CatalogObjects) -> Self {
-        CatalogState { id, commit, objects }
+        CommitContents { id, commit, objects }
     }
 
     /// Returns the commit's id.
@@ -102,7 +102,7 @@ impl CatalogState {
         Ok(tables)
     }
 
-    /// Like [`CatalogState::find`], for tables only.
+    /// Like [`CommitContents::find`], for tables only.
     pub async fn find_table(
         &self,
         namespace: &str,

@@ -1,4 +1,5 @@
-//! ASOF JOIN: joins each row of the left side with the nearest row of the right side.
+//! Rewrite of ASOF JOIN as a left or inner join. ASOF JOIN joins each row of the left side with the
+//! nearest row of the right side.
 //!
 //! For `t ASOF JOIN p ON t.k = p.k AND t.at >= p.at`, each row of `p` gets the next value of `p.at`
 //! with the same `p.k` as an additional column. `t` is joined with these rows. A row of `p` is the
@@ -39,7 +40,12 @@ fn refused(what: &str) -> Error {
 impl Resolver<'_> {
     /// Rewrites an ASOF JOIN. Its left side has the relations with the indexes `start..before`, its
     /// right side is the relation with the index `before`.
-    pub(crate) fn asof(&mut self, join: &mut Join, start: usize, before: usize) -> Result<()> {
+    pub(crate) fn rewrite_asof_join(
+        &mut self,
+        join: &mut Join,
+        start: usize,
+        before: usize,
+    ) -> Result<()> {
         let JoinOperator::AsOf { match_condition, constraint } = &mut join.join_operator else {
             return Ok(());
         };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Description of a model at its last run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct ModelRecord {
+pub struct ModelDescription {
     /// The namespace of the model.
     pub namespace: String,
     /// The model's name, without its namespace.
@@ -57,18 +57,18 @@ pub struct InputName {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SourceColumn {
-    /// Index of the input in [`ModelRecord::inputs`].
+    /// Index of the input in [`ModelDescription::inputs`].
     pub input: usize,
     /// The name of the column.
     pub column: String,
 }
 
-impl ModelRecord {
+impl ModelDescription {
     /// Describes a step, without the sources of its columns.
-    pub fn of(step: &Step) -> ModelRecord {
+    pub fn of(step: &Step) -> ModelDescription {
         let TableName { namespace, name } = step.table.clone();
         let inputs: BTreeSet<InputName> = step.inputs.iter().map(InputName::of).collect();
-        ModelRecord {
+        ModelDescription {
             namespace,
             name,
             kind: step.kind.as_str().to_owned(),
