@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{Clock, Principal, Timestamp};
-use headwater_store::{Append, RefChange, RefPrecondition, Store, WriteBatch};
+use headwater_store::{JournalAppend, RefChange, RefPrecondition, Store, WriteBatch};
 use parking_lot::{Mutex, RwLock};
 
 use crate::access_state::AccessState;
@@ -44,7 +44,7 @@ impl std::fmt::Debug for Access {
 /// A change of rights: the journal entries to append, and the fields of the audit event for the
 /// change.
 pub(crate) struct RightsChange<T> {
-    pub(crate) entries: Vec<Append>,
+    pub(crate) entries: Vec<JournalAppend>,
     /// The action in the audit log, such as `grant`.
     pub(crate) action: &'static str,
     /// The object in the audit log, such as `user:ana`.
@@ -138,7 +138,7 @@ impl Access {
     pub(crate) async fn apply<T>(
         &self,
         others: &[RefChange],
-        edit: impl Fn(&AccessState) -> Result<(Vec<Append>, T)>,
+        edit: impl Fn(&AccessState) -> Result<(Vec<JournalAppend>, T)>,
     ) -> Result<T> {
         let _changing = self.0.changing.lock().await;
         for _ in 1..ATTEMPTS {
@@ -153,7 +153,7 @@ impl Access {
     async fn try_apply<T>(
         &self,
         others: &[RefChange],
-        edit: &impl Fn(&AccessState) -> Result<(Vec<Append>, T)>,
+        edit: &impl Fn(&AccessState) -> Result<(Vec<JournalAppend>, T)>,
     ) -> Result<T> {
         let directory = self.refresh_locked().await?;
         let (entries, result) = edit(&directory)?;

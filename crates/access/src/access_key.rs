@@ -192,7 +192,7 @@ impl AccessKeys {
 fn key_change(
     action: &'static str,
     key: &AccessKey,
-    entries: Vec<headwater_store::Append>,
+    entries: Vec<headwater_store::JournalAppend>,
 ) -> RightsChange<()> {
     let object = format!("access_key:{}", key.id);
     let detail = key.user.as_ref().map_or("of the owner".to_owned(), |it| format!("of user {it}"));

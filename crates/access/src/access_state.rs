@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{
-    Action, AuditRetention, Grant, Limit, Object, ObjectId, Restriction, Role, Timestamp,
+    AccessObject, Action, AuditRetention, Grant, Limit, ObjectId, Restriction, Role, Timestamp,
 };
 use headwater_store::{JournalEntry, KeyRange, Store};
 use serde::de::DeserializeOwned;
@@ -148,7 +148,12 @@ impl AccessState {
     }
 
     /// Returns a grant of a user, directly or through a role, that contains an action on an object.
-    pub(crate) fn find_grant(&self, user: &str, action: Action, object: &Object) -> Option<&Grant> {
+    pub(crate) fn find_grant(
+        &self,
+        user: &str,
+        action: Action,
+        object: &AccessObject,
+    ) -> Option<&Grant> {
         self.effective.get(user)?.find(action, object).map(|grant| &**grant)
     }
 
@@ -179,7 +184,7 @@ impl AccessState {
     }
 
     /// Returns the user that owns an object.
-    pub(crate) fn owner(&self, object: &Object) -> Option<&str> {
+    pub(crate) fn owner(&self, object: &AccessObject) -> Option<&str> {
         self.owners.get(&object.to_string()).map(String::as_str)
     }
 

@@ -113,7 +113,7 @@ pub(crate) fn checked(scopes: Vec<Permission>) -> Result<Vec<Permission>> {
 fn token_change(
     action: &'static str,
     token: &AccessToken,
-    entries: Vec<headwater_store::Append>,
+    entries: Vec<headwater_store::JournalAppend>,
 ) -> RightsChange<()> {
     let object = format!("token:{}", token.id);
     RightsChange { entries, action, object, detail: format!("of user {}", token.user), result: () }

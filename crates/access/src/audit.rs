@@ -10,7 +10,7 @@ use std::time::Duration;
 use headwater_model::{
     AuditEvent, AuditOutcome, AuthMethod, Clock, Identity, Principal, Timestamp,
 };
-use headwater_store::{Append, KeyRange, Store, WriteBatch};
+use headwater_store::{JournalAppend, KeyRange, Store, WriteBatch};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
@@ -80,7 +80,7 @@ pub struct AuditPage {
 pub struct AuditLog {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    pending: Mutex<Vec<Append>>,
+    pending: Mutex<Vec<JournalAppend>>,
     /// The number of recorded failed logins by address; removed a minute after the last one.
     failed_logins: Cache<IpAddr, u32>,
     /// The time at which old events were last deleted.
@@ -91,8 +91,8 @@ pub struct AuditLog {
 /// write, the events return to the queue. If an event is then stored twice, the log lists it once,
 /// because both entries have the same key.
 struct UnstoredEvents<'a> {
-    pending: &'a Mutex<Vec<Append>>,
-    entries: Vec<Append>,
+    pending: &'a Mutex<Vec<JournalAppend>>,
+    entries: Vec<JournalAppend>,
 }
 
 impl Drop for UnstoredEvents<'_> {
@@ -208,7 +208,7 @@ impl AuditLog {
         action: &str,
         object: String,
         detail: String,
-    ) -> Result<Append> {
+    ) -> Result<JournalAppend> {
         let event = self.event(by, action, object, AuditOutcome::Allowed);
         entry(&AuditEvent { reason: cut(detail), ..event })
     }
@@ -283,10 +283,10 @@ fn parse(entry: headwater_store::JournalEntry) -> Result<AuditEvent> {
     serde_json::from_slice(&entry.value).map_err(|_| Error::Corrupt { key: entry.key })
 }
 
-fn entry(event: &AuditEvent) -> Result<Append> {
+fn entry(event: &AuditEvent) -> Result<JournalAppend> {
     let key = Uuid::now_v7().to_string();
     let value = serde_json::to_vec(event).map_err(|_| Error::Corrupt { key: key.clone() })?;
-    Ok(Append::put(JOURNAL, key, value.into()))
+    Ok(JournalAppend::put(JOURNAL, key, value.into()))
 }
 
 fn cut(mut text: String) -> String {

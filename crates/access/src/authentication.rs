@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use headwater_model::{AuthMethod, AuthenticatedUser, Identity, Principal, Timestamp};
-use headwater_store::{Append, WriteBatch};
+use headwater_store::{JournalAppend, WriteBatch};
 use sha2::{Digest, Sha256};
 
 use crate::credential_secret::{CredentialSecret, PREFIX};
@@ -136,7 +136,7 @@ impl Access {
             return;
         }
         let Ok(value) = serde_json::to_vec(&now) else { return };
-        let entries = vec![Append::put(USED_JOURNAL, token, value.into())];
+        let entries = vec![JournalAppend::put(USED_JOURNAL, token, value.into())];
         let batch = WriteBatch { entries, relaxed: true, ..WriteBatch::default() };
         if let Err(error) = self.0.store.apply(batch).await {
             tracing::warn!("the use of a credential cannot be recorded: {error}");

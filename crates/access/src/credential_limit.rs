@@ -4,7 +4,7 @@
 //! each change of rights, so the number of records of a user is limited.
 
 use headwater_model::Timestamp;
-use headwater_store::Append;
+use headwater_store::JournalAppend;
 
 use crate::record::{USED_JOURNAL, remove};
 use crate::{Error, Result};
@@ -29,7 +29,7 @@ pub(crate) struct StoredCredential<'a> {
 /// Errors: the user has too many valid credentials.
 pub(crate) fn entries_before_new<'a>(
     stored: impl Iterator<Item = StoredCredential<'a>>,
-) -> Result<Vec<Append>> {
+) -> Result<Vec<JournalAppend>> {
     let (valid, mut invalid): (Vec<_>, Vec<_>) = stored.partition(|one| one.is_valid);
     if valid.len() >= CREDENTIALS_MAX {
         return Err(Error::TooManyCredentials { max: CREDENTIALS_MAX });
@@ -37,7 +37,9 @@ pub(crate) fn entries_before_new<'a>(
     let excess = (valid.len() + invalid.len() + 1).saturating_sub(CREDENTIALS_MAX);
     invalid.sort_by_key(|one| one.created);
     let deleted = invalid.into_iter().take(excess);
-    Ok(deleted.flat_map(|one| [remove(one.key), Append::tombstone(USED_JOURNAL, one.id)]).collect())
+    Ok(deleted
+        .flat_map(|one| [remove(one.key), JournalAppend::tombstone(USED_JOURNAL, one.id)])
+        .collect())
 }
 
 #[cfg(test)]

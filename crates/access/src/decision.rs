@@ -1,7 +1,7 @@
 //! Decisions about access, computed from the directory in memory without I/O.
 
 use headwater_model::{
-    Action, Grant, Identity, Object, ObjectKind, ObjectOwner, Permission, Principal,
+    AccessObject, Action, Grant, Identity, ObjectKind, ObjectOwner, Permission, Principal,
 };
 
 use crate::access_state::AccessState;
@@ -67,7 +67,7 @@ impl std::fmt::Display for Decision {
 
 impl Access {
     /// Decides if a principal may perform an action on an object.
-    pub fn decide(&self, principal: &Principal, action: Action, object: &Object) -> Decision {
+    pub fn decide(&self, principal: &Principal, action: Action, object: &AccessObject) -> Decision {
         let user = match principal.identity() {
             Identity::Owner => return Decision::Allowed(DecisionReason::LakeOwner),
             Identity::Anonymous => return Decision::Denied(DenialReason::Unauthenticated),
@@ -90,7 +90,7 @@ impl Access {
     }
 
     /// Returns true if a principal may perform any action on an object.
-    pub fn may_see(&self, principal: &Principal, object: &Object) -> bool {
+    pub fn may_see(&self, principal: &Principal, object: &AccessObject) -> bool {
         let mut actions = object.kind().actions().iter();
         actions.any(|action| self.decide(principal, *action, object).is_allowed())
     }
@@ -98,7 +98,7 @@ impl Access {
     /// Returns the decision for a user that logs in without a restriction by scopes.
     ///
     /// Errors: the user does not exist.
-    pub fn explain(&self, user: &str, action: Action, object: &Object) -> Result<Decision> {
+    pub fn explain(&self, user: &str, action: Action, object: &AccessObject) -> Result<Decision> {
         let directory = self.directory();
         if directory.user(user)?.disabled {
             return Ok(Decision::Denied(DenialReason::Invalid));
@@ -114,7 +114,7 @@ impl Access {
 }
 
 /// Decides for a user: allows access by ownership, or by a grant that contains the action.
-fn decide(directory: &AccessState, user: &str, action: Action, object: &Object) -> Decision {
+fn decide(directory: &AccessState, user: &str, action: Action, object: &AccessObject) -> Decision {
     if is_owner(directory, user, action, object) {
         return Decision::Allowed(DecisionReason::Ownership);
     }
@@ -128,7 +128,7 @@ fn decide(directory: &AccessState, user: &str, action: Action, object: &Object) 
 /// new object. The owner of a table, view, SQL function or namespace is stored with the object, and
 /// may not create another object of its name. The records of the directory contain the owners of
 /// other objects.
-fn is_owner(directory: &AccessState, user: &str, action: Action, object: &Object) -> bool {
+fn is_owner(directory: &AccessState, user: &str, action: Action, object: &AccessObject) -> bool {
     let is_user = |owner: &ObjectOwner| {
         let account = directory.users.get(user);
         owner.user == user && account.is_some_and(|account| account.created == owner.created)
@@ -145,7 +145,7 @@ fn is_owner(directory: &AccessState, user: &str, action: Action, object: &Object
 
 /// Returns an action, and the actions whose grants include it. The rights to write to a branch and
 /// to merge into it include the right to read it.
-fn including(action: Action, object: &Object) -> impl Iterator<Item = Action> {
+fn including(action: Action, object: &AccessObject) -> impl Iterator<Item = Action> {
     let is_branch = object.kind() == ObjectKind::Branch && action == Action::Read;
     let wider = is_branch.then_some([Action::Write, Action::Merge]);
     std::iter::once(action).chain(wider.into_iter().flatten())

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{Grant, GrantRequest, ObjectPattern, Permission, Principal};
-use headwater_store::Append;
+use headwater_store::JournalAppend;
 
 use crate::access_state::AccessState;
 use crate::record::{grant_key, put, remove};
@@ -24,7 +24,7 @@ struct GrantChanges<'a> {
     /// The changed grants, by grantee and object. A grant without actions is removed.
     changed: BTreeMap<(&'a str, &'a ObjectPattern), Grant>,
     /// The audit events of the changes.
-    events: Vec<Append>,
+    events: Vec<JournalAppend>,
 }
 
 impl Access {
@@ -77,7 +77,7 @@ impl Access {
         by: &Principal,
         action: &'static str,
         request: &CheckedRequest<'_>,
-    ) -> Result<Append> {
+    ) -> Result<JournalAppend> {
         let CheckedRequest { grantee, permission } = request;
         let preposition = if action == "grant" { "to" } else { "from" };
         let detail = format!("{} {preposition} {grantee}", names_of(permission));
@@ -165,13 +165,13 @@ impl<'a> GrantChanges<'a> {
         Ok(changed.filter(|grant| !grant.permission.actions.is_empty()))
     }
 
-    fn set(&mut self, request: &'a CheckedRequest<'a>, grant: Grant, event: Append) {
+    fn set(&mut self, request: &'a CheckedRequest<'a>, grant: Grant, event: JournalAppend) {
         self.changed.insert((request.grantee, &request.permission.object), grant);
         self.events.push(event);
     }
 
     /// Returns the journal entries that store the changes.
-    fn into_entries(self) -> Result<Vec<Append>> {
+    fn into_entries(self) -> Result<Vec<JournalAppend>> {
         let mut entries = Vec::with_capacity(self.changed.len() + self.events.len());
         for grant in self.changed.values() {
             let is_revoked = grant.permission.actions.is_empty();

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use headwater_model::{Action, Grant, Object, ObjectKind};
+use headwater_model::{AccessObject, Action, Grant, ObjectKind};
 
 /// The index key of grants on the lake.
 const LAKE: &str = "lake";
@@ -34,7 +34,7 @@ impl GrantIndex {
     }
 
     /// Returns a grant that contains an action on an object, if there is one.
-    pub(crate) fn find(&self, action: Action, object: &Object) -> Option<&Arc<Grant>> {
+    pub(crate) fn find(&self, action: Action, object: &AccessObject) -> Option<&Arc<Grant>> {
         let contains = |grant: &&Arc<Grant>| grant.permission.contains(action, object);
         let find = |key: &str| self.exact.get(key).into_iter().flatten().find(contains);
         let in_namespace = is_in_namespace(object.kind());
@@ -121,7 +121,7 @@ mod tests {
             let mut index = GrantIndex::default();
             index.insert(grant(pattern));
             for object in OBJECTS {
-                let object: Object = object.parse().expect(object);
+                let object: AccessObject = object.parse().expect(object);
                 for action in Action::ALL {
                     let expected = grant(pattern).permission.contains(action, &object);
                     let found = index.find(action, &object).is_some();

@@ -1,7 +1,7 @@
 //! Ownership: a user may perform every action on the objects that it created.
 
-use headwater_model::{Object, ObjectPattern, Principal};
-use headwater_store::{Append, RefChange};
+use headwater_model::{AccessObject, ObjectPattern, Principal};
+use headwater_store::{JournalAppend, RefChange};
 
 use crate::access::RightsChange;
 use crate::record::{OwnerRecord, owner_key, put, remove};
@@ -24,12 +24,17 @@ pub enum ObjectChange {
 impl Access {
     /// Records the owner of a new object: the principal's user, or no owner if the principal is not
     /// a user. Replaces the owner that an earlier object with the same name had.
-    pub async fn set_owner(&self, by: &Principal, object: &Object) -> Result<()> {
+    pub async fn set_owner(&self, by: &Principal, object: &AccessObject) -> Result<()> {
         change_owned(self, by, object, ObjectChange::Created, &[]).await
     }
 
     /// Moves the ownership of a renamed object to its new name.
-    pub async fn move_owner(&self, by: &Principal, from: &Object, to: &Object) -> Result<()> {
+    pub async fn move_owner(
+        &self,
+        by: &Principal,
+        from: &AccessObject,
+        to: &AccessObject,
+    ) -> Result<()> {
         let (old, new) = (ObjectPattern::of(from), ObjectPattern::of(to));
         self.change(by, |directory| {
             let mut entries = Vec::new();
@@ -46,12 +51,12 @@ impl Access {
     }
 
     /// Removes the owner of a dropped object.
-    pub async fn remove_owner(&self, by: &Principal, object: &Object) -> Result<()> {
+    pub async fn remove_owner(&self, by: &Principal, object: &AccessObject) -> Result<()> {
         change_owned(self, by, object, ObjectChange::Dropped, &[]).await
     }
 
     /// Returns the user that owns an object.
-    pub fn owner(&self, object: &Object) -> Option<String> {
+    pub fn owner(&self, object: &AccessObject) -> Option<String> {
         self.directory().owner(object).map(str::to_owned)
     }
 }
@@ -63,7 +68,7 @@ impl Access {
 pub async fn change_owned(
     access: &Access,
     by: &Principal,
-    object: &Object,
+    object: &AccessObject,
     change: ObjectChange,
     refs: &[RefChange],
 ) -> Result<()> {
@@ -89,7 +94,11 @@ pub async fn change_owned(
         .await
 }
 
-fn owner_change(action: &'static str, object: &Object, entries: Vec<Append>) -> RightsChange<()> {
+fn owner_change(
+    action: &'static str,
+    object: &AccessObject,
+    entries: Vec<JournalAppend>,
+) -> RightsChange<()> {
     let object = object.to_string();
     RightsChange { entries, action, object, detail: String::new(), result: () }
 }
@@ -99,10 +108,10 @@ fn owner_change(action: &'static str, object: &Object, entries: Vec<Append>) -> 
 pub async fn record_owner(
     access: &Access,
     by: &Principal,
-    object: &Object,
+    object: &AccessObject,
     is_new: bool,
 ) -> Result<()> {
-    if object.to_string().parse::<Object>().is_err() {
+    if object.to_string().parse::<AccessObject>().is_err() {
         return Ok(());
     }
     let change = if is_new { ObjectChange::Created } else { ObjectChange::Replaced };

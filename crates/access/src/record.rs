@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use headwater_model::{
     AccessKey, AccessToken, Grant, ObjectId, ObjectPattern, Timestamp, User, UserKind,
 };
-use headwater_store::Append;
+use headwater_store::JournalAppend;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -131,14 +131,14 @@ pub(crate) fn restriction_key(name: &str) -> String {
 }
 
 /// Returns the journal entry that stores a record.
-pub(crate) fn put(key: String, record: &impl Serialize) -> Result<Append> {
+pub(crate) fn put(key: String, record: &impl Serialize) -> Result<JournalAppend> {
     let value = serde_json::to_vec(record).map_err(|_| Error::Corrupt { key: key.clone() })?;
-    Ok(Append::put(JOURNAL, key, value.into()))
+    Ok(JournalAppend::put(JOURNAL, key, value.into()))
 }
 
 /// Returns the journal entry that removes a record.
-pub(crate) fn remove(key: String) -> Append {
-    Append::tombstone(JOURNAL, key)
+pub(crate) fn remove(key: String) -> JournalAppend {
+    JournalAppend::tombstone(JOURNAL, key)
 }
 
 /// Checks the name of a new user or role.

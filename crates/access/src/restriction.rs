@@ -5,8 +5,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use headwater_model::{Action, Identity, Object, Principal, Restriction, Restrictions, TableName};
-use headwater_store::Append;
+use headwater_model::{
+    AccessObject, Action, Identity, Principal, Restriction, Restrictions, TableName,
+};
+use headwater_store::JournalAppend;
 
 use crate::access::RightsChange;
 use crate::access_state::AccessState;
@@ -146,7 +148,7 @@ impl TableRestrictions {
         directory: &AccessState,
         all: impl Iterator<Item = &'a Restriction>,
     ) -> Option<Restrictions> {
-        if self.0.decide(principal, Action::Administer, &Object::lake()).is_allowed() {
+        if self.0.decide(principal, Action::Administer, &AccessObject::lake()).is_allowed() {
             return None;
         }
         let user = match principal.identity() {
@@ -198,7 +200,7 @@ pub(crate) fn check_unused(directory: &AccessState, name: &str) -> Result<()> {
 fn restriction_change<T>(
     creates: bool,
     restriction: &Restriction,
-    entries: Vec<Append>,
+    entries: Vec<JournalAppend>,
     result: T,
 ) -> RightsChange<T> {
     let action = match (creates, restriction.column.is_some()) {
@@ -214,7 +216,7 @@ fn restriction_change<T>(
     RightsChange {
         entries,
         action,
-        object: Object::table(&restriction.table).to_string(),
+        object: AccessObject::table(&restriction.table).to_string(),
         detail,
         result,
     }

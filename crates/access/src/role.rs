@@ -1,7 +1,7 @@
 //! Roles: create, list, drop, grant to users and roles, revoke.
 
 use headwater_model::{Principal, Role};
-use headwater_store::Append;
+use headwater_store::JournalAppend;
 
 use crate::access::RightsChange;
 use crate::access_state::AccessState;
@@ -87,7 +87,7 @@ fn membership(
     grantee: &str,
     role: &str,
     is_member: bool,
-) -> Result<Option<Append>> {
+) -> Result<Option<JournalAppend>> {
     if let Some(user) = directory.users.get(grantee) {
         let mut user = user.clone();
         let changed =
@@ -110,7 +110,7 @@ fn membership(
 fn role_change<T>(
     action: &'static str,
     name: &str,
-    entries: Vec<Append>,
+    entries: Vec<JournalAppend>,
     result: T,
 ) -> RightsChange<T> {
     RightsChange { entries, action, object: format!("role:{name}"), detail: String::new(), result }

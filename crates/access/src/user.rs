@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use headwater_model::{ObjectPattern, Principal, Timestamp, User, UserKind};
-use headwater_store::Append;
+use headwater_store::JournalAppend;
 
 use crate::access::RightsChange;
 use crate::access_state::AccessState;
@@ -147,14 +147,14 @@ impl Access {
 fn user_change(
     action: &'static str,
     user: &UserRecord,
-    entries: Vec<Append>,
+    entries: Vec<JournalAppend>,
 ) -> RightsChange<User> {
     let object = format!("user:{}", user.name);
     RightsChange { entries, action, object, detail: String::new(), result: user.describe() }
 }
 
 /// Returns the journal entries that remove the grants of a user or role.
-pub(crate) fn grants_of(directory: &AccessState, grantee: &str) -> Vec<Append> {
+pub(crate) fn grants_of(directory: &AccessState, grantee: &str) -> Vec<JournalAppend> {
     let grants = directory.grants.get(grantee).into_iter().flatten();
     grants.map(|grant| remove(grant_key(grant))).collect()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use headwater_access::{Access, Credential, NewUser, ObjectChange, change_owned};
 use headwater_model::{
-    Action, CredentialSettings, ErrorCode, Object, Principal, SystemClock, ToProblem,
+    AccessObject, Action, CredentialSettings, ErrorCode, Principal, SystemClock, ToProblem,
 };
 use headwater_store::{MemoryStore, RefChange, RefPrecondition, Store};
 
@@ -25,7 +25,7 @@ async fn an_object_and_its_owner_change_together() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let access = Access::open(store.clone(), Arc::new(SystemClock)).await.expect("opened");
     let (ana, eve) = (user(&access, "ana").await, user(&access, "eve").await);
-    let object = Object::secret("KEY");
+    let object = AccessObject::secret("KEY");
     let write = |before: Option<&'static str>, value: &'static str| {
         let expected =
             before.map_or(RefPrecondition::Absent, |value| RefPrecondition::Value(value.into()));

@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use headwater_engine::system::{batch, schema, timestamp_column, timestamp_type};
 use headwater_engine::{Engine, SessionRights, SystemTable};
 use headwater_lake::{CommitView, PROPERTY_PROJECT};
-use headwater_model::{Action, Object, Problem, ResultExt, TableName, Timestamp};
+use headwater_model::{AccessObject, Action, Problem, ResultExt, TableName, Timestamp};
 use headwater_tables::{SqlView, Table};
 
 use crate::build_record::{BUILD, BuildRecord, snapshot_property};
@@ -271,9 +271,10 @@ fn is_intermediate(record: &BuildRecord, input: &InputName) -> bool {
 
 /// Returns true if a grant allows a reader to read the table or view with a name.
 fn may_read(access: Option<&dyn SessionRights>, name: &TableName) -> bool {
-    may_read_object(access, &Object::table(name)) || may_read_object(access, &Object::view(name))
+    may_read_object(access, &AccessObject::table(name))
+        || may_read_object(access, &AccessObject::view(name))
 }
 
-pub(crate) fn may_read_object(access: Option<&dyn SessionRights>, object: &Object) -> bool {
+pub(crate) fn may_read_object(access: Option<&dyn SessionRights>, object: &AccessObject) -> bool {
     access.is_none_or(|access| access.allows(Action::Select, object))
 }

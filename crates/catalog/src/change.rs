@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ChangeKind, Namespace, Object, ObjectOwner, TableName};
+use headwater_model::{AccessObject, ChangeKind, Namespace, ObjectOwner, TableName};
 use headwater_store::WriteBatch;
 use serde::{Deserialize, Serialize};
 
@@ -73,11 +73,13 @@ impl TableEntry {
 
     /// Returns the object on which the rights to the entry are checked, with the entry's owner: a
     /// table, a view, or a function such as `function:sales.tax`. `name` is the name of the entry.
-    pub fn object(&self, name: &TableName) -> Object {
+    pub fn object(&self, name: &TableName) -> AccessObject {
         let object = match name.function() {
-            Some(own) if self.is_view() => Object::function(&format!("{}.{own}", name.namespace)),
-            _ if self.is_view() => Object::view(name),
-            _ => Object::table(name),
+            Some(own) if self.is_view() => {
+                AccessObject::function(&format!("{}.{own}", name.namespace))
+            }
+            _ if self.is_view() => AccessObject::view(name),
+            _ => AccessObject::table(name),
         };
         object.with_owner(self.owner.as_ref())
     }

@@ -4,7 +4,7 @@
 //! time, reads of these commits can finish, and a deleted ref can be restored.
 
 use headwater_model::{CommitId, Timestamp};
-use headwater_store::{Append, KeyRange};
+use headwater_store::{JournalAppend, KeyRange};
 
 use crate::codec::{self, BranchRecord};
 use crate::{Catalog, Result};
@@ -50,12 +50,12 @@ impl Catalog {
         &self,
         name: &str,
         record: &BranchRecord,
-    ) -> Result<Vec<Append>> {
+    ) -> Result<Vec<JournalAppend>> {
         let mut entries = vec![self.deletion_entry(name, record.commit)?];
         if let Some(run) = &record.quarantine {
             let value = Some(codec::encode("a quarantine record", &(record.commit, run))?);
             let key = record.commit.to_string();
-            entries.push(Append { journal: QUARANTINED.to_owned(), key, value });
+            entries.push(JournalAppend { journal: QUARANTINED.to_owned(), key, value });
         }
         Ok(entries)
     }
@@ -67,10 +67,10 @@ impl Catalog {
     }
 
     /// Returns the journal entry for the deletion of a ref.
-    pub(crate) fn deletion_entry(&self, name: &str, commit: CommitId) -> Result<Append> {
+    pub(crate) fn deletion_entry(&self, name: &str, commit: CommitId) -> Result<JournalAppend> {
         let key = format!("{}/{name}", time_key(self.now()));
         let value = codec::encode("a deleted ref", &commit)?;
-        Ok(Append { journal: DELETED_REFS.to_owned(), key, value: Some(value) })
+        Ok(JournalAppend { journal: DELETED_REFS.to_owned(), key, value: Some(value) })
     }
 }
 

@@ -4,7 +4,7 @@
 //! to the journal [`MERGE_JOURNAL`]. So the record and the merge are stored together or not at all.
 
 use headwater_model::{BranchMerge, CommitId, MERGE_JOURNAL};
-use headwater_store::{Append, OccurrenceJournal};
+use headwater_store::{JournalAppend, OccurrenceJournal};
 use uuid::Uuid;
 
 use crate::codec::corrupt;
@@ -20,7 +20,7 @@ impl Catalog {
         id: CommitId,
         changed: Vec<String>,
         commit: &MergeCommit,
-    ) -> Result<Option<Append>> {
+    ) -> Result<Option<JournalAppend>> {
         let Some(source) = &plan.merged else { return Ok(None) };
         if OccurrenceJournal::new(&*self.store, MERGE_JOURNAL).watched().await?.is_none() {
             return Ok(None);
@@ -38,7 +38,7 @@ impl Catalog {
         };
         let value = serde_json::to_vec(&merge).map_err(|error| corrupt("a merge", error))?;
         let key = Uuid::new_v4().simple().to_string();
-        Ok(Some(Append::put(MERGE_JOURNAL, key, value.into())))
+        Ok(Some(JournalAppend::put(MERGE_JOURNAL, key, value.into())))
     }
 }
 

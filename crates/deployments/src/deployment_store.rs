@@ -20,7 +20,7 @@ use headwater_model::{
     ProjectFiles, Timestamp,
 };
 use headwater_project::Project;
-use headwater_store::{Append, KeyRange, RefChange, RefPrecondition, Store, WriteBatch};
+use headwater_store::{JournalAppend, KeyRange, RefChange, RefPrecondition, Store, WriteBatch};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -151,7 +151,7 @@ impl DeploymentStore {
         objects.push(manifest);
         let record = self.record(project, author, actor);
         let value = serde_json::to_vec(&record).map_err(|_| corrupt(version))?;
-        let entry = Append {
+        let entry = JournalAppend {
             journal: JOURNAL.to_owned(),
             key: version.to_string(),
             value: Some(value.into()),

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use headwater_model::{Actor, BucketNotification, Timestamp, Trigger};
-use headwater_store::{Append, KeyRange, Store, WriteBatch};
+use headwater_store::{JournalAppend, KeyRange, Store, WriteBatch};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -88,17 +88,17 @@ impl StandaloneTriggerStore {
         for created in triggers {
             let value = serde_json::to_vec(created)
                 .map_err(|error| Error::NotEncoded { reason: error.to_string() })?;
-            entries.push(Append::put(JOURNAL, &created.trigger.name, value.into()));
+            entries.push(JournalAppend::put(JOURNAL, &created.trigger.name, value.into()));
         }
         self.apply(entries).await
     }
 
     /// Deletes the record of a trigger.
     pub async fn delete(&self, name: &str) -> Result<()> {
-        self.apply(vec![Append::tombstone(JOURNAL, name)]).await
+        self.apply(vec![JournalAppend::tombstone(JOURNAL, name)]).await
     }
 
-    async fn apply(&self, entries: Vec<Append>) -> Result<()> {
+    async fn apply(&self, entries: Vec<JournalAppend>) -> Result<()> {
         if entries.is_empty() {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! Addresses of destinations. Parses text; does no I/O.
 
-use headwater_model::{Action, Object, Problem};
+use headwater_model::{AccessObject, Action, Problem};
 use headwater_queues::is_queue_name;
 use headwater_triggers::ServerAddress;
 
@@ -67,16 +67,16 @@ impl DestinationAddress {
     }
 
     /// Returns the rights that an identity needs to set the destination.
-    pub fn rights(&self) -> Vec<(Action, Object)> {
+    pub fn rights(&self) -> Vec<(Action, AccessObject)> {
         let mut rights = match self {
-            DestinationAddress::Queue(name) => vec![(Action::Write, Object::queue(name))],
+            DestinationAddress::Queue(name) => vec![(Action::Write, AccessObject::queue(name))],
             DestinationAddress::Table(target) => target.rights(),
             DestinationAddress::Object(target) => target.rights(),
             DestinationAddress::Http(_)
             | DestinationAddress::Mail(_)
             | DestinationAddress::Postgres(_) => Vec::new(),
         };
-        rights.extend(self.secret().map(|name| (Action::Use, Object::secret(name))));
+        rights.extend(self.secret().map(|name| (Action::Use, AccessObject::secret(name))));
         rights
     }
 

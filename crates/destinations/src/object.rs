@@ -2,7 +2,7 @@
 
 use headwater_function_lake::{CallIdentity, FunctionLakeAccess, LakeComponents};
 use headwater_functions::{LakeAccess, LakeRequest};
-use headwater_model::{Action, Object, Problem};
+use headwater_model::{AccessObject, Action, Problem};
 use headwater_objects::is_bucket_name;
 use serde_json::{Value, json};
 
@@ -43,8 +43,8 @@ impl ObjectTarget {
         Ok(ObjectTarget { bucket: bucket.to_owned(), key: key.to_owned() })
     }
 
-    pub(crate) fn rights(&self) -> Vec<(Action, Object)> {
-        vec![(Action::Write, Object::object_in(&self.bucket, &self.key))]
+    pub(crate) fn rights(&self) -> Vec<(Action, AccessObject)> {
+        vec![(Action::Write, AccessObject::object_in(&self.bucket, &self.key))]
     }
 
     /// Returns the key of the object for a payload. Ids, dates and names of functions contain no

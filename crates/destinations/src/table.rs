@@ -10,8 +10,8 @@ use headwater_function_lake::{
 };
 use headwater_functions::{FunctionResult, LakeAccess, LakeRequest, SharedTable};
 use headwater_model::{
-    Action, ErrorCode, MAIN_BRANCH, NameError, Object, Problem, RefSpec, ResultExt, TableName,
-    Timestamp,
+    AccessObject, Action, ErrorCode, MAIN_BRANCH, NameError, Problem, RefSpec, ResultExt,
+    TableName, Timestamp,
 };
 
 use crate::address_parts::{AddressOptions, invalid};
@@ -44,10 +44,10 @@ impl TableTarget {
         Ok(TableTarget { table, branch })
     }
 
-    pub(crate) fn rights(&self) -> Vec<(Action, Object)> {
+    pub(crate) fn rights(&self) -> Vec<(Action, AccessObject)> {
         vec![
-            (Action::Write, Object::branch(&self.branch)),
-            (Action::Insert, Object::table(&self.table)),
+            (Action::Write, AccessObject::branch(&self.branch)),
+            (Action::Insert, AccessObject::table(&self.table)),
         ]
     }
 

@@ -3,7 +3,7 @@
 use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName};
 use headwater_catalog::TableEntry;
-use headwater_model::{Action, ErrorCode, Object, TableName, ToProblem};
+use headwater_model::{AccessObject, Action, ErrorCode, TableName, ToProblem};
 use headwater_tables::{Alteration, ColumnPosition, PartitionFieldRef};
 
 use crate::column_definitions;
@@ -96,7 +96,7 @@ impl Session {
         };
         let (new, taken) = if entry.is_view() {
             let (new, taken) = self.view_target(&to, &view, &[]).await?;
-            self.authorize(Action::Create, &view.new_object(Object::view(&new)).await?)?;
+            self.authorize(Action::Create, &view.new_object(AccessObject::view(&new)).await?)?;
             (new, taken)
         } else {
             self.view_target(&to, &view, &[Action::Create]).await?

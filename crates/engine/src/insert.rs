@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::StreamExt;
 use headwater_lake::{BatchStream, CommitView};
-use headwater_model::{Action, Object, TableName, ToProblem};
+use headwater_model::{AccessObject, Action, TableName, ToProblem};
 use headwater_sql::change::is_default;
 use headwater_sql::insert::InsertStatement;
 use headwater_sql::number_literal::exact_columns;
@@ -121,7 +121,7 @@ impl Session {
                 self.authorize(action, &entry.object(name))?;
                 self.check_change(&[action], name, &entry)
             }
-            None => self.authorize(action, &Object::table(name)),
+            None => self.authorize(action, &AccessObject::table(name)),
         }
     }
 

@@ -14,7 +14,7 @@ use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::sql::sqlparser::ast::{ObjectName, Query};
 use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
-use headwater_model::{Action, ErrorCode, Object, Problem, TableName, nearest};
+use headwater_model::{AccessObject, Action, ErrorCode, Problem, TableName, nearest};
 use headwater_sql::function_statement::{CreateFunctionStatement, FunctionStatement};
 use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::parse::parse;
@@ -274,10 +274,10 @@ fn not_callable(name: &TableName) -> Error {
 
 /// Returns the object on which the rights to a function are granted, such as `function:sales.tax`,
 /// with the owner of the function if the function exists.
-fn object(name: &TableName, known: Option<&TableEntry>) -> Object {
+fn object(name: &TableName, known: Option<&TableEntry>) -> AccessObject {
     let own = name.function().unwrap_or(&name.name);
     let owner = known.and_then(|entry| entry.owner.as_ref());
-    Object::function(&format!("{}.{own}", name.namespace)).with_owner(owner)
+    AccessObject::function(&format!("{}.{own}", name.namespace)).with_owner(owner)
 }
 
 /// Returns the name of a function as users write it.

@@ -6,8 +6,8 @@ use std::fmt::Debug;
 use headwater_catalog::is_commit_in;
 use headwater_lake::Lake;
 use headwater_model::{
-    Action, Limits, Object, ObjectOwner, Problem, RefSpec, Restriction, Restrictions, ResultExt,
-    TableName,
+    AccessObject, Action, Limits, ObjectOwner, Problem, RefSpec, Restriction, Restrictions,
+    ResultExt, TableName,
 };
 
 use crate::error::{Error, Result};
@@ -22,10 +22,10 @@ pub trait SessionRights: Debug + Send + Sync {
     /// Checks that an action on an object is allowed, and records the decision.
     ///
     /// Errors: `forbidden`, with the action and the object.
-    fn check(&self, action: Action, object: &Object) -> Result<(), Problem>;
+    fn check(&self, action: Action, object: &AccessObject) -> Result<(), Problem>;
 
     /// Returns true if an action on an object is allowed. Used to filter lists; not recorded.
-    fn allows(&self, action: Action, object: &Object) -> bool;
+    fn allows(&self, action: Action, object: &AccessObject) -> bool;
 
     /// Returns true if the session may not see the names of some existing objects.
     fn is_limited(&self) -> bool;
@@ -60,7 +60,7 @@ pub trait SessionRights: Debug + Send + Sync {
 
 impl Session {
     /// Checks that the session may act on an object.
-    pub(crate) fn authorize(&self, action: Action, object: &Object) -> Result<()> {
+    pub(crate) fn authorize(&self, action: Action, object: &AccessObject) -> Result<()> {
         let Some(access) = &self.options.access else { return Ok(()) };
         access.check(action, object).map_err(Error::Problem)
     }
@@ -72,11 +72,11 @@ impl Session {
     pub(crate) fn authorize_found(
         &self,
         action: Action,
-        found: &Object,
+        found: &AccessObject,
         written: &TableName,
     ) -> Result<()> {
         if self.options.access.as_ref().is_some_and(|access| !access.allows(action, found)) {
-            self.authorize(action, &Object::table(written))?;
+            self.authorize(action, &AccessObject::table(written))?;
         }
         self.authorize(action, found)
     }
@@ -87,7 +87,7 @@ impl Session {
     }
 
     /// Returns true if the session may see an object in a list.
-    pub(crate) fn lists(&self, action: Action, object: &Object) -> bool {
+    pub(crate) fn lists(&self, action: Action, object: &AccessObject) -> bool {
         self.options.access.as_ref().is_none_or(|access| access.allows(action, object))
     }
 
@@ -107,9 +107,9 @@ pub async fn check_ref(
     access: &dyn SessionRights,
     reference: &RefSpec,
 ) -> Result<(), Problem> {
-    let reads = |object: &Object| access.allows(Action::Read, object);
-    let object = Object::reference(reference);
-    let reads_name = |name: &str| reads(&Object::branch(name));
+    let reads = |object: &AccessObject| access.allows(Action::Read, object);
+    let object = AccessObject::reference(reference);
+    let reads_name = |name: &str| reads(&AccessObject::branch(name));
     let catalog = lake.catalog();
     if reads(&object) || is_commit_in(catalog, reference, &reads_name).await.or_problem()? {
         return Ok(());

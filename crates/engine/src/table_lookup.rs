@@ -13,7 +13,7 @@ use headwater_catalog::Error::NoCommitBefore;
 use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
 use headwater_model::name::quoted;
-use headwater_model::{Action, Object, RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
+use headwater_model::{AccessObject, Action, RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
 use headwater_sql::name_match::{NameMatch, equals_ignoring_case, find};
 use headwater_sql::table_name::{ParsedTableName, RefKind};
 use headwater_sql::table_references::ReferencedTable;
@@ -231,12 +231,12 @@ impl<'s> TableLookup<'s> {
         match found {
             // A write to a view fails later, with an error that names the kind of the object.
             Some((name, entry)) if entry.is_view() && self.writes => {
-                self.session.authorize_found(action, &Object::table(name), &as_written)
+                self.session.authorize_found(action, &AccessObject::table(name), &as_written)
             }
             Some((name, entry)) => {
                 self.session.authorize_found(action, &entry.object(name), &as_written)
             }
-            None => self.session.authorize(action, &Object::table(&as_written)),
+            None => self.session.authorize(action, &AccessObject::table(&as_written)),
         }
     }
 
@@ -343,7 +343,7 @@ impl<'s> TableLookup<'s> {
             });
         };
         if !table.filters_by_permission() {
-            self.session.authorize(table.action(), &Object::lake())?;
+            self.session.authorize(table.action(), &AccessObject::lake())?;
         }
         if written.snapshot.is_some() {
             return Err(Error::unsupported("a snapshot of a system table"));

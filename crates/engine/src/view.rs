@@ -17,7 +17,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{ObjectName, Statement};
 use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
-use headwater_model::{Action, CommitId, DEFAULT_NAMESPACE, Object, TableName};
+use headwater_model::{AccessObject, Action, CommitId, DEFAULT_NAMESPACE, TableName};
 use headwater_sql::create_view::{CreateViewStatement, renamed};
 use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::parse::parse;
@@ -71,7 +71,7 @@ impl Session {
         let known = entry.as_ref().filter(|entry| entry.is_view());
         let object = match known {
             Some(entry) => entry.object(&name),
-            None => view.new_object(Object::view(&name)).await?,
+            None => view.new_object(AccessObject::view(&name)).await?,
         };
         self.authorize(Action::Create, &object)?;
         let exists = known.is_some();

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use headwater_catalog::TableEntry;
 use headwater_lake::{CommitView, Transaction, set_creator};
 use headwater_model::{
-    Action, Commit, Object, RefSpec, SYSTEM_NAMESPACE, TableName, ToProblem, name, nearest,
+    AccessObject, Action, Commit, RefSpec, SYSTEM_NAMESPACE, TableName, ToProblem, name, nearest,
 };
 use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_table_scan::plain_batch;
@@ -40,7 +40,7 @@ impl Session {
         };
         let resolved = lake.catalog().resolve(reference).await?;
         let branch = resolved.branch.ok_or_else(not_a_branch)?;
-        self.authorize(Action::Write, &Object::branch(&branch))?;
+        self.authorize(Action::Write, &AccessObject::branch(&branch))?;
         if lake.catalog().branch(&branch).await?.protected {
             return Err(Error::Protected { branch });
         }
@@ -146,7 +146,7 @@ impl Session {
         let namespace = written.namespace.unwrap_or_default();
         let Some(namespace) = spelled_namespace(view, &namespace).await? else {
             for action in actions {
-                self.authorize(*action, &Object::table(&as_written))?;
+                self.authorize(*action, &AccessObject::table(&as_written))?;
             }
             let namespaces = view.namespaces().await?;
             return Err(Error::NamespaceNotFound {
@@ -165,7 +165,7 @@ impl Session {
         };
         let found = match &entry {
             Some(entry) => entry.object(&table),
-            None => view.new_object(Object::table(&table)).await?,
+            None => view.new_object(AccessObject::table(&table)).await?,
         };
         for action in actions {
             // Check only actions that exist for this type of object. Any other action fails later,
@@ -173,7 +173,7 @@ impl Session {
             if found.kind().actions().contains(action) {
                 self.authorize_found(*action, &found, &as_written)?;
             } else {
-                self.authorize(*action, &Object::table(&as_written))?;
+                self.authorize(*action, &AccessObject::table(&as_written))?;
             }
         }
         if let Some(entry) = &entry {

@@ -19,8 +19,9 @@ use headwater_backfill::{BackfillReport, ValueReport};
 use headwater_jobs::{DetachOnDrop, Executor, JobContext, Jobs, NewJob};
 use headwater_lake::Lake;
 use headwater_model::{
-    Action, Actor, BackfillRequest, CommitId, CreateRef, ErrorCode, Job, JobEventKind, JobId,
-    JobKind, JobStatus, MergeOutcome, MergeRequest, Object, Principal, Problem, RefSpec, ResultExt,
+    AccessObject, Action, Actor, BackfillRequest, CommitId, CreateRef, ErrorCode, Job,
+    JobEventKind, JobId, JobKind, JobStatus, MergeOutcome, MergeRequest, Principal, Problem,
+    RefSpec, ResultExt,
 };
 use headwater_pipelines::Project;
 use parking_lot::Mutex as SyncMutex;
@@ -251,7 +252,7 @@ impl RunningBackfill {
         let name = self.branch_of(report);
         let from = Some(RefSpec::Commit(from.to_string()));
         let create = CreateRef { name: name.clone(), from, if_not_exists: false };
-        let (object, components) = (Object::branch(&name), &self.components);
+        let (object, components) = (AccessObject::branch(&name), &self.components);
         self.authorize(Action::Create, &object)?;
         components.lake.create_branch(create).await.or_problem()?;
         components.access.set_owner(&self.principal, &object).await.or_problem()?;
@@ -263,7 +264,7 @@ impl RunningBackfill {
     async fn merge(&self, report: &mut ValueReport) -> Result<(), Problem> {
         self.check_stopped()?;
         let target = &self.target;
-        self.authorize(Action::Merge, &Object::branch(target))?;
+        self.authorize(Action::Merge, &AccessObject::branch(target))?;
         let source = RefSpec::Name(self.branch_of(report));
         let message = Some(format!("Backfill {}={}", self.request.parameter, report.value));
         let request = MergeRequest { message, ..MergeRequest::new(source) };
@@ -310,8 +311,8 @@ impl RunningBackfill {
 
     /// Starts the run of a value. The run waits for earlier runs of the project on the branch.
     async fn start_run(&self, value: &str, branch: &str) -> Result<JobId, Problem> {
-        self.authorize(Action::Run, &Object::project(&self.project))?;
-        self.authorize(Action::Write, &Object::branch(branch))?;
+        self.authorize(Action::Run, &AccessObject::project(&self.project))?;
+        self.authorize(Action::Write, &AccessObject::branch(branch))?;
         let mut request = self.request.run.clone();
         request.reference = Some(RefSpec::Name(branch.to_owned()));
         request.parameters.insert(self.request.parameter.clone(), value.to_owned());
@@ -325,7 +326,7 @@ impl RunningBackfill {
         self.components.jobs.submit(new).await.or_problem()
     }
 
-    fn authorize(&self, action: Action, object: &Object) -> Result<(), Problem> {
+    fn authorize(&self, action: Action, object: &AccessObject) -> Result<(), Problem> {
         authorize(&self.components.access, &self.principal, action, object)
     }
 
@@ -353,7 +354,7 @@ impl RunningBackfill {
     }
 
     async fn drop_branch(&self, name: &str) -> Result<(), Problem> {
-        let object = Object::branch(name);
+        let object = AccessObject::branch(name);
         self.authorize(Action::Drop, &object)?;
         self.components.lake.catalog().delete_branch(name).await.or_problem()?;
         self.components.access.remove_owner(&self.principal, &object).await.or_problem()

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use headwater_access::Access;
 use headwater_engine::SessionRights;
 use headwater_model::{
-    Action, Actor, JobId, Limits, Object, ObjectKind, ObjectOwner, Principal, Problem, Restriction,
-    Restrictions, TableName,
+    AccessObject, Action, Actor, JobId, Limits, ObjectKind, ObjectOwner, Principal, Problem,
+    Restriction, Restrictions, TableName,
 };
 
 use crate::rights::{is_change, table_access};
@@ -40,7 +40,7 @@ struct CallRights {
 
 impl CallRights {
     /// Returns true if the rights of the deployer allow an action of the function.
-    fn deployer_allows(&self, action: Action, object: &Object) -> bool {
+    fn deployer_allows(&self, action: Action, object: &AccessObject) -> bool {
         if matches!(action, Action::Select | Action::Read | Action::List) {
             return true;
         }
@@ -48,7 +48,7 @@ impl CallRights {
     }
 
     /// Returns true if row filters or column masks prevent the deployer from changing a table.
-    fn is_restricted(&self, action: Action, object: &Object) -> bool {
+    fn is_restricted(&self, action: Action, object: &AccessObject) -> bool {
         if object.kind() != ObjectKind::Table || !is_change(action) {
             return false;
         }
@@ -58,7 +58,7 @@ impl CallRights {
 }
 
 impl SessionRights for CallRights {
-    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
+    fn check(&self, action: Action, object: &AccessObject) -> Result<(), Problem> {
         self.caller.check(action, object)?;
         if self.deployer_allows(action, object) {
             return Ok(());
@@ -67,7 +67,7 @@ impl SessionRights for CallRights {
         self.deployer.check(action, object)
     }
 
-    fn allows(&self, action: Action, object: &Object) -> bool {
+    fn allows(&self, action: Action, object: &AccessObject) -> bool {
         self.caller.allows(action, object) && self.deployer_allows(action, object)
     }
 

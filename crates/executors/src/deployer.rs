@@ -16,8 +16,8 @@ use headwater_deployments::{
 use headwater_engine::SessionRights;
 use headwater_lake::Lake;
 use headwater_model::{
-    Action, Actor, DeployReport, Deployment, ErrorCode, MAIN_BRANCH, Object, ObjectId, Problem,
-    ProjectFiles, ResultExt, ToProblem, Trigger,
+    AccessObject, Action, Actor, DeployReport, Deployment, ErrorCode, MAIN_BRANCH, ObjectId,
+    Problem, ProjectFiles, ResultExt, ToProblem, Trigger,
 };
 use headwater_objects::Objects;
 use headwater_pipelines::{ParsedProject, Project, Runner, parse_project};
@@ -357,7 +357,7 @@ impl Deployer {
         let mut names: Vec<String> = names.collect();
         if let Some(access) = access {
             for name in &names {
-                access.check(Action::Use, &Object::secret(name))?;
+                access.check(Action::Use, &AccessObject::secret(name))?;
             }
         }
         let of_triggers = project.triggers.iter().flat_map(Trigger::secrets).map(str::to_owned);
@@ -416,7 +416,7 @@ impl Deployer {
                 .extend(failed.map(|problem| format!("triggers are not active yet: {problem}")));
         }
         for trigger in &project.triggers {
-            let branch = Object::branch(trigger.branch.as_deref().unwrap_or(MAIN_BRANCH));
+            let branch = AccessObject::branch(trigger.branch.as_deref().unwrap_or(MAIN_BRANCH));
             if !self.access.decide(&principal, Action::Read, &branch).is_allowed() {
                 continue;
             }

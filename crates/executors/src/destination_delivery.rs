@@ -14,8 +14,8 @@ use headwater_event_values::CALL_EVENT;
 use headwater_function_lake::CallIdentity;
 use headwater_jobs::JobContext;
 use headwater_model::{
-    Action, Actor, ErrorCode, Event, EventData, MAIN_BRANCH, Object, Principal, Problem, ResultExt,
-    Usage,
+    AccessObject, Action, Actor, ErrorCode, Event, EventData, MAIN_BRANCH, Principal, Problem,
+    ResultExt, Usage,
 };
 use headwater_pipelines::{CallDestinations, Callable, Location, Project};
 use headwater_secrets::SecretStore;
@@ -33,8 +33,9 @@ pub(crate) fn connection_policy(access: &Access, actor: &Actor) -> ConnectionPol
     let principal = actor.principal();
     match table_access(access, &principal, None) {
         Some(access) if *actor != Actor::Owner => {
-            let allows =
-                move |location: &str| access.allows(Action::Read, &Object::location(location));
+            let allows = move |location: &str| {
+                access.allows(Action::Read, &AccessObject::location(location))
+            };
             ConnectionPolicy::restricted(actor.clone(), Arc::new(allows))
         }
         _ => ConnectionPolicy::default(),
@@ -145,7 +146,7 @@ impl ProjectDestinations<'_> {
             let hint = "Name a function, or write an address such as `queue://orders`.";
             return invalid(format!("there is no function `{target}`"), hint);
         }
-        authorize(access, principal, Action::Invoke, &Object::function(name))
+        authorize(access, principal, Action::Invoke, &AccessObject::function(name))
     }
 }
 

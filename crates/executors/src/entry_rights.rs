@@ -6,8 +6,8 @@ use headwater_engine::change_forbidden;
 use headwater_lake::{CommitView, Error, Lake};
 use headwater_model::name::is_within;
 use headwater_model::{
-    Action, ErrorCode, Namespace, Object, ObjectKind, ObjectOwner, Principal, Problem, RefSpec,
-    ResultExt, TableName, ToProblem,
+    AccessObject, Action, ErrorCode, Namespace, ObjectKind, ObjectOwner, Principal, Problem,
+    RefSpec, ResultExt, TableName, ToProblem,
 };
 use headwater_pipelines::reading;
 
@@ -30,7 +30,7 @@ pub struct EntryRights<'a> {
 #[derive(Debug, Clone)]
 pub struct CheckedEntry {
     /// The object, with its stored owner.
-    pub object: Object,
+    pub object: AccessObject,
     /// The id of the table or view if the principal owns it.
     pub owned_id: Option<String>,
     /// True if the table or view does not exist, and the principal owns its namespace.
@@ -43,7 +43,7 @@ impl EntryRights<'_> {
     /// Returns a table, a view or a namespace with exactly this name at a ref, with its owner. If
     /// it does not exist, it has the owner of its namespace. An object at a ref that cannot be read
     /// has no owner.
-    pub async fn stored(&self, reference: &RefSpec, object: Object) -> CheckedEntry {
+    pub async fn stored(&self, reference: &RefSpec, object: AccessObject) -> CheckedEntry {
         let Ok(view) = self.lake.view(reference).await else { return object.into() };
         let found = find(&view, &object).await.ok().flatten();
         match found {
@@ -66,10 +66,10 @@ impl EntryRights<'_> {
         action: Action,
         name: &TableName,
     ) -> Result<CheckedEntry, Problem> {
-        let check = |object: &Object| authorize(self.access, self.principal, action, object);
+        let check = |object: &AccessObject| authorize(self.access, self.principal, action, object);
         let found = view.state().find(&name.namespace, &name.name).await.or_problem()?;
         let Some((found, entry)) = found else {
-            let object = view.new_object(Object::table(name)).await.or_problem()?;
+            let object = view.new_object(AccessObject::table(name)).await.or_problem()?;
             check(&object)?;
             let in_own_namespace = self.is_self(object.namespace_owner());
             let stored = CheckedEntry::from(object);
@@ -79,7 +79,7 @@ impl EntryRights<'_> {
         let is_applicable = object.kind().actions().contains(&action);
         let decision = self.access.decide(self.principal, action, &object);
         if !is_applicable || !decision.is_allowed() {
-            check(&Object::table(name))?;
+            check(&AccessObject::table(name))?;
         }
         check(&object)?;
         if is_applicable && is_change(action) && !entry.is_view() {
@@ -109,7 +109,7 @@ impl EntryRights<'_> {
         namespaces.retain(|namespace| {
             let name = namespace.name.as_str();
             let within = |inner: &&str| *inner == name || is_within(inner, name);
-            let object = Object::namespace(name).with_owner(namespace.owner.as_ref());
+            let object = AccessObject::namespace(name).with_owner(namespace.owner.as_ref());
             self.access.may_see(self.principal, &object) || readable.iter().any(within)
         });
         Ok(namespaces)
@@ -136,7 +136,7 @@ impl EntryRights<'_> {
 
     /// Returns true if the principal has all rights.
     fn is_unlimited(&self) -> bool {
-        self.access.decide(self.principal, Action::Administer, &Object::lake()).is_allowed()
+        self.access.decide(self.principal, Action::Administer, &AccessObject::lake()).is_allowed()
     }
 }
 
@@ -168,7 +168,7 @@ impl CheckedEntry {
 
 /// Returns a table, a view, an SQL function or a namespace with the owner that it has on `main`. If
 /// it does not exist, it has the owner of its namespace. Returns any other object unchanged.
-pub async fn with_owner_on_main(lake: &Lake, object: &Object) -> Object {
+pub async fn with_owner_on_main(lake: &Lake, object: &AccessObject) -> AccessObject {
     let Ok(view) = lake.view(&RefSpec::main()).await else { return object.clone() };
     let found = find(&view, object).await.ok().flatten();
     found.map_or_else(|| object.clone(), |(found, _)| found)
@@ -178,8 +178,8 @@ pub async fn with_owner_on_main(lake: &Lake, object: &Object) -> Object {
 /// `None` if no owner is stored with objects of its kind.
 async fn find(
     view: &CommitView,
-    object: &Object,
-) -> Result<Option<(Object, Option<String>)>, Error> {
+    object: &AccessObject,
+) -> Result<Option<(AccessObject, Option<String>)>, Error> {
     if object.kind() == ObjectKind::Namespace {
         return Ok(Some((view.namespace_object(object.name()).await?, None)));
     }
@@ -196,7 +196,7 @@ async fn find(
 }
 
 /// Returns the name under which the catalog stores a table, a view or an SQL function.
-fn entry_name(object: &Object) -> Option<TableName> {
+fn entry_name(object: &AccessObject) -> Option<TableName> {
     match object.kind() {
         ObjectKind::Table | ObjectKind::View => object.name().parse().ok(),
         ObjectKind::Function => {
@@ -207,8 +207,8 @@ fn entry_name(object: &Object) -> Option<TableName> {
     }
 }
 
-impl From<Object> for CheckedEntry {
-    fn from(object: Object) -> Self {
+impl From<AccessObject> for CheckedEntry {
+    fn from(object: AccessObject) -> Self {
         CheckedEntry { object, owned_id: None, in_own_namespace: false, exists: true }
     }
 }

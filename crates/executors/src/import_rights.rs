@@ -9,7 +9,7 @@ use headwater_access::Access;
 use headwater_engine::change_forbidden;
 use headwater_ingest::{BucketStores, PrivateFiles, TableCheck};
 use headwater_model::{
-    Action, AuthenticatedUser, ErrorCode, Identity, ImportRequest, JobId, Object, Principal,
+    AccessObject, Action, AuthenticatedUser, ErrorCode, Identity, ImportRequest, JobId, Principal,
     Problem, RefSpec, ResultExt, TableName, ToProblem,
 };
 use headwater_objects::{BucketObjectStore, ObjectPath, Objects};
@@ -46,7 +46,7 @@ impl ImportRights {
         request: &ImportRequest,
     ) -> Result<BucketStores, Problem> {
         let main = RefSpec::main();
-        let branch = Object::reference(request.reference.as_ref().unwrap_or(&main));
+        let branch = AccessObject::reference(request.reference.as_ref().unwrap_or(&main));
         authorize(&self.access, principal, Action::Write, &branch)?;
         self.check_sources(principal, &request.sources).await
     }
@@ -73,7 +73,7 @@ impl ImportRights {
                 stores.insert(format!("s3://{}", path.bucket), Arc::new(store));
                 continue;
             }
-            let location = Object::location(location(source));
+            let location = AccessObject::location(location(source));
             authorize(&self.access, principal, Action::Read, &location)?;
         }
         Ok(stores)
@@ -83,21 +83,21 @@ impl ImportRights {
     /// selects: one object, the objects below a prefix, or the objects that match a pattern.
     async fn check_objects(&self, by: &Principal, path: &ObjectPath) -> Result<(), Problem> {
         let ObjectPath { bucket, key } = path;
-        let read = |action, object: &Object| authorize(&self.access, by, action, object);
+        let read = |action, object: &AccessObject| authorize(&self.access, by, action, object);
         let prefix = match key.find(WILDCARDS) {
             Some(at) => key[..at].rfind('/').map_or("", |end| &key[..=end]).to_owned(),
             None if key.is_empty() || key.ends_with('/') => key.clone(),
             None => {
                 // Check this right before the store looks up the key, so that a user without rights
                 // cannot find out which objects exist.
-                read(Action::Read, &Object::object_in(bucket, key))?;
+                read(Action::Read, &AccessObject::object_in(bucket, key))?;
                 if self.objects.head(path).await.is_ok() {
                     return Ok(());
                 }
                 format!("{key}/")
             }
         };
-        let objects = Object::prefix_in(bucket, &prefix);
+        let objects = AccessObject::prefix_in(bucket, &prefix);
         read(Action::List, &objects)?;
         read(Action::Read, &objects)
     }
@@ -135,7 +135,7 @@ impl ImportRights {
         error: &headwater_ingest::Error,
     ) -> Problem {
         if let headwater_ingest::Error::Private { file } = error {
-            let object = Object::location(file);
+            let object = AccessObject::location(file);
             record_denial(&self.access, principal, job, Action::Read, &object);
         }
         error.to_problem()

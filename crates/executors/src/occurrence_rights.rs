@@ -7,7 +7,9 @@
 //! are checked before an event is recorded, and again before it is delivered.
 
 use headwater_access::Access;
-use headwater_model::{Action, BucketTrigger, EventData, Object, Principal, TableName, Trigger};
+use headwater_model::{
+    AccessObject, Action, BucketTrigger, EventData, Principal, TableName, Trigger,
+};
 
 use crate::standalone_trigger::TriggerIdentity;
 
@@ -31,7 +33,8 @@ pub(crate) fn visible_to_deployer(
     }
     let identity = identity()?;
     let principal = identity.principal();
-    let allows = |action, object: &Object| access.decide(&principal, action, object).is_allowed();
+    let allows =
+        |action, object: &AccessObject| access.decide(&principal, action, object).is_allowed();
     let needed = needed_right(&identity, &principal, &data);
     if needed.is_some_and(|(action, object)| !allows(action, &object)) {
         return None;
@@ -39,13 +42,13 @@ pub(crate) fn visible_to_deployer(
     match &mut data {
         EventData::BranchMerged { tables, .. } => tables.retain(|name| {
             let Ok(name) = name.parse::<TableName>() else { return false };
-            allows(Action::Select, &Object::table(&name))
-                || allows(Action::Select, &Object::view(&name))
+            allows(Action::Select, &AccessObject::table(&name))
+                || allows(Action::Select, &AccessObject::view(&name))
         }),
         EventData::TableChanged { tables, .. } => {
             tables.retain(|name| {
                 let table = name.parse::<TableName>();
-                table.is_ok_and(|table| allows(Action::Select, &Object::table(&table)))
+                table.is_ok_and(|table| allows(Action::Select, &AccessObject::table(&table)))
             });
             if tables.is_empty() {
                 return None;
@@ -61,18 +64,18 @@ pub(crate) fn event_rights(
     identity: &TriggerIdentity,
     trigger: &Trigger,
     data: &EventData,
-) -> Vec<(Action, Object)> {
+) -> Vec<(Action, AccessObject)> {
     // The object is in another object store, where the lake's grants on buckets have no meaning.
     if let EventData::ObjectCreated { object } = data
         && trigger.bucket.as_ref().is_some_and(BucketTrigger::is_remote)
     {
-        return vec![(Action::Read, Object::location(&object.uri))];
+        return vec![(Action::Read, AccessObject::location(&object.uri))];
     }
     let needed = needed_right(identity, &identity.principal(), data);
-    let mut needed: Vec<(Action, Object)> = needed.into_iter().collect();
+    let mut needed: Vec<(Action, AccessObject)> = needed.into_iter().collect();
     if let EventData::TableChanged { tables, .. } = data {
         let tables = tables.iter().filter_map(|name| name.parse::<TableName>().ok());
-        needed.extend(tables.map(|table| (Action::Select, Object::table(&table))));
+        needed.extend(tables.map(|table| (Action::Select, AccessObject::table(&table))));
     }
     needed
 }
@@ -82,23 +85,23 @@ fn needed_right(
     identity: &TriggerIdentity,
     principal: &Principal,
     data: &EventData,
-) -> Option<(Action, Object)> {
+) -> Option<(Action, AccessObject)> {
     match data {
         EventData::BranchMerged { branch, .. } | EventData::TableChanged { branch, .. } => {
-            Some((Action::Read, Object::branch(branch)))
+            Some((Action::Read, AccessObject::branch(branch)))
         }
         EventData::ObjectCreated { object } | EventData::ObjectRemoved { object } => {
-            Some((Action::List, Object::prefix_in(&object.bucket, &object.key)))
+            Some((Action::List, AccessObject::prefix_in(&object.bucket, &object.key)))
         }
         // Check the queue of the event: the trigger may have had another queue when it was
         // recorded.
-        EventData::QueueReceived { queue, .. } => Some((Action::Read, Object::queue(queue))),
+        EventData::QueueReceived { queue, .. } => Some((Action::Read, AccessObject::queue(queue))),
         EventData::JobEnded { job } => {
             let is_own = principal.is_author_of(&job.author, job.created);
             let of_trigger = job.trigger.as_ref().is_some_and(|name| {
                 job.author == format!("trigger {name}") && identity.has_trigger(name)
             });
-            let needed = || (Action::Read, Object::usage(&job.author));
+            let needed = || (Action::Read, AccessObject::usage(&job.author));
             (!is_own && !of_trigger).then(needed)
         }
         _ => None,

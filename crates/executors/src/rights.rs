@@ -8,7 +8,7 @@ use std::sync::Arc;
 use headwater_access::{Access, Decision, DenialReason, TableRestrictions, UserLimits};
 use headwater_engine::{SessionRights, change_forbidden};
 use headwater_model::{
-    Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Limits, Object, ObjectKind,
+    AccessObject, Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Limits, ObjectKind,
     ObjectOwner, Principal, Problem, Restriction, Restrictions, TableName,
 };
 use headwater_pipelines::Callable;
@@ -48,7 +48,7 @@ struct SessionAccess {
 }
 
 impl SessionRights for SessionAccess {
-    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
+    fn check(&self, action: Action, object: &AccessObject) -> Result<(), Problem> {
         let decision = self.access.decide(&self.principal, action, object);
         let decided = RecordedDecision { action, object, decision: &decision };
         record(&self.access, &self.principal, self.job, &decided);
@@ -56,12 +56,12 @@ impl SessionRights for SessionAccess {
         self.check_restrictions(action, object)
     }
 
-    fn allows(&self, action: Action, object: &Object) -> bool {
+    fn allows(&self, action: Action, object: &AccessObject) -> bool {
         self.access.decide(&self.principal, action, object).is_allowed()
     }
 
     fn is_limited(&self) -> bool {
-        !self.allows(Action::Administer, &Object::lake())
+        !self.allows(Action::Administer, &AccessObject::lake())
     }
 
     fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions> {
@@ -88,7 +88,7 @@ impl SessionRights for SessionAccess {
 impl SessionAccess {
     /// Rejects changes of a table if row filters or column masks on its name apply to the
     /// principal. Callers that know the table's id also check the restrictions on the id.
-    fn check_restrictions(&self, action: Action, object: &Object) -> Result<(), Problem> {
+    fn check_restrictions(&self, action: Action, object: &AccessObject) -> Result<(), Problem> {
         if object.kind() != ObjectKind::Table || !is_change(action) {
             return Ok(());
         }
@@ -111,7 +111,7 @@ pub fn authorize(
     access: &Access,
     principal: &Principal,
     action: Action,
-    object: &Object,
+    object: &AccessObject,
 ) -> Result<(), Problem> {
     let decision = access.decide(principal, action, object);
     let decided = RecordedDecision { action, object, decision: &decision };
@@ -125,7 +125,7 @@ pub(crate) fn reauthorize(
     access: &Access,
     principal: &Principal,
     action: Action,
-    object: &Object,
+    object: &AccessObject,
 ) -> Result<(), Problem> {
     if access.decide(principal, action, object).is_allowed() {
         return Ok(());
@@ -136,7 +136,7 @@ pub(crate) fn reauthorize(
 
 /// Checks that the account of a principal's user still exists and is enabled.
 pub(crate) fn check_account(access: &Access, principal: &Principal) -> Result<(), Problem> {
-    let (action, object) = (Action::Administer, Object::lake());
+    let (action, object) = (Action::Administer, AccessObject::lake());
     let decision = access.decide(principal, action, &object);
     if !matches!(decision, Decision::Denied(DenialReason::Invalid)) {
         return Ok(());
@@ -156,7 +156,7 @@ pub(crate) fn check_unrecorded(
     access: &Access,
     principal: &Principal,
     action: Action,
-    object: &Object,
+    object: &AccessObject,
 ) -> Result<(), Problem> {
     match access.decide(principal, action, object) {
         Decision::Denied(DenialReason::Invalid) => Err(no_account(principal)),
@@ -174,7 +174,7 @@ fn no_account(principal: &Principal) -> Problem {
 fn outcome(
     principal: &Principal,
     action: Action,
-    object: &Object,
+    object: &AccessObject,
     decision: Decision,
 ) -> Result<(), Problem> {
     match decision {
@@ -189,7 +189,7 @@ fn outcome(
 /// A decision on a request.
 struct RecordedDecision<'a> {
     action: Action,
-    object: &'a Object,
+    object: &'a AccessObject,
     decision: &'a Decision,
 }
 
@@ -216,7 +216,7 @@ pub fn record_denial(
     principal: &Principal,
     job: Option<JobId>,
     action: Action,
-    file: &Object,
+    file: &AccessObject,
 ) {
     if !access.has_users() {
         return;
@@ -255,7 +255,7 @@ pub(crate) fn record_secret(access: &Access, principal: &Principal, secret: &str
     if !access.has_users() {
         return;
     }
-    let (action, object) = (Action::Use.as_str(), Object::secret(secret).to_string());
+    let (action, object) = (Action::Use.as_str(), AccessObject::secret(secret).to_string());
     let event = access.audit().event(principal, action, object, AuditOutcome::Allowed);
     access.audit().record(AuditEvent { reason: by.reason.clone(), job: Some(by.job), ..event });
 }
@@ -273,7 +273,7 @@ pub fn unauthenticated(denial: DenialReason) -> Problem {
 fn forbidden(
     principal: &Principal,
     action: Action,
-    object: &Object,
+    object: &AccessObject,
     denial: DenialReason,
 ) -> Problem {
     let user = principal.user_name().unwrap_or_default();
@@ -315,9 +315,9 @@ mod tests {
         let access = access().await;
         for action in Action::ALL {
             let owner = Principal::owner();
-            assert!(authorize(&access, &owner, action, &Object::lake()).is_ok());
+            assert!(authorize(&access, &owner, action, &AccessObject::lake()).is_ok());
             let anonymous = Principal::anonymous().with_author(Some("owner".to_owned()));
-            let refused = authorize(&access, &anonymous, action, &Object::lake());
+            let refused = authorize(&access, &anonymous, action, &AccessObject::lake());
             assert_eq!(refused.expect_err("denied").code, ErrorCode::Unauthenticated);
         }
     }
@@ -330,13 +330,13 @@ mod tests {
         let token = access.create_token(&owner, "ana", CredentialSettings::default()).await;
         let secret = token.expect("a token").secret;
         let ana = access.authenticate(Credential::Token(&secret), None).await.expect("valid");
-        let table: Object = "table:sales.orders".parse().expect("a table");
+        let table: AccessObject = "table:sales.orders".parse().expect("a table");
         let denied = authorize(&access, &ana, Action::Select, &table).expect_err("no grant");
         assert_eq!(denied.code, ErrorCode::Forbidden);
         assert_eq!(denied.message, "user `ana` may not select table `sales.orders`");
         let hint = denied.hint.expect("a hint");
         assert_eq!(hint, "Ask an administrator to grant `select on table:sales.orders`.");
-        let commit = Object::branch("@3ca056110aba");
+        let commit = AccessObject::branch("@3ca056110aba");
         let denied = authorize(&access, &ana, Action::Read, &commit).expect_err("no grant");
         assert!(denied.hint.is_some_and(|hint| hint.contains("`read on branch:*`")));
         let object = "namespace:sales".parse().expect("a pattern");

@@ -6,8 +6,8 @@ use headwater_destinations::DestinationSender;
 use headwater_jobs::{Executor, JobContext};
 use headwater_lake::Lake;
 use headwater_model::{
-    Actor, CommitId, CreateRef, ErrorCode, JobId, Object, Problem, RefSpec, ResultExt, RunReport,
-    RunRequest, ToProblem,
+    AccessObject, Actor, CommitId, CreateRef, ErrorCode, JobId, Problem, RefSpec, ResultExt,
+    RunReport, RunRequest, ToProblem,
 };
 use headwater_pipelines::Runner;
 use headwater_secrets::SecretStore;
@@ -102,7 +102,8 @@ impl RunExecutor {
         if principal.user_name().is_some()
             && ran.is_err()
             && self.lake.catalog().branch(&branch).await.is_ok()
-            && let Err(error) = self.access.set_owner(&principal, &Object::branch(&branch)).await
+            && let Err(error) =
+                self.access.set_owner(&principal, &AccessObject::branch(&branch)).await
         {
             tracing::warn!("the owner of branch `{branch}` cannot be recorded: {error}");
         }
@@ -129,7 +130,7 @@ impl RunExecutor {
         let from = Some(RefSpec::Commit(created_at.to_string()));
         let create = CreateRef { name: target.to_owned(), from, if_not_exists: true };
         self.lake.create_branch(create).await.or_problem()?;
-        self.access.set_owner(&actor.principal(), &Object::branch(target)).await.or_problem()
+        self.access.set_owner(&actor.principal(), &AccessObject::branch(target)).await.or_problem()
     }
 
     /// Deletes the target branch that was created for a run, after the run has failed, or was
@@ -151,7 +152,7 @@ impl RunExecutor {
         };
         if deleted
             && let Err(error) =
-                self.access.remove_owner(&actor.principal(), &Object::branch(target)).await
+                self.access.remove_owner(&actor.principal(), &AccessObject::branch(target)).await
         {
             tracing::warn!(
                 "the branch `{target}` of a rerun is deleted, but the record of its owner cannot be \

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use headwater_jobs::JobContext;
-use headwater_model::{Object, Principal, Problem, ResultExt, RunReport, RunRequest, ToProblem};
+use headwater_model::{
+    AccessObject, Principal, Problem, ResultExt, RunReport, RunRequest, ToProblem,
+};
 use headwater_pipelines::{Error, Runner, conflict_branch};
 use serde_json::json;
 
@@ -80,7 +82,7 @@ impl RunExecutor {
             return Ok(());
         }
         catalog.rename_branch(&from, &to).await.or_problem()?;
-        self.access.set_owner(principal, &Object::branch(&to)).await.or_problem()
+        self.access.set_owner(principal, &AccessObject::branch(&to)).await.or_problem()
     }
 
     async fn delete_attempt_branch(&self, principal: &Principal, context: &JobContext) {
@@ -92,7 +94,7 @@ impl RunExecutor {
         if let Err(error) = catalog.delete_branch(&branch).await {
             tracing::warn!("the branch `{branch}` of a run cannot be deleted: {error}");
         } else if let Err(error) =
-            self.access.remove_owner(principal, &Object::branch(&branch)).await
+            self.access.remove_owner(principal, &AccessObject::branch(&branch)).await
         {
             tracing::warn!("the owner of branch `{branch}` cannot be removed: {error}");
         }

@@ -2,7 +2,7 @@
 
 use headwater_access::{Access, ObjectChange, change_owned};
 use headwater_model::{
-    ErrorCode, Object, Principal, Problem, ResultExt, Secret, SetSecret, ToProblem,
+    AccessObject, ErrorCode, Principal, Problem, ResultExt, Secret, SetSecret, ToProblem,
 };
 use headwater_secrets::{Error, SecretStore};
 
@@ -28,7 +28,8 @@ impl OwnedSecrets<'_> {
         let (secret, write) = next.or_problem()?;
         let is_new = secret.version == 1;
         let change = if is_new { ObjectChange::Created } else { ObjectChange::Replaced };
-        let set = change_owned(self.access, by, &Object::secret(name), change, &[write]).await;
+        let set =
+            change_owned(self.access, by, &AccessObject::secret(name), change, &[write]).await;
         set.map_err(|error| match error.code() {
             ErrorCode::CommitConflict => Error::Conflict { name: name.to_owned() }.to_problem(),
             _ => error.to_problem(),
@@ -39,7 +40,7 @@ impl OwnedSecrets<'_> {
     /// Deletes a secret. Removes the owner first, so that it does not own a new secret of this
     /// name.
     pub async fn delete(&self, by: &Principal, name: &str) -> Result<(), Problem> {
-        self.access.remove_owner(by, &Object::secret(name)).await.or_problem()?;
+        self.access.remove_owner(by, &AccessObject::secret(name)).await.or_problem()?;
         self.secrets.delete(name).await.or_problem()
     }
 }

@@ -10,8 +10,8 @@ use std::path::{Component, Path};
 use headwater_engine::SessionRights;
 use headwater_ingest::ResolvedPrivateFiles;
 use headwater_model::{
-    Action, ArrivedFile, ErrorCode, EventData, MAIN_BRANCH, Object, Principal, Problem, TableName,
-    Trigger,
+    AccessObject, Action, ArrivedFile, ErrorCode, EventData, MAIN_BRANCH, Principal, Problem,
+    TableName, Trigger,
 };
 use headwater_pipelines::Project;
 use serde_json::json;
@@ -38,7 +38,7 @@ pub(crate) enum TargetProject<'a> {
 pub(crate) fn trigger_rights(
     trigger: &Trigger,
     project: TargetProject<'_>,
-) -> Vec<(Action, Object)> {
+) -> Vec<(Action, AccessObject)> {
     let mut needed = target_rights(trigger, project);
     needed.extend(source_rights(trigger));
     needed
@@ -46,7 +46,7 @@ pub(crate) fn trigger_rights(
 
 /// Returns the rights to the targets, except the rights of imports and runs to tables and branches,
 /// which imports and runs check themselves.
-fn target_rights(trigger: &Trigger, project: TargetProject<'_>) -> Vec<(Action, Object)> {
+fn target_rights(trigger: &Trigger, project: TargetProject<'_>) -> Vec<(Action, AccessObject)> {
     let mut needed = Vec::new();
     if let Some(name) = &trigger.function {
         let is_declared = match project {
@@ -54,47 +54,47 @@ fn target_rights(trigger: &Trigger, project: TargetProject<'_>) -> Vec<(Action, 
             TargetProject::Active(_) => false,
         };
         if !is_declared {
-            needed.push((Action::Invoke, Object::function(split_name(name).0)));
+            needed.push((Action::Invoke, AccessObject::function(split_name(name).0)));
         }
     }
     if let TargetProject::Active(Some(project)) = project
         && trigger.run
     {
-        needed.push((Action::Run, Object::project(project)));
+        needed.push((Action::Run, AccessObject::project(project)));
     }
     needed
 }
 
 /// Returns the rights to the source. Table patterns, merges and jobs need no right here. The events
 /// of these sources contain only objects that the identity may see (`occurrence_rights`).
-pub(crate) fn source_rights(trigger: &Trigger) -> Vec<(Action, Object)> {
+pub(crate) fn source_rights(trigger: &Trigger) -> Vec<(Action, AccessObject)> {
     let mut needed = Vec::new();
     if let Some(queue) = &trigger.queue {
-        needed.push((Action::Read, Object::queue(&queue.name)));
+        needed.push((Action::Read, AccessObject::queue(&queue.name)));
     }
     if let Some(bucket) = &trigger.bucket {
         needed.push(bucket.right());
     }
     if let Some(location) = trigger.files.as_ref().and_then(|it| outside_project(&it.folder)) {
-        needed.push((Action::Read, Object::location(location)));
+        needed.push((Action::Read, AccessObject::location(location)));
     }
     if let Some(tables) = &trigger.tables {
         let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
-        needed.push((Action::Read, Object::branch(branch)));
+        needed.push((Action::Read, AccessObject::branch(branch)));
         let names = tables.names.iter().map(|name| name.trim());
         let names = names.filter(|name| !name.contains(WILDCARDS));
         let tables = names.filter_map(|name| name.parse::<TableName>().ok());
-        needed.extend(tables.map(|table| (Action::Select, Object::table(&table))));
+        needed.extend(tables.map(|table| (Action::Select, AccessObject::table(&table))));
     }
     for secret in trigger.secrets() {
-        needed.push((Action::Use, Object::secret(secret)));
+        needed.push((Action::Use, AccessObject::secret(secret)));
     }
     needed
 }
 
 /// Returns the rights to the files of an event that are outside the project. The trigger may have
 /// watched another folder when the event was recorded.
-pub(crate) fn file_rights(files: &[ArrivedFile], project: &Path) -> Vec<(Action, Object)> {
+pub(crate) fn file_rights(files: &[ArrivedFile], project: &Path) -> Vec<(Action, AccessObject)> {
     let needed = files.iter().filter_map(|file| {
         let path = Path::new(&file.path);
         // An empty project path is a prefix of every path.
@@ -103,7 +103,7 @@ pub(crate) fn file_rights(files: &[ArrivedFile], project: &Path) -> Vec<(Action,
             return None;
         }
         let location = if has_parent(path) { EVERY } else { file.path.as_str() };
-        Some((Action::Read, Object::location(location)))
+        Some((Action::Read, AccessObject::location(location)))
     });
     needed.collect()
 }
@@ -133,12 +133,12 @@ fn has_parent(path: &Path) -> bool {
 
 /// Returns the rights to write the table of an import. Each import checks these rights itself, and
 /// also the rights that depend on the table: to create it, or to add columns.
-fn import_rights(trigger: &Trigger) -> Vec<(Action, Object)> {
+fn import_rights(trigger: &Trigger) -> Vec<(Action, AccessObject)> {
     let Some(import) = &trigger.import else { return Vec::new() };
     let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
     let table = import.table.parse::<TableName>().ok();
-    let insert = table.map(|table| (Action::Insert, Object::table(&table)));
-    [(Action::Write, Object::branch(branch))].into_iter().chain(insert).collect()
+    let insert = table.map(|table| (Action::Insert, AccessObject::table(&table)));
+    [(Action::Write, AccessObject::branch(branch))].into_iter().chain(insert).collect()
 }
 
 /// Checks all rights that the identity of a trigger needs. The error names the trigger.
@@ -174,7 +174,7 @@ pub(crate) fn check_source(
             let folder = project.join(&files.folder);
             check_public(imports, &principal, std::iter::once(folder.as_path()))?;
             if outside_project(&files.folder).is_none() && links_outside(&folder, project) {
-                let everywhere = Object::location(EVERY);
+                let everywhere = AccessObject::location(EVERY);
                 check_unrecorded(&imports.rights.access, &principal, Action::Read, &everywhere)?;
             }
             Ok(())
@@ -219,7 +219,7 @@ pub(crate) fn without_private(
 /// Returns the files whose names a principal must not see; `None` for administrators.
 fn private_files(imports: &ImportExecutor, principal: &Principal) -> Option<ResolvedPrivateFiles> {
     let rights = &imports.rights;
-    let decision = rights.access.decide(principal, Action::Administer, &Object::lake());
+    let decision = rights.access.decide(principal, Action::Administer, &AccessObject::lake());
     if decision.is_allowed() {
         return None;
     }
@@ -242,7 +242,7 @@ mod tests {
         serde_json::from_value(definition).expect("a trigger")
     }
 
-    fn check(definition: serde_json::Value, expected: &[(Action, Object)]) {
+    fn check(definition: serde_json::Value, expected: &[(Action, AccessObject)]) {
         let trigger = trigger(definition);
         assert_eq!(source_rights(&trigger), expected, "{trigger:?}");
     }
@@ -251,9 +251,9 @@ mod tests {
     fn folders_outside_the_project_need_a_right() {
         let folder = |folder: &str| json!({"files": {"folder": folder}, "import": {"table": "t"}});
         check(folder("landing"), &[]);
-        check(folder("/data/in"), &[(Action::Read, Object::location("/data/in"))]);
+        check(folder("/data/in"), &[(Action::Read, AccessObject::location("/data/in"))]);
         for path in ["../in", "in/../../etc", "/data/in/../../etc"] {
-            check(folder(path), &[(Action::Read, Object::location(EVERY))]);
+            check(folder(path), &[(Action::Read, AccessObject::location(EVERY))]);
         }
         check(folder("in..old"), &[]);
     }
@@ -261,26 +261,26 @@ mod tests {
     #[test]
     fn tables_need_their_branch_and_each_named_table() {
         let select = |name: &str| {
-            (Action::Select, Object::table(&name.parse::<TableName>().expect("a name")))
+            (Action::Select, AccessObject::table(&name.parse::<TableName>().expect("a name")))
         };
         let tables = json!({"tables": {"names": [" orders ", "raw.*", "sales.x", "t_?"]}});
-        let main = (Action::Read, Object::branch(MAIN_BRANCH));
+        let main = (Action::Read, AccessObject::branch(MAIN_BRANCH));
         check(tables, &[main, select("public.orders"), select("sales.x")]);
         let patterns = json!({"tables": {"names": ["*"]}, "branch": "dev"});
-        check(patterns, &[(Action::Read, Object::branch("dev"))]);
+        check(patterns, &[(Action::Read, AccessObject::branch("dev"))]);
     }
 
     #[test]
     fn buckets_queues_and_secrets_need_a_right() {
-        let list = (Action::List, Object::prefix_in("landing", "in/"));
+        let list = (Action::List, AccessObject::prefix_in("landing", "in/"));
         check(json!({"bucket": {"name": "landing", "prefix": "in/"}}), &[list]);
         for (prefix, location) in [("in/", "s3://partner/in"), ("in", "s3://partner")] {
-            let remote = (Action::Read, Object::location(location));
+            let remote = (Action::Read, AccessObject::location(location));
             check(json!({"bucket": {"name": "s3://partner", "prefix": prefix}}), &[remote]);
         }
-        check(json!({"queue": "orders"}), &[(Action::Read, Object::queue("orders"))]);
+        check(json!({"queue": "orders"}), &[(Action::Read, AccessObject::queue("orders"))]);
         let source = json!({"url": "postgres://u@db/d", "secret": "KEY", "channel": "c"});
-        check(json!({"postgres": source}), &[(Action::Use, Object::secret("KEY"))]);
+        check(json!({"postgres": source}), &[(Action::Use, AccessObject::secret("KEY"))]);
         check(json!({"merges": {}}), &[]);
     }
 
@@ -288,19 +288,19 @@ mod tests {
     fn a_standalone_trigger_also_needs_the_rights_to_its_target() {
         let trigger = trigger(json!({"schedule": "@daily", "run": true}));
         let active = |name| trigger_rights(&trigger, TargetProject::Active(name));
-        assert_eq!(active(Some("shop")), [(Action::Run, Object::project("shop"))]);
+        assert_eq!(active(Some("shop")), [(Action::Run, AccessObject::project("shop"))]);
         assert!(active(None).is_empty());
         let calls = Trigger { run: false, function: Some("f:1".to_owned()), ..trigger.clone() };
         let needed = trigger_rights(&calls, TargetProject::Active(Some("shop")));
-        assert_eq!(needed, [(Action::Invoke, Object::function("f"))]);
+        assert_eq!(needed, [(Action::Invoke, AccessObject::function("f"))]);
     }
 
     #[test]
     fn an_import_needs_the_right_to_write_its_table() {
         let check = |definition, branch: &str, table: &str| {
             let table = table.parse::<TableName>().expect("a name");
-            let insert = (Action::Insert, Object::table(&table));
-            let expected = [(Action::Write, Object::branch(branch)), insert];
+            let insert = (Action::Insert, AccessObject::table(&table));
+            let expected = [(Action::Write, AccessObject::branch(branch)), insert];
             assert_eq!(import_rights(&trigger(definition)), expected);
         };
         let import = |table: &str| json!({"files": {"folder": "in"}, "import": {"table": table}});
@@ -320,7 +320,7 @@ mod tests {
             size: 1,
         };
         let files = ["/p/in/a..csv", "/data/a.csv", "/p/../b.csv"].map(file);
-        let read = |location| (Action::Read, Object::location(location));
+        let read = |location| (Action::Read, AccessObject::location(location));
         assert_eq!(file_rights(&files, Path::new("/p")), [read("/data/a.csv"), read(EVERY)]);
     }
 }

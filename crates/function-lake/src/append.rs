@@ -12,7 +12,7 @@ use headwater_lake::{
     set_creator,
 };
 use headwater_model::{
-    Action, ErrorCode, Object, PROPERTY_EVENT, PROPERTY_JOB, Problem, ResultExt, TableName,
+    AccessObject, Action, ErrorCode, PROPERTY_EVENT, PROPERTY_JOB, Problem, ResultExt, TableName,
     ToProblem,
 };
 
@@ -227,7 +227,7 @@ impl FunctionLakeAccess {
         let schema = nullable(&rows.schema(), known.as_deref());
         let name = match existing {
             None => {
-                let object = transaction.view().new_object(Object::table(wanted)).await?;
+                let object = transaction.view().new_object(AccessObject::table(wanted)).await?;
                 self.allow(Action::Create, &object)?;
                 transaction.create(wanted, schema, Vec::new(), BTreeMap::new()).await?;
                 wanted.clone()
@@ -236,7 +236,7 @@ impl FunctionLakeAccess {
                 let entry = transaction.view().state().table(&name).await;
                 let entry = entry.map_err(headwater_lake::Error::from)?;
                 let owner = entry.as_ref().and_then(|entry| entry.owner.as_ref());
-                let object = Object::table(&name).with_owner(owner);
+                let object = AccessObject::table(&name).with_owner(owner);
                 self.allow(Action::Insert, &object)?;
                 let new = new_columns(&schema, &table.schema());
                 if !new.is_empty() {
@@ -260,7 +260,7 @@ impl FunctionLakeAccess {
         Ok(())
     }
 
-    fn allow(&self, action: Action, table: &Object) -> Result<(), CommitFailure> {
+    fn allow(&self, action: Action, table: &AccessObject) -> Result<(), CommitFailure> {
         self.check(action, table).map_err(CommitFailure::Rejected)
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use headwater_engine::SessionRights;
 use headwater_lake::{CommitView, EqualChanges, MergeOptions, TemporaryBranch};
 use headwater_model::{
-    Action, Commit, ErrorCode, MergeOutcome, MergeReport, MergeRequest, Object, PROPERTY_JOB,
+    AccessObject, Action, Commit, ErrorCode, MergeOutcome, MergeReport, MergeRequest, PROPERTY_JOB,
     Problem, RefSpec, ResultExt, TRANSACTION_BRANCHES, TableName,
 };
 use headwater_pipelines::HiddenBranchAccess;
@@ -153,7 +153,7 @@ impl FunctionLakeAccess {
     /// Checks that the call may write to the target.
     async fn check_target(&self) -> Result<(), Problem> {
         let branch = self.scope.branch.clone();
-        self.check(Action::Write, &Object::branch(&branch))?;
+        self.check(Action::Write, &AccessObject::branch(&branch))?;
         if self.parts.lake.catalog().branch(&branch).await.or_problem()?.protected {
             return Err(headwater_engine::Error::Protected { branch }).or_problem();
         }

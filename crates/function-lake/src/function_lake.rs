@@ -16,7 +16,7 @@ use headwater_functions::{
 };
 use headwater_lake::{CommitView, Lake};
 use headwater_model::{
-    Action, ErrorCode, JobId, NameError, Object, PROPERTY_JOB, Problem, RefSpec, ResultExt,
+    AccessObject, Action, ErrorCode, JobId, NameError, PROPERTY_JOB, Problem, RefSpec, ResultExt,
     TableName,
 };
 use headwater_objects::{
@@ -122,12 +122,12 @@ impl FunctionLakeAccess {
         *self.entry.lock() = Some(CommitJournalEntry { journal, key, value });
     }
 
-    pub(crate) fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
+    pub(crate) fn check(&self, action: Action, object: &AccessObject) -> Result<(), Problem> {
         self.scope.access.as_ref().map_or(Ok(()), |access| access.check(action, object))
     }
 
     async fn read_object(&self, path: ObjectPath) -> Result<LakeResponse, Problem> {
-        self.check(Action::Read, &Object::object_in(&path.bucket, &path.key))?;
+        self.check(Action::Read, &AccessObject::object_in(&path.bucket, &path.key))?;
         let opened = self.parts.objects.open_object(&path, |info| Ok(0..info.size)).await;
         let opened = opened.or_problem()?;
         if opened.info.size > LAKE_CONTENT_BYTES_MAX {
@@ -138,7 +138,7 @@ impl FunctionLakeAccess {
     }
 
     async fn put_object(&self, path: ObjectPath, content: Bytes) -> Result<LakeResponse, Problem> {
-        self.check(Action::Write, &Object::object_in(&path.bucket, &path.key))?;
+        self.check(Action::Write, &AccessObject::object_in(&path.bucket, &path.key))?;
         let content: ContentStream = stream::iter([Ok(content)]).boxed();
         let content_type = content_type(&path.key).map(str::to_owned);
         let headers = ObjectHeaders { content_type, ..ObjectHeaders::default() };
@@ -196,14 +196,14 @@ impl FunctionLakeAccess {
         let table: TableName = name
             .parse()
             .map_err(|error: NameError| headwater_model::ToProblem::to_problem(&error))?;
-        self.check(Action::Write, &Object::branch(&self.scope.branch))?;
+        self.check(Action::Write, &AccessObject::branch(&self.scope.branch))?;
         let view = self.current_view().await?;
         // With the same match of names as the append. The owner of a namespace must not see columns
         // of an existing table in errors.
         let found = view.state().find_table(&table.namespace, &table.name).await.or_problem()?;
         let object = match found {
-            Some((_, entry)) => Object::table(&table).with_owner(entry.owner.as_ref()),
-            None => view.new_object(Object::table(&table)).await.or_problem()?,
+            Some((_, entry)) => AccessObject::table(&table).with_owner(entry.owner.as_ref()),
+            None => view.new_object(AccessObject::table(&table)).await.or_problem()?,
         };
         self.check(Action::Insert, &object)?;
         Ok(table)

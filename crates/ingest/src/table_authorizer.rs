@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headwater_lake::CommitView;
-use headwater_model::{Action, Object, Problem, TableName};
+use headwater_model::{AccessObject, Action, Problem, TableName};
 
 use crate::error::{Error, Result};
 use crate::import_plan::PreparedImport;
@@ -13,7 +13,7 @@ use crate::request_validation::ValidRequest;
 /// Checks that an action on a table is allowed. The last argument is the table's id; `None` if the
 /// table does not exist. Error: `forbidden`.
 pub type TableCheck =
-    Arc<dyn Fn(Action, &Object, Option<&str>) -> Result<(), Problem> + Send + Sync>;
+    Arc<dyn Fn(Action, &AccessObject, Option<&str>) -> Result<(), Problem> + Send + Sync>;
 
 /// The check that an importer uses; `None` allows every action.
 #[derive(Clone, Default)]
@@ -65,7 +65,7 @@ impl TableAuthorizer {
 /// A table that an import checks.
 struct CheckedTable {
     /// The object, with the owner of the table or, for a new table, of its namespace.
-    object: Object,
+    object: AccessObject,
     /// The table's id; `None` if the table does not exist.
     id: Option<String>,
 }
@@ -74,7 +74,7 @@ impl CheckedTable {
     /// Looks up a table. Prefers an exact match of the name to a case-insensitive match.
     async fn find(table: &TableName, view: &CommitView) -> Result<CheckedTable> {
         let found = view.state().find_table(&table.namespace, &table.name).await;
-        let object = Object::table(table);
+        let object = AccessObject::table(table);
         match found.map_err(headwater_lake::Error::from)? {
             Some((_, entry)) => {
                 let object = object.with_owner(entry.owner.as_ref());

@@ -8,7 +8,7 @@ use headwater_model::{
     Job, JobEventKind, JobId, JobKind, JobStatus, JobsTrigger, Problem, RateCard, StepStatus,
     Timestamp, Usage,
 };
-use headwater_store::{Append, WriteBatch};
+use headwater_store::{JournalAppend, WriteBatch};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -72,7 +72,7 @@ struct ActiveJobState {
     /// True if the store may still contain the ref that marks the job as open.
     listed: bool,
     /// Entries of the caller, to store in the same batch as the end of the job.
-    with: Vec<Append>,
+    with: Vec<JournalAppend>,
     end_entry: JobEndEntry,
     stop: Option<StopReason>,
     /// The error of the exceeded daily limit that stops the job.
@@ -286,7 +286,7 @@ impl ActiveJob {
         now: Timestamp,
         result: Result<Value, Problem>,
         card: &RateCard,
-        with: Vec<Append>,
+        with: Vec<JournalAppend>,
     ) -> Option<JobEnd> {
         let mut state = self.state.lock();
         if state.ended {

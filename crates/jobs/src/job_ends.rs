@@ -6,7 +6,7 @@
 //! previous process end before the triggers are loaded.
 
 use headwater_model::{JOB_END_JOURNAL, JobsTrigger};
-use headwater_store::{Append, OccurrenceJournal};
+use headwater_store::{JournalAppend, OccurrenceJournal};
 use tokio::sync::watch;
 
 use crate::Result;
@@ -61,11 +61,14 @@ impl JobsState {
 }
 
 /// Returns the entry that records the end of a job; `None` if no watch selects the job.
-pub(crate) fn end_entry(record: &JobRecord, watches: &[JobsTrigger]) -> Result<Option<Append>> {
+pub(crate) fn end_entry(
+    record: &JobRecord,
+    watches: &[JobsTrigger],
+) -> Result<Option<JournalAppend>> {
     let (kind, status) = (record.job.kind, record.job.status);
     if !watches.iter().any(|watch| watch.selects(kind, status)) {
         return Ok(None);
     }
     let Some(ended) = record.ended_job() else { return Ok(None) };
-    Ok(Some(Append::put(JOB_END_JOURNAL, ended.id.to_string(), encode(&ended)?)))
+    Ok(Some(JournalAppend::put(JOB_END_JOURNAL, ended.id.to_string(), encode(&ended)?)))
 }

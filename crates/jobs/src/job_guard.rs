@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headwater_model::{ErrorCode, JobId, JobStatus, Problem};
-use headwater_store::Append;
+use headwater_store::JournalAppend;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -82,13 +82,13 @@ impl JobGuard {
 
     /// Ends the job, writes its record and the entries `with` in one batch, and waits until the
     /// batch is stored.
-    pub async fn finish_with(mut self, result: Result<Value, Problem>, with: Vec<Append>) {
+    pub async fn finish_with(mut self, result: Result<Value, Problem>, with: Vec<JournalAppend>) {
         self.end(result, with);
         self.slot = None;
         self.live.ended().await;
     }
 
-    fn end(&mut self, result: Result<Value, Problem>, with: Vec<Append>) {
+    fn end(&mut self, result: Result<Value, Problem>, with: Vec<JournalAppend>) {
         self.finished = true;
         self.inner.end(&self.live, result, with);
         // The usage of the call replaces its reservation, even if the end is not stored yet.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use headwater_model::{Clock, Job, JobId, JobKind, JobStatus, Problem, RateCard, Usage};
-use headwater_store::{Append, Store, WriteBatch};
+use headwater_store::{JournalAppend, Store, WriteBatch};
 use headwater_telemetry::with_current;
 use serde_json::Value;
 
@@ -92,7 +92,7 @@ impl Jobs {
         let mut batch = record_batch(&live, false)?;
         if !new.payload.is_null() {
             let payload = record::encode(&new.payload)?;
-            batch.entries.push(Append::put(PAYLOADS, live.id.to_string(), payload));
+            batch.entries.push(JournalAppend::put(PAYLOADS, live.id.to_string(), payload));
         }
         shared.store.apply(batch).await?;
         live.set_stored();
@@ -143,7 +143,7 @@ impl Jobs {
         &self,
         id: JobId,
         new: &NewJob,
-        entries: Vec<Append>,
+        entries: Vec<JournalAppend>,
     ) -> Result<(JobContext, JobGuard)> {
         let (live, guard) = self.guarded(id, new).await?;
         let mut batch = record_batch(&live, true)?;
@@ -356,7 +356,7 @@ impl JobsInner {
         &self,
         live: &Arc<ActiveJob>,
         result: Result<Value, Problem>,
-        with: Vec<Append>,
+        with: Vec<JournalAppend>,
     ) {
         self.shared.end(live, self.shared.clock.now(), result, with);
     }

@@ -13,7 +13,7 @@
 
 use bytes::Bytes;
 use headwater_model::{EndedJob, Job, JobEvent, JobId, JobKind, Usage};
-use headwater_store::{Append, RefChange, RefPrecondition};
+use headwater_store::{JournalAppend, RefChange, RefPrecondition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -120,8 +120,8 @@ pub(crate) fn event_key(id: JobId, sequence: u64) -> String {
 }
 
 /// Returns the journal entry that stores a record.
-pub(crate) fn record_entry(record: &JobRecord) -> Result<Append> {
-    Ok(Append::put(journal(record.job.kind), record.job.id.to_string(), encode(record)?))
+pub(crate) fn record_entry(record: &JobRecord) -> Result<JournalAppend> {
+    Ok(JournalAppend::put(journal(record.job.kind), record.job.id.to_string(), encode(record)?))
 }
 
 /// Returns the ref change that adds the ref of a job if `open` is set, and removes the ref
@@ -132,7 +132,11 @@ pub(crate) fn open_ref(id: JobId, kind: JobKind, open: bool) -> RefChange {
 }
 
 /// Returns the journal entries that store `events`, in order.
-pub(crate) fn event_entries(id: JobId, kind: JobKind, events: &[JobEvent]) -> Result<Vec<Append>> {
+pub(crate) fn event_entries(
+    id: JobId,
+    kind: JobKind,
+    events: &[JobEvent],
+) -> Result<Vec<JournalAppend>> {
     let mut entries = Vec::new();
     let mut text: Vec<u8> = Vec::new();
     let mut first = None;
@@ -156,11 +160,11 @@ fn flush_chunk(
     kind: JobKind,
     first: &mut Option<u64>,
     text: &mut Vec<u8>,
-    entries: &mut Vec<Append>,
+    entries: &mut Vec<JournalAppend>,
 ) {
     if let Some(sequence) = first.take() {
         let value = Bytes::from(std::mem::take(text));
-        entries.push(Append::put(events_journal(kind), event_key(id, sequence), value));
+        entries.push(JournalAppend::put(events_journal(kind), event_key(id, sequence), value));
     }
 }
 

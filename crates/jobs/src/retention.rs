@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headwater_model::JobKind;
-use headwater_store::{Append, KeyRange, ReverseScan, WriteBatch};
+use headwater_store::{JournalAppend, KeyRange, ReverseScan, WriteBatch};
 
 use crate::Result;
 use crate::record::{self, JobRecord, QUERIES, events_journal};
@@ -217,7 +217,7 @@ impl JobsState {
             let key = format!("{prefix}{day}");
             let total = days.entry((kind, day)).or_default();
             total.add(&sum);
-            batch.entries.push(Append::put(SUMS, key, record::encode(total)?));
+            batch.entries.push(JournalAppend::put(SUMS, key, record::encode(total)?));
         }
         for ((group, day), sums) in new.names {
             let prefix = format!("{}{day}/", group.prefix());
@@ -225,11 +225,11 @@ impl JobsState {
             for name in add_limited(&mut stored, sums) {
                 let Some(total) = stored.get(&name) else { continue };
                 let value = record::encode(total)?;
-                batch.entries.push(Append::put(SUMS, format!("{prefix}{name}"), value));
+                batch.entries.push(JournalAppend::put(SUMS, format!("{prefix}{name}"), value));
             }
         }
         let through = through.to_owned();
-        batch.entries.push(Append::put(SUMS, THROUGH, record::encode(&through)?));
+        batch.entries.push(JournalAppend::put(SUMS, THROUGH, record::encode(&through)?));
         self.store.apply(batch).await?;
         *self.queries_from.write() = through;
         Ok(())

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{Days, NaiveDate, NaiveTime};
 use headwater_model::{Limits, Timestamp, ToProblem};
-use headwater_store::{Append, KeyRange, Store};
+use headwater_store::{JournalAppend, KeyRange, Store};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
@@ -283,11 +283,11 @@ impl Quotas {
     }
 
     /// Returns the journal entries that store the sums of the days `dirty`.
-    pub(crate) fn entries(&self, dirty: &UnsavedDays) -> Result<Vec<Append>> {
+    pub(crate) fn entries(&self, dirty: &UnsavedDays) -> Result<Vec<JournalAppend>> {
         let days = self.days.lock();
         let sums = dirty.0.iter().filter_map(|(key, _)| Some((key, days.get(key)?)));
         let put = |((day, user), sum): (&DayKey, &DailyUsage)| {
-            Ok(Append::put(USER_DAYS, day_key(*day, user), encode(sum)?))
+            Ok(JournalAppend::put(USER_DAYS, day_key(*day, user), encode(sum)?))
         };
         sums.map(put).collect()
     }

@@ -18,7 +18,7 @@ use headwater_model::{
     Clock, JobEventKind, JobId, JobKind, JobStatus, JobsTrigger, Problem, RateCard, Timestamp,
     ToProblem,
 };
-use headwater_store::{Append, Store, WriteBatch};
+use headwater_store::{JournalAppend, Store, WriteBatch};
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
@@ -153,7 +153,7 @@ impl JobsState {
         live: &Arc<ActiveJob>,
         now: Timestamp,
         result: Result<Value, Problem>,
-        with: Vec<Append>,
+        with: Vec<JournalAppend>,
     ) {
         let card = self.rate_card.read().clone();
         // Increment the count before the job ends. After the end, the writer may store the job and

@@ -1,7 +1,7 @@
 //! A read-only view of the catalog at one pinned commit.
 
 use headwater_catalog::{CommitContents, TableEntry};
-use headwater_model::{CommitId, Namespace, Object, RefSpec, TableName, name, nearest};
+use headwater_model::{AccessObject, CommitId, Namespace, RefSpec, TableName, name, nearest};
 use headwater_tables::{SqlView, Table};
 
 use crate::error::{Error, Result};
@@ -106,7 +106,7 @@ impl CommitView {
 
     /// Returns a table, view or namespace that does not exist at this commit, with the owner of its
     /// namespace.
-    pub async fn new_object(&self, object: Object) -> Result<Object> {
+    pub async fn new_object(&self, object: AccessObject) -> Result<AccessObject> {
         let Some(namespace) = name::parent(object.name()) else { return Ok(object) };
         let owner = self.state.namespace(namespace).await?.and_then(|found| found.owner);
         Ok(object.with_namespace_owner(owner))
@@ -114,8 +114,8 @@ impl CommitView {
 
     /// Returns a namespace with its owner if it exists, or else with the owner of the outer
     /// namespace.
-    pub async fn namespace_object(&self, name: &str) -> Result<Object> {
-        let object = Object::namespace(name);
+    pub async fn namespace_object(&self, name: &str) -> Result<AccessObject> {
+        let object = AccessObject::namespace(name);
         match self.state.namespace(name).await? {
             Some(found) => Ok(object.with_owner(found.owner.as_ref())),
             None => self.new_object(object).await,

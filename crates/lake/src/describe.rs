@@ -1,7 +1,7 @@
 //! Descriptions of tables and views in the form in which the API returns them.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_model::{Object, RefSpec, SqlView, Table, TableName};
+use headwater_model::{AccessObject, RefSpec, SqlView, Table, TableName};
 
 use crate::error::Result;
 use crate::lake::Lake;
@@ -25,7 +25,7 @@ impl Lake {
         &self,
         reference: &RefSpec,
         namespace: Option<&str>,
-        is_visible: impl Fn(&Object) -> bool,
+        is_visible: impl Fn(&AccessObject) -> bool,
     ) -> Result<Vec<Table>> {
         let view = self.view(reference).await?;
         let mut entries = view.list(namespace).await?;
@@ -59,7 +59,7 @@ impl Lake {
         &self,
         reference: &RefSpec,
         namespace: Option<&str>,
-        is_visible: impl Fn(&Object) -> bool,
+        is_visible: impl Fn(&AccessObject) -> bool,
     ) -> Result<Vec<SqlView>> {
         let view = self.view(reference).await?;
         let mut entries = view.state().views(namespace).await?;

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use headwater_catalog::MergePlan;
 use headwater_model::CommitId;
-use headwater_store::{Append, WriteBatch};
+use headwater_store::{JournalAppend, WriteBatch};
 
 use crate::error::{Error, Result};
 use crate::lake::Lake;
@@ -27,7 +27,7 @@ impl Lake {
     pub async fn remember_checked(&self, commit: CommitId, project: &str) -> Result<()> {
         let entry = |key| {
             let value = Some(Bytes::from_static(b"1"));
-            Append { journal: JOURNAL.to_owned(), key, value }
+            JournalAppend { journal: JOURNAL.to_owned(), key, value }
         };
         let mut entries = vec![entry(key(commit, project))];
         if !self.has_checked(project).await? {

@@ -25,7 +25,7 @@ const ANY: char = '*';
 
 /// An object on which a principal acts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Object {
+pub struct AccessObject {
     kind: ObjectKind,
     /// The full name; empty for the lake.
     name: String,
@@ -37,10 +37,16 @@ pub struct Object {
     namespace_owner: Option<ObjectOwner>,
 }
 
-impl Object {
+impl AccessObject {
     /// Creates an object from its kind and full name.
     fn new(kind: ObjectKind, name: impl Into<String>) -> Self {
-        Object { kind, name: name.into(), owner: None, is_looked_up: false, namespace_owner: None }
+        AccessObject {
+            kind,
+            name: name.into(),
+            owner: None,
+            is_looked_up: false,
+            namespace_owner: None,
+        }
     }
 
     /// Creates the object for a table.
@@ -141,10 +147,10 @@ impl Object {
     /// Returns the object whose owner has access to this object: the bucket for an object in a
     /// bucket, otherwise the object itself.
     #[must_use]
-    pub fn owned(&self) -> std::borrow::Cow<'_, Object> {
+    pub fn owned(&self) -> std::borrow::Cow<'_, AccessObject> {
         match self.name.split_once('/') {
             Some((bucket, _)) if self.kind == ObjectKind::Bucket => {
-                std::borrow::Cow::Owned(Object::bucket(bucket))
+                std::borrow::Cow::Owned(AccessObject::bucket(bucket))
             }
             _ => std::borrow::Cow::Borrowed(self),
         }
@@ -155,10 +161,10 @@ impl Object {
     /// name can have another owner.
     #[must_use]
     pub fn with_owner(self, owner: Option<&ObjectOwner>) -> Self {
-        Object { owner: owner.cloned(), is_looked_up: true, ..self }
+        AccessObject { owner: owner.cloned(), is_looked_up: true, ..self }
     }
 
-    /// Returns the owner that is stored with the object; see [`Object::with_owner`].
+    /// Returns the owner that is stored with the object; see [`AccessObject::with_owner`].
     pub const fn owner(&self) -> Option<&ObjectOwner> {
         self.owner.as_ref()
     }
@@ -174,10 +180,10 @@ impl Object {
     /// create the object.
     #[must_use]
     pub fn with_namespace_owner(self, owner: Option<ObjectOwner>) -> Self {
-        Object { namespace_owner: owner, ..self }
+        AccessObject { namespace_owner: owner, ..self }
     }
 
-    /// Returns the owner of the object's namespace; see [`Object::with_namespace_owner`].
+    /// Returns the owner of the object's namespace; see [`AccessObject::with_namespace_owner`].
     pub const fn namespace_owner(&self) -> Option<&ObjectOwner> {
         self.namespace_owner.as_ref()
     }
@@ -188,13 +194,13 @@ impl Object {
     }
 }
 
-impl fmt::Display for Object {
+impl fmt::Display for AccessObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_object(f, self.kind, &self.name)
     }
 }
 
-impl FromStr for Object {
+impl FromStr for AccessObject {
     type Err = PermissionError;
 
     /// Parses an object. Its name must not contain `*`.
@@ -204,7 +210,7 @@ impl FromStr for Object {
             let reason = "an object name cannot contain `*`".to_owned();
             return Err(PermissionError::Pattern { text: text.to_owned(), reason });
         }
-        Ok(Object::new(kind, pattern))
+        Ok(AccessObject::new(kind, pattern))
     }
 }
 
@@ -250,7 +256,7 @@ impl ObjectPattern {
     }
 
     /// Returns the pattern that selects only this object, and the objects in or below it.
-    pub fn of(object: &Object) -> Self {
+    pub fn of(object: &AccessObject) -> Self {
         ObjectPattern { kind: object.kind, pattern: object.name.clone() }
     }
 
@@ -266,7 +272,7 @@ impl ObjectPattern {
 
     /// Returns true if the pattern selects an object. No pattern selects a table of the system
     /// namespace.
-    pub fn covers(&self, object: &Object) -> bool {
+    pub fn covers(&self, object: &AccessObject) -> bool {
         use ObjectKind::{Namespace, Table, View};
         if matches!(object.kind, Table | View | Namespace) && is_system(&object.name) {
             return false;
@@ -402,7 +408,7 @@ mod tests {
         check("bucket:*/in/*", &["bucket:landing/in/a"], &["bucket:landing/out/a"]);
         let covers = |pattern: &str, prefix: &str| {
             let pattern: ObjectPattern = pattern.parse().expect(pattern);
-            pattern.covers(&Object::prefix_in("landing", prefix))
+            pattern.covers(&AccessObject::prefix_in("landing", prefix))
         };
         assert!(covers("bucket:landing", "") && covers("bucket:landing/in", "in/"));
         assert!(covers("bucket:landing/in*", "in"));
@@ -426,6 +432,6 @@ mod tests {
         format!("table:{}", "*a".repeat(9)).parse::<ObjectPattern>().expect_err("wildcards");
         format!("function:{}", "a".repeat(1_281)).parse::<ObjectPattern>().expect_err("length");
         "function:a\nb".parse::<ObjectPattern>().expect_err("a line break");
-        "table:sales.*".parse::<Object>().expect_err("several objects");
+        "table:sales.*".parse::<AccessObject>().expect_err("several objects");
     }
 }

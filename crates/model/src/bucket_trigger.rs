@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Action, EventFormat, Object, duration_text};
+use crate::{AccessObject, Action, EventFormat, duration_text};
 
 /// Watches the objects of a bucket of the lake, or of another object store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -68,11 +68,11 @@ impl BucketTrigger {
     }
 
     /// Returns the right that the user of the trigger needs to watch the objects.
-    pub fn right(&self) -> (Action, Object) {
+    pub fn right(&self) -> (Action, AccessObject) {
         if self.is_remote() {
-            (Action::Read, Object::location(&self.location()))
+            (Action::Read, AccessObject::location(&self.location()))
         } else {
-            (Action::List, Object::prefix_in(&self.name, &self.prefix))
+            (Action::List, AccessObject::prefix_in(&self.name, &self.prefix))
         }
     }
 }

@@ -67,7 +67,7 @@ pub use access_control_request::{
     AccessExplanation, CreateRole, CreateToken, CreateUser, GrantRequest, UpdateUser, Whoami,
 };
 pub use access_key::{AccessKey, CreateAccessKey, CreatedAccessKey};
-pub use access_object::{Object, ObjectPattern};
+pub use access_object::{AccessObject, ObjectPattern};
 pub use access_object_kind::ObjectKind;
 pub use async_query::AsyncQuery;
 pub use audit::{AuditEvent, AuditOutcome, AuditRetention};

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ErrorCode, Object, ObjectKind, ObjectPattern, ToProblem};
+use crate::{AccessObject, ErrorCode, ObjectKind, ObjectPattern, ToProblem};
 
 /// An action on an object.
 #[derive(
@@ -217,7 +217,7 @@ impl Permission {
 
     /// Returns true if the permission allows an action on an object. `administer` on the lake
     /// allows every action on every object.
-    pub fn contains(&self, action: Action, object: &Object) -> bool {
+    pub fn contains(&self, action: Action, object: &AccessObject) -> bool {
         self.is_administration() || (self.actions.contains(&action) && self.object.covers(object))
     }
 
@@ -249,7 +249,7 @@ mod tests {
         let read = permission(&[Action::Select, Action::Select], "table:a").expect("valid");
         assert_eq!(read.to_string(), "select on table:public.a");
         let lake = permission(&[Action::Administer], "lake").expect("valid");
-        assert!(lake.contains(Action::Drop, &Object::branch("main")));
+        assert!(lake.contains(Action::Drop, &AccessObject::branch("main")));
         assert!(!read.contains(Action::Insert, &"table:a".parse().expect("a table")));
     }
 }

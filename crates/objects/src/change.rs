@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use headwater_model::{ObjectOperation, Requester, Timestamp};
-use headwater_store::{Append, OccurrenceJournal};
+use headwater_store::{JournalAppend, OccurrenceJournal};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -132,7 +132,7 @@ impl Objects {
         path: &ObjectPath,
         info: &ObjectRecord,
         operation: &OperationWithCause<'_>,
-    ) -> Result<Option<Append>> {
+    ) -> Result<Option<JournalAppend>> {
         let ObjectPath { bucket, key } = path;
         let admits = |watch: &ChangeFilter| watch.admits(bucket, key, operation.kind);
         if !self.0.watches.read().iter().any(admits) {
@@ -151,7 +151,7 @@ impl Objects {
         };
         let id = Uuid::now_v7().simple().to_string();
         let value: Bytes = encode(&id, &change)?;
-        Ok(Some(Append::put(CHANGES, id, value)))
+        Ok(Some(JournalAppend::put(CHANGES, id, value)))
     }
 
     /// Notifies the readers of recorded changes.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{Clock, Timestamp};
-use headwater_store::{Append, RefChange, RefPrecondition, Store, WriteBatch};
+use headwater_store::{JournalAppend, RefChange, RefPrecondition, Store, WriteBatch};
 use headwater_table_format::storage::{OBJECTS_FOLDER, Storage, StoreTimeouts};
 use object_store::local::LocalFileSystem;
 use parking_lot::{Mutex, RwLock};
@@ -126,7 +126,7 @@ impl Objects {
     pub(crate) async fn apply_recorded(
         &self,
         refs: Vec<RefChange>,
-        change: Option<Append>,
+        change: Option<JournalAppend>,
     ) -> Result<Option<String>> {
         let is_recorded = change.is_some();
         let batch =

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use headwater_engine::SessionRights;
 use headwater_model::{
-    Action, Limits, Object, ObjectOwner, Problem, Restriction, Restrictions, TableName,
+    AccessObject, Action, Limits, ObjectOwner, Problem, Restriction, Restrictions, TableName,
 };
 
 /// Access checks that treat one hidden branch specially. A run or a transaction writes to a hidden
@@ -13,37 +13,37 @@ use headwater_model::{
 #[derive(Debug)]
 pub struct HiddenBranchAccess {
     access: Arc<dyn SessionRights>,
-    branch: Object,
+    branch: AccessObject,
     /// Branch whose grants apply on the hidden branch; `None` allows everything on the hidden
     /// branch.
-    target: Option<Object>,
+    target: Option<AccessObject>,
 }
 
 impl HiddenBranchAccess {
     /// Creates checks that allow everything on the hidden branch `branch`.
     pub fn unlimited(access: Arc<dyn SessionRights>, branch: &str) -> Self {
-        HiddenBranchAccess { access, branch: Object::branch(branch), target: None }
+        HiddenBranchAccess { access, branch: AccessObject::branch(branch), target: None }
     }
 
     /// Creates checks that apply the rights on the branch `target` to the hidden branch `branch`.
     pub fn as_on(access: Arc<dyn SessionRights>, branch: &str, target: &str) -> Self {
-        let target = Some(Object::branch(target));
-        HiddenBranchAccess { access, branch: Object::branch(branch), target }
+        let target = Some(AccessObject::branch(target));
+        HiddenBranchAccess { access, branch: AccessObject::branch(branch), target }
     }
 
     /// Returns the object on which to check the permission instead of `object`; `None` if
     /// everything is allowed.
-    fn checked<'a>(&'a self, object: &'a Object) -> Option<&'a Object> {
+    fn checked<'a>(&'a self, object: &'a AccessObject) -> Option<&'a AccessObject> {
         if *object == self.branch { self.target.as_ref() } else { Some(object) }
     }
 }
 
 impl SessionRights for HiddenBranchAccess {
-    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
+    fn check(&self, action: Action, object: &AccessObject) -> Result<(), Problem> {
         self.checked(object).map_or(Ok(()), |object| self.access.check(action, object))
     }
 
-    fn allows(&self, action: Action, object: &Object) -> bool {
+    fn allows(&self, action: Action, object: &AccessObject) -> bool {
         self.checked(object).is_none_or(|object| self.access.allows(action, object))
     }
 

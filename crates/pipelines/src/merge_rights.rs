@@ -12,7 +12,7 @@ use std::sync::Arc;
 use headwater_catalog::TableEntry;
 use headwater_engine::{SessionRights, change_forbidden};
 use headwater_lake::{Lake, MergeRights};
-use headwater_model::{Action, CommitId, ErrorCode, Object, Problem, TableName};
+use headwater_model::{AccessObject, Action, CommitId, ErrorCode, Problem, TableName};
 
 /// Creates the checks that a merge, cherry-pick or revert makes for a user with the permissions in
 /// `access`. If rows or values of a table are hidden from the user, the user may not change the
@@ -23,15 +23,15 @@ pub fn merge_rights(access: Arc<dyn SessionRights>) -> Arc<dyn MergeRights> {
 
 /// Returns the permission (an action on an object) that reading an entry of the catalog requires.
 /// The code of a function may be read with the right to call the function.
-pub fn reading(name: &TableName, is_view: bool) -> (Action, Object) {
+pub fn reading(name: &TableName, is_view: bool) -> (Action, AccessObject) {
     match name.function() {
         Some(own) if is_view => {
-            let object = Object::function(&format!("{}.{own}", name.namespace));
+            let object = AccessObject::function(&format!("{}.{own}", name.namespace));
             // The owner of a function without a project with this name has no right to it.
             (Action::Invoke, object.with_owner(None))
         }
-        _ if is_view => (Action::Select, Object::view(name)),
-        _ => (Action::Select, Object::table(name)),
+        _ if is_view => (Action::Select, AccessObject::view(name)),
+        _ => (Action::Select, AccessObject::table(name)),
     }
 }
 
@@ -42,7 +42,7 @@ pub async fn readable(
     lake: &Lake,
     commits: impl IntoIterator<Item = CommitId> + Send,
     names: BTreeSet<TableName>,
-    allows: impl Fn(Action, &Object) -> bool + Send + Sync,
+    allows: impl Fn(Action, &AccessObject) -> bool + Send + Sync,
 ) -> Result<BTreeSet<TableName>, headwater_lake::Error> {
     let mut states = Vec::new();
     for commit in commits.into_iter().collect::<BTreeSet<_>>() {
@@ -108,7 +108,7 @@ impl UserMergeRights {
 
     /// Returns `problem` if the user may see the table's name. Otherwise returns a problem with
     /// `message`, which does not contain the name.
-    fn concealed(&self, problem: Problem, table: &Object, message: &str) -> Problem {
+    fn concealed(&self, problem: Problem, table: &AccessObject, message: &str) -> Problem {
         if self.0.allows(Action::Select, table) {
             return problem;
         }

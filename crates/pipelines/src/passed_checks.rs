@@ -3,7 +3,7 @@
 //! record applies to all branches.
 
 use bytes::Bytes;
-use headwater_store::{Append, Store, WriteBatch};
+use headwater_store::{JournalAppend, Store, WriteBatch};
 
 use crate::{Error, Result};
 
@@ -18,7 +18,7 @@ pub(crate) async fn passed(store: &dyn Store, fingerprint: &str) -> Result<bool>
 
 /// Returns the store operations that record `fingerprints` as passed.
 pub(crate) fn remember(fingerprints: impl IntoIterator<Item = String>) -> WriteBatch {
-    let entries = fingerprints.into_iter().map(|key| Append {
+    let entries = fingerprints.into_iter().map(|key| JournalAppend {
         journal: JOURNAL.to_owned(),
         key,
         value: Some(Bytes::from_static(b"1")),

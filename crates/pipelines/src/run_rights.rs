@@ -11,7 +11,7 @@ use std::sync::Arc;
 use headwater_engine::{SessionRights, change_forbidden, check_ref, restricted_tables};
 use headwater_lake::CommitView;
 use headwater_model::{
-    Action, Actor, MergeReport, Object, ObjectOwner, RefSpec, RunRequest, SYSTEM_NAMESPACE,
+    AccessObject, Action, Actor, MergeReport, ObjectOwner, RefSpec, RunRequest, SYSTEM_NAMESPACE,
     TableName,
 };
 use headwater_project::{Materialization, Step, StepGraph};
@@ -49,7 +49,7 @@ impl Runner {
     }
 
     /// Checks that the runner may perform an action on an object.
-    pub(crate) fn authorize(&self, action: Action, object: &Object) -> Result<()> {
+    pub(crate) fn authorize(&self, action: Action, object: &AccessObject) -> Result<()> {
         let Some(access) = &self.access else { return Ok(()) };
         access.check(action, object).map_err(Error::from)
     }
@@ -60,24 +60,32 @@ impl Runner {
     }
 
     /// Returns the object of the table with exactly this name, with its owner if the table exists.
-    pub(crate) async fn table_object(&self, name: &TableName, view: &CommitView) -> Result<Object> {
+    pub(crate) async fn table_object(
+        &self,
+        name: &TableName,
+        view: &CommitView,
+    ) -> Result<AccessObject> {
         let entry = view.state().table(name).await.map_err(|error| Error::other(&error))?;
         match entry {
             Some(entry) => Ok(entry.object(name)),
-            None => self.new_object(Object::table(name), view).await,
+            None => self.new_object(AccessObject::table(name), view).await,
         }
     }
 
     /// Returns the object of the view with exactly this name, with its owner if the view exists.
-    pub(crate) async fn view_object(&self, name: &TableName, view: &CommitView) -> Result<Object> {
+    pub(crate) async fn view_object(
+        &self,
+        name: &TableName,
+        view: &CommitView,
+    ) -> Result<AccessObject> {
         let entry = view.state().view(name).await.map_err(|error| Error::other(&error))?;
         match entry {
             Some(entry) => Ok(entry.object(name)),
-            None => self.new_object(Object::view(name), view).await,
+            None => self.new_object(AccessObject::view(name), view).await,
         }
     }
 
-    async fn new_object(&self, object: Object, view: &CommitView) -> Result<Object> {
+    async fn new_object(&self, object: AccessObject, view: &CommitView) -> Result<AccessObject> {
         view.new_object(object).await.map_err(|error| Error::other(&error))
     }
 
@@ -91,7 +99,7 @@ impl Runner {
         if self.access.is_none() {
             return Ok(());
         }
-        let branch = Object::branch(&self.target(reference).await?);
+        let branch = AccessObject::branch(&self.target(reference).await?);
         self.authorize(Action::Write, &branch)?;
         let Some(merge) = &request.merge else { return Ok(()) };
         self.authorize(Action::Merge, &branch)?;
@@ -136,7 +144,7 @@ impl Runner {
         let needed = function.limits(&project.defaults, step.memory_bytes, step.timeout);
         access.limits().check_memory(&step.name, needed.memory_bytes)?;
         for secret in &function.secrets {
-            self.authorize(Action::Use, &Object::secret(secret))?;
+            self.authorize(Action::Use, &AccessObject::secret(secret))?;
         }
         Ok(())
     }
@@ -211,13 +219,13 @@ impl Runner {
         let found = found.map_err(|error| Error::other(&error))?;
         let object = match &found {
             Some((name, entry)) if entry.is_view() && action != Action::Select => {
-                Object::table(name)
+                AccessObject::table(name)
             }
             Some((name, entry)) => entry.object(name),
-            None => self.new_object(Object::table(written), view).await?,
+            None => self.new_object(AccessObject::table(written), view).await?,
         };
         if !access.allows(action, &object) {
-            self.authorize(action, &Object::table(written))?;
+            self.authorize(action, &AccessObject::table(written))?;
         }
         self.authorize(action, &object)?;
         let found = found.filter(|(_, entry)| !entry.is_view());
@@ -245,13 +253,13 @@ impl Runner {
     ) -> Result<MergeReport> {
         let Some(access) = &self.access else { return Ok(report) };
         let restricted = self.restricted(access.as_ref(), target, &report).await?;
-        let allows = |action, object: &Object| access.allows(action, object);
+        let allows = |action, object: &AccessObject| access.allows(action, object);
         let readable = readable(self.lake(), report.commits(), report.names(), allows).await;
         let readable = readable.map_err(|error| Error::other(&error))?;
         report.retain(|table| {
             let is_whole =
                 !restricted.contains(table) && access.restrictions(table, None).is_none();
-            let reads = || access.allows(Action::Select, &Object::table(table));
+            let reads = || access.allows(Action::Select, &AccessObject::table(table));
             is_whole && (readable.contains(table) || reads())
         });
         Ok(report)

@@ -22,7 +22,8 @@ use arrow::datatypes::Schema;
 use headwater_catalog::TableEntry;
 use headwater_lake::{CommitView, Lake, set_creator};
 use headwater_model::{
-    Action, CommitId, JobId, MAIN_BRANCH, Object, PROPERTY_JOB, RefSpec, StepStatus, TableName,
+    AccessObject, Action, CommitId, JobId, MAIN_BRANCH, PROPERTY_JOB, RefSpec, StepStatus,
+    TableName,
 };
 use headwater_project::{Materialization, Step};
 use headwater_store::{RefChange, RefPrecondition, WriteBatch};
@@ -300,7 +301,7 @@ impl Runner {
 
     fn may_read_branch(&self, branch: &str) -> bool {
         let access = self.access.as_ref();
-        access.is_none_or(|access| access.allows(Action::Read, &Object::branch(branch)))
+        access.is_none_or(|access| access.allows(Action::Read, &AccessObject::branch(branch)))
     }
 
     /// Returns true if the run may read all rows and values of a table.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use headwater_store::{Append, WriteBatch};
+use headwater_store::{JournalAppend, WriteBatch};
 
 use crate::journal::{deletion_entry, delivery_entry};
 use crate::message::DeliveryState;
@@ -47,7 +47,7 @@ impl Queues {
         relaxed: bool,
     ) -> Result<()> {
         let entry = |sequence: &u64| deletion_entry(&queue.id, *sequence);
-        let entries: Vec<Append> = sequences.iter().map(entry).collect();
+        let entries: Vec<JournalAppend> = sequences.iter().map(entry).collect();
         let batch = WriteBatch { entries, relaxed, ..WriteBatch::default() };
         if let Err(error) = self.store.apply(batch).await {
             restore(queue, &sequences);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use headwater_model::{Actor, Clock, Timestamp};
-use headwater_store::{Append, Store, WriteBatch};
+use headwater_store::{JournalAppend, Store, WriteBatch};
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{decode, encode, scan};
@@ -107,13 +107,13 @@ impl EventSourceMappings {
 
     /// Deletes a mapping.
     pub async fn delete(&self, id: &str) -> Result<()> {
-        let entries = vec![Append::tombstone(MAPPINGS, id)];
+        let entries = vec![JournalAppend::tombstone(MAPPINGS, id)];
         self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         Ok(())
     }
 
     async fn put(&self, mapping: EventSourceMapping) -> Result<EventSourceMapping> {
-        let entries = vec![Append::put(MAPPINGS, &mapping.id, encode(&mapping))];
+        let entries = vec![JournalAppend::put(MAPPINGS, &mapping.id, encode(&mapping))];
         self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         Ok(mapping)
     }

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_store::{Append, JournalEntry, KeyRange, Store};
+use headwater_store::{JournalAppend, JournalEntry, KeyRange, Store};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -39,16 +39,20 @@ pub(crate) fn parse_key(key: &str) -> Option<(&str, u64)> {
     Some((queue, sequence.parse().ok()?))
 }
 
-pub(crate) fn message_entry(queue: &str, sequence: u64, message: &StoredMessage) -> Append {
-    Append::put(MESSAGES, key(queue, sequence), encode(message))
+pub(crate) fn message_entry(queue: &str, sequence: u64, message: &StoredMessage) -> JournalAppend {
+    JournalAppend::put(MESSAGES, key(queue, sequence), encode(message))
 }
 
-pub(crate) fn delivery_entry(queue: &str, sequence: u64, delivery: &DeliveryState) -> Append {
-    Append::put(RECEPTIONS, key(queue, sequence), encode(delivery))
+pub(crate) fn delivery_entry(
+    queue: &str,
+    sequence: u64,
+    delivery: &DeliveryState,
+) -> JournalAppend {
+    JournalAppend::put(RECEPTIONS, key(queue, sequence), encode(delivery))
 }
 
-pub(crate) fn deletion_entry(queue: &str, sequence: u64) -> Append {
-    Append::tombstone(MESSAGES, key(queue, sequence))
+pub(crate) fn deletion_entry(queue: &str, sequence: u64) -> JournalAppend {
+    JournalAppend::tombstone(MESSAGES, key(queue, sequence))
 }
 
 pub(crate) fn encode(value: &impl Serialize) -> Bytes {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_model::Clock;
-use headwater_store::{Append, Store, WriteBatch};
+use headwater_store::{JournalAppend, Store, WriteBatch};
 use parking_lot::RwLock;
 
 use crate::journal::{
@@ -203,7 +203,7 @@ impl Queues {
     async fn delete_queue(&self, name: &str) -> Result<()> {
         let _guard = self.changes.lock().await;
         let queue = self.queue(name)?;
-        let entries = vec![Append::tombstone(QUEUES, name)];
+        let entries = vec![JournalAppend::tombstone(QUEUES, name)];
         self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         self.open.write().remove(name);
         *queue.state.lock() = QueueState::deleted();
@@ -246,7 +246,7 @@ impl Queues {
     }
 
     async fn put(&self, info: &QueueRecord) -> Result<()> {
-        let entries = vec![Append::put(QUEUES, &info.name, encode(info))];
+        let entries = vec![JournalAppend::put(QUEUES, &info.name, encode(info))];
         self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         Ok(())
     }
@@ -300,7 +300,7 @@ async fn read_states(
     for entry in scan(store, MESSAGES).await? {
         let Some((queue, sequence)) = parse_key(&entry.key) else { continue };
         let Some(info) = infos.get(queue) else {
-            removed.push(Append::tombstone(MESSAGES, entry.key));
+            removed.push(JournalAppend::tombstone(MESSAGES, entry.key));
             continue;
         };
         let message: StoredMessage = decode(MESSAGES, &entry)?;
@@ -316,11 +316,11 @@ async fn read_states(
         }
         state.add(sequence, slot);
     }
-    removed.extend(deliveries.into_keys().map(|key| Append::tombstone(RECEPTIONS, key)));
+    removed.extend(deliveries.into_keys().map(|key| JournalAppend::tombstone(RECEPTIONS, key)));
     for entry in scan(store, DEDUPLICATION).await? {
         let Some((queue, sequence)) = parse_key(&entry.key) else { continue };
         if !infos.contains_key(queue) {
-            removed.push(Append::tombstone(DEDUPLICATION, entry.key));
+            removed.push(JournalAppend::tombstone(DEDUPLICATION, entry.key));
             continue;
         }
         let (id, message, sent) = decode(DEDUPLICATION, &entry)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use headwater_model::Timestamp;
-use headwater_store::{Append, Error as StoreError, UniqueKey, WriteBatch};
+use headwater_store::{Error as StoreError, JournalAppend, UniqueKey, WriteBatch};
 
 use crate::journal::{DEDUPLICATION, encode, key, message_entry, trim};
 use crate::message::{NewMessage, SentMessage, StoredMessage, body_md5, sequence_text};
@@ -30,7 +30,7 @@ struct SendBatch {
     outcomes: Vec<Result<SentMessage>>,
     /// Sequence numbers of the new messages.
     sequences: Vec<u64>,
-    entries: Vec<Append>,
+    entries: Vec<JournalAppend>,
 }
 
 impl Queues {
@@ -159,7 +159,11 @@ impl SendContext<'_> {
         let sequence = state.next_sequence(now);
         if let Some(deduplication_id) = &deduplication_id {
             let value = encode(&(deduplication_id, &id, now));
-            sending.entries.push(Append::put(DEDUPLICATION, key(&queue.id, sequence), value));
+            sending.entries.push(JournalAppend::put(
+                DEDUPLICATION,
+                key(&queue.id, sequence),
+                value,
+            ));
             let sent = DeduplicationEntry { sequence, message: id.clone(), sent: now };
             state.deduplicate(deduplication_id.clone(), sent);
         }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use headwater_store::Append;
+use headwater_store::JournalAppend;
 
 use crate::delete::parse_receipt;
 use crate::journal::deletion_entry;
@@ -18,7 +18,7 @@ pub struct TakenMessages {
     /// The messages, in the order of the queue.
     pub messages: Vec<ReceivedMessage>,
     /// The journal entries that delete the messages. The caller writes them with its own data.
-    pub entries: Vec<Append>,
+    pub entries: Vec<JournalAppend>,
     queues: Queues,
     queue: Arc<OpenQueue>,
     sequences: Vec<u64>,

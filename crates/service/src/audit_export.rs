@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use headwater_access::{Access, AuditFilter, AuditRetentionSetting};
 use headwater_executors::{audit_schema, to_batches};
-use headwater_model::{Action, AuditRetention, Object, Principal, Problem, ResultExt};
+use headwater_model::{AccessObject, Action, AuditRetention, Principal, Problem, ResultExt};
 use serde_json::{Value, json};
 
 use crate::access_control::AccessControl;
@@ -26,7 +26,7 @@ impl AccessControl {
         principal: &Principal,
         filter: AuditFilter,
     ) -> Result<AuditExport, Problem> {
-        self.0.authorize(principal, Action::Audit, &Object::lake())?;
+        self.0.authorize(principal, Action::Audit, &AccessObject::lake())?;
         Ok(AuditExport { access: self.0.access.clone(), filter, next: Some(String::new()) })
     }
 }
@@ -36,7 +36,7 @@ impl AccessControl {
     ///
     /// Errors: `forbidden` without `audit` on the lake.
     pub fn audit_retention(&self, principal: &Principal) -> Result<AuditRetention, Problem> {
-        self.0.authorize(principal, Action::Audit, &Object::lake())?;
+        self.0.authorize(principal, Action::Audit, &AccessObject::lake())?;
         Ok(AuditRetentionSetting::of(&self.0.access).get())
     }
 

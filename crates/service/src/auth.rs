@@ -11,7 +11,7 @@ use std::sync::Arc;
 use headwater_access::{Credential, Decision, DenialReason, ExternalLogin};
 use headwater_engine::{SessionRights, check_ref};
 use headwater_executors::{authorize, table_access, unauthenticated};
-use headwater_model::{Action, ErrorCode, Object, Principal, Problem, RefSpec, ResultExt};
+use headwater_model::{AccessObject, Action, ErrorCode, Principal, Problem, RefSpec, ResultExt};
 use headwater_oidc::is_jwt;
 
 use crate::oidc_login::PresentedToken;
@@ -25,7 +25,7 @@ impl Components {
         &self,
         principal: &Principal,
         action: Action,
-        object: &Object,
+        object: &AccessObject,
     ) -> Result<(), Problem> {
         authorize(&self.access, principal, action, object)
     }
@@ -36,7 +36,7 @@ impl Components {
         &self,
         principal: &Principal,
         action: Action,
-        object: &Object,
+        object: &AccessObject,
     ) -> Result<(), Problem> {
         if self.allows(principal, action, object) {
             return Ok(());
@@ -63,7 +63,7 @@ impl Components {
         reference: &RefSpec,
     ) -> Result<(), Problem> {
         self.check_ref(principal, reference).await?;
-        let (action, object) = (Action::Read, Object::reference(reference));
+        let (action, object) = (Action::Read, AccessObject::reference(reference));
         if self.allows(principal, action, &object) {
             self.authorize(principal, action, &object)?;
         }
@@ -72,7 +72,7 @@ impl Components {
 
     /// Checks that a principal has all rights. Used for operations without an action of their own.
     pub(crate) fn administer(&self, principal: &Principal) -> Result<(), Problem> {
-        self.authorize(principal, Action::Administer, &Object::lake())
+        self.authorize(principal, Action::Administer, &AccessObject::lake())
     }
 
     /// Checks that a principal is the lake's owner or a valid user. For operations that filter
@@ -80,7 +80,7 @@ impl Components {
     ///
     /// Errors: `unauthenticated`.
     pub(crate) fn authenticated(&self, principal: &Principal) -> Result<(), Problem> {
-        let probe = self.access.decide(principal, Action::Administer, &Object::lake());
+        let probe = self.access.decide(principal, Action::Administer, &AccessObject::lake());
         match probe {
             Decision::Denied(denial @ (DenialReason::Unauthenticated | DenialReason::Invalid)) => {
                 Err(unauthenticated(denial))
@@ -91,13 +91,18 @@ impl Components {
 
     /// Returns true if a principal may perform an action on an object. Used to filter lists; the
     /// decision is not recorded.
-    pub(crate) fn allows(&self, principal: &Principal, action: Action, object: &Object) -> bool {
+    pub(crate) fn allows(
+        &self,
+        principal: &Principal,
+        action: Action,
+        object: &AccessObject,
+    ) -> bool {
         self.access.decide(principal, action, object).is_allowed()
     }
 
     /// Returns true if a principal has all rights, including the right to see every name.
     pub(crate) fn is_unlimited(&self, principal: &Principal) -> bool {
-        self.allows(principal, Action::Administer, &Object::lake())
+        self.allows(principal, Action::Administer, &AccessObject::lake())
     }
 
     /// Removes suggestions from an error, because they can contain names that the principal must

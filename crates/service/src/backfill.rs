@@ -5,7 +5,7 @@ use headwater_backfill::{BackfillReport, check_values, partition_values};
 use headwater_executors::{RecordedRequest, check_backfill, check_backfill_parameters};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Action, Actor, BackfillRequest, ErrorCode, Job, JobEventKind, JobKind, Object, Principal,
+    AccessObject, Action, Actor, BackfillRequest, ErrorCode, Job, JobEventKind, JobKind, Principal,
     Problem, RefSpec, ResultExt, TableName,
 };
 use serde_json::json;
@@ -27,7 +27,7 @@ impl Runs {
         self.0.check_ref(principal, &reference_of(&request.run)).await?;
         let branch = self.0.branch_to_write(request.run.reference.as_ref()).await;
         let branch = branch.map_err(|problem| self.0.conceal(principal, problem))?;
-        self.0.authorize(principal, Action::Write, &Object::branch(&branch))?;
+        self.0.authorize(principal, Action::Write, &AccessObject::branch(&branch))?;
         if let Some(table) = request.partitions_of.take() {
             request.values = self.partitions(principal, &branch, &table).await?;
         }

@@ -6,8 +6,8 @@ use headwater_executors::sides;
 use headwater_jobs::NewJob;
 use headwater_lake::{MergeOptions, conflict_problem, with_rerun_hint};
 use headwater_model::{
-    Action, Branch, CherryPickRequest, CreateRef, ErrorCode, JobKind, MergeOutcome, MergeReport,
-    MergeRequest, Object, Principal, Problem, RefSpec, ResultExt, RevertRequest,
+    AccessObject, Action, Branch, CherryPickRequest, CreateRef, ErrorCode, JobKind, MergeOutcome,
+    MergeReport, MergeRequest, Principal, Problem, RefSpec, ResultExt, RevertRequest,
     TRANSACTION_BRANCHES, UpdateRef, did_you_mean, nearest,
 };
 use headwater_pipelines::{merge_rights, readable};
@@ -28,7 +28,8 @@ impl Branches {
         self.0.authenticated(principal)?;
         let branches = self.0.lake.catalog().branches(prefix).await.or_problem()?;
         let mut branches = Branch::visible(branches);
-        let allows = |name: &str| self.0.allows(principal, Action::Read, &Object::branch(name));
+        let allows =
+            |name: &str| self.0.allows(principal, Action::Read, &AccessObject::branch(name));
         branches.retain(|branch| allows(&branch.name));
         Ok(branches)
     }
@@ -39,7 +40,7 @@ impl Branches {
         principal: &Principal,
         request: CreateRef,
     ) -> Result<Branch, Problem> {
-        let object = Object::branch(&request.name);
+        let object = AccessObject::branch(&request.name);
         self.0.authorize(principal, Action::Create, &object)?;
         check_not_reserved(&request.name)?;
         self.0.check_from(principal, &request).await?;
@@ -61,7 +62,7 @@ impl Branches {
 
     /// Returns a branch.
     pub async fn get(&self, principal: &Principal, name: &str) -> Result<Branch, Problem> {
-        self.0.authorize(principal, Action::Read, &Object::branch(name))?;
+        self.0.authorize(principal, Action::Read, &AccessObject::branch(name))?;
         let found = self.0.lake.catalog().branch(name).await.or_problem();
         found.map_err(|problem| self.0.conceal(principal, problem))
     }
@@ -73,20 +74,20 @@ impl Branches {
         name: &str,
         change: UpdateRef,
     ) -> Result<Branch, Problem> {
-        self.0.authorize(principal, Action::Alter, &Object::branch(name))?;
+        self.0.authorize(principal, Action::Alter, &AccessObject::branch(name))?;
         // Reject the hidden branch of a transaction: if it were protected, it could not be deleted.
         check_not_reserved(name)?;
         let catalog = self.0.lake.catalog();
         let found = catalog.branch(name).await.or_problem();
         let mut branch = found.map_err(|problem| self.0.conceal(principal, problem))?;
         if let Some(new) = change.name.filter(|new| *new != branch.name) {
-            let new_object = Object::branch(&new);
+            let new_object = AccessObject::branch(&new);
             self.0.authorize(principal, Action::Create, &new_object)?;
             check_not_reserved(&new)?;
             branch = catalog.rename_branch(&branch.name, &new).await.or_problem()?;
             self.0
                 .access
-                .move_owner(principal, &Object::branch(name), &new_object)
+                .move_owner(principal, &AccessObject::branch(name), &new_object)
                 .await
                 .or_problem()?;
         }
@@ -118,7 +119,7 @@ impl Branches {
 
     /// Deletes a branch. Its commits can still be read by their ids.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
-        let object = Object::branch(name);
+        let object = AccessObject::branch(name);
         self.0.authorize(principal, Action::Drop, &object)?;
         let deleted = self.0.lake.catalog().delete_branch(name).await.or_problem();
         deleted.map_err(|problem| self.0.conceal(principal, problem))?;
@@ -206,7 +207,7 @@ impl Branches {
         target: &str,
         principal: &Principal,
     ) -> Result<NewJob, Problem> {
-        self.0.authorize(principal, Action::Merge, &Object::branch(target))?;
+        self.0.authorize(principal, Action::Merge, &AccessObject::branch(target))?;
         let new = NewJob::of(kind, summary, principal);
         Ok(NewJob { reference: Some(target.to_owned()), ..new })
     }
@@ -242,7 +243,7 @@ impl Components {
         mut report: MergeReport,
     ) -> Result<MergeReport, Problem> {
         let restricted = self.restricted_at(principal, sides(target, report.base)).await?;
-        let allows = |action, object: &Object| self.allows(principal, action, object);
+        let allows = |action, object: &AccessObject| self.allows(principal, action, object);
         let readable = readable(&self.lake, report.commits(), report.names(), allows).await;
         let readable = readable.or_problem()?;
         report.retain(|table| self.reads_all(principal, &readable, &restricted, table));

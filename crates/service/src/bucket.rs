@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use headwater_model::{
-    Action, BucketNotification, Identity, Object, ObjectKind, ObjectPattern, Permission, Principal,
-    Problem, ResultExt,
+    AccessObject, Action, BucketNotification, Identity, ObjectKind, ObjectPattern, Permission,
+    Principal, Problem, ResultExt,
 };
 use headwater_objects::Bucket;
 
@@ -19,7 +19,7 @@ pub struct Buckets(pub(crate) Arc<Components>);
 impl Buckets {
     /// Creates a bucket, which the principal then owns.
     pub async fn create(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
-        let object = Object::bucket(name);
+        let object = AccessObject::bucket(name);
         self.0.authorize(principal, Action::Create, &object)?;
         self.0.buckets.objects.create_bucket(name).await.or_problem()?;
         self.0.access.set_owner(principal, &object).await.or_problem()
@@ -27,7 +27,7 @@ impl Buckets {
 
     /// Deletes an empty bucket and its notifications.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
-        let object = Object::bucket(name);
+        let object = AccessObject::bucket(name);
         self.0.authorize(principal, Action::Drop, &object)?;
         self.0.buckets.objects.delete_bucket(name).await.or_problem()?;
         self.0.access.remove_owner(principal, &object).await.or_problem()?;
@@ -36,7 +36,7 @@ impl Buckets {
 
     /// Checks that a bucket exists and that the principal may list its objects.
     pub async fn check(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
-        self.0.authorize(principal, Action::List, &Object::bucket(name))?;
+        self.0.authorize(principal, Action::List, &AccessObject::bucket(name))?;
         self.0.buckets.objects.check_bucket(name).await.or_problem()
     }
 
@@ -46,7 +46,7 @@ impl Buckets {
         self.0.authenticated(principal)?;
         let exists = self.0.buckets.objects.check_bucket(name).await.or_problem();
         // Users without rights must not find out which buckets exist.
-        if self.0.access.may_see(principal, &Object::bucket(name)) { exists } else { Ok(()) }
+        if self.0.access.may_see(principal, &AccessObject::bucket(name)) { exists } else { Ok(()) }
     }
 
     /// Lists the buckets by name. Includes a bucket if the principal has a right on it or on its
@@ -55,7 +55,7 @@ impl Buckets {
         self.0.authenticated(principal)?;
         let mut buckets = self.0.buckets.objects.buckets().await.or_problem()?;
         buckets.retain(|it| {
-            let object = Object::bucket(&it.name);
+            let object = AccessObject::bucket(&it.name);
             self.0.access.may_see(principal, &object) || self.has_right_within(principal, &object)
         });
         Ok(buckets)
@@ -71,7 +71,7 @@ impl Buckets {
         self.check(principal, bucket).await?;
         let found = self.0.deployer.notifications(bucket).await?;
         for name in found.iter().map(|notification| notification.trigger_name(bucket)) {
-            self.0.authorize(principal, Action::Read, &Object::trigger(&name))?;
+            self.0.authorize(principal, Action::Read, &AccessObject::trigger(&name))?;
         }
         Ok(found)
     }
@@ -104,7 +104,7 @@ impl Buckets {
     }
 
     /// Returns true if a principal has a right on at least some objects of a bucket.
-    fn has_right_within(&self, principal: &Principal, bucket: &Object) -> bool {
+    fn has_right_within(&self, principal: &Principal, bucket: &AccessObject) -> bool {
         let Identity::User(user) = principal.identity() else { return false };
         let is_within = |permission: &Permission| {
             let name = permission.object.pattern().split('/').next().unwrap_or_default();

@@ -11,7 +11,7 @@ use headwater_encoding::RowEncoder;
 use headwater_engine::{CopyToStatement, StatementResult};
 use headwater_executors::{EVERY, ExportTarget, not_written, path_to_write, record_denial};
 use headwater_model::{
-    Action, ErrorCode, FileFormat, JobId, Object, Principal, Problem, ResultExt,
+    AccessObject, Action, ErrorCode, FileFormat, JobId, Principal, Problem, ResultExt,
 };
 use headwater_objects::BucketObjectStore;
 use headwater_tables::CloudUrl;
@@ -51,7 +51,7 @@ impl CopyTarget {
         if let Some(path) =
             BucketObjectStore::lake_object_path(objects, &location).await.or_problem()?
         {
-            let object = Object::object_in(&path.bucket, &path.key);
+            let object = AccessObject::object_in(&path.bucket, &path.key);
             components.authorize(principal, Action::Write, &object)?;
             let objects = objects.changed_by(origin_of(principal));
             let store = BucketObjectStore::new(objects, &path.bucket);
@@ -61,7 +61,7 @@ impl CopyTarget {
         let location = absolute(components, &location)?;
         let parent = Path::new(&location).components().any(|part| part == Component::ParentDir);
         let granted = if parent { EVERY } else { &location };
-        components.authorize(principal, Action::Write, &Object::location(granted))?;
+        components.authorize(principal, Action::Write, &AccessObject::location(granted))?;
         let private = components.import_rights.private_files(principal, &[]);
         let private = private.resolve(&components.lake);
         let path = if CloudUrl::has_cloud_scheme(&location) {
@@ -74,7 +74,7 @@ impl CopyTarget {
             None => private.has_object(&location),
         };
         if is_private {
-            let (access, object) = (&components.access, Object::location(&location));
+            let (access, object) = (&components.access, AccessObject::location(&location));
             record_denial(access, principal, Some(job), Action::Write, &object);
             let reason = "the path belongs to a lake, or is reserved for credentials";
             return Err(not_written(&location, reason).with_hint("Name a file outside the lake."));

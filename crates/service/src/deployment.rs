@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use headwater_executors::{DeployIdentity, EVERY};
 use headwater_model::{
-    Action, Actor, DeployReport, DeployRequest, Deployment, ErrorCode, Identity, Object, Principal,
-    Problem, ResultExt,
+    AccessObject, Action, Actor, DeployReport, DeployRequest, Deployment, ErrorCode, Identity,
+    Principal, Problem, ResultExt,
 };
 use headwater_pipelines::Project;
 use headwater_telemetry::with_current;
@@ -23,7 +23,8 @@ impl Deployments {
     pub async fn list(&self, principal: &Principal) -> Result<Vec<Deployment>, Problem> {
         self.0.authenticated(principal)?;
         let mut versions = self.0.deployer.versions().list().await.or_problem()?;
-        let allows = |name: &str| self.0.allows(principal, Action::Deploy, &Object::project(name));
+        let allows =
+            |name: &str| self.0.allows(principal, Action::Deploy, &AccessObject::project(name));
         versions.retain(|version| allows(&version.project));
         Ok(versions)
     }
@@ -31,10 +32,10 @@ impl Deployments {
     /// Returns a deployed version, by its id or by a unique prefix of the id.
     pub async fn get(&self, principal: &Principal, version: &str) -> Result<Deployment, Problem> {
         let found = self.0.deployer.versions().get(version).await.or_problem();
-        let project = found.as_ref().map(|found| Object::project(&found.project)).ok();
+        let project = found.as_ref().map(|found| AccessObject::project(&found.project)).ok();
         // A hidden version gives the same error as a missing one.
         let project = project.filter(|it| self.0.allows(principal, Action::Deploy, it));
-        let project = project.unwrap_or_else(|| Object::project(EVERY));
+        let project = project.unwrap_or_else(|| AccessObject::project(EVERY));
         self.0.authorize(principal, Action::Deploy, &project)?;
         found
     }
@@ -47,7 +48,7 @@ impl Deployments {
         request: &DeployRequest,
     ) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
-        let every = Object::project(EVERY);
+        let every = AccessObject::project(EVERY);
         if request.files.is_empty() || self.0.allows(principal, Action::Deploy, &every) {
             return Ok(());
         }
@@ -56,16 +57,16 @@ impl Deployments {
 
     /// Checks that a principal may replace the active version with a version of `project`. The
     /// principal needs the right to deploy both this project and the project of the active version.
-    fn check_deploy(&self, principal: &Principal, project: &Object) -> Result<(), Problem> {
+    fn check_deploy(&self, principal: &Principal, project: &AccessObject) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Deploy, project)?;
         match self.0.deployer.deployed().version() {
             Ok(None) => Ok(()),
             Ok(Some(active)) => {
-                let active = Object::project(&active.project.name);
+                let active = AccessObject::project(&active.project.name);
                 self.0.authorize(principal, Action::Deploy, &active)
             }
             // The active project's name is unknown, so require the right to deploy all projects.
-            Err(_) => self.0.authorize(principal, Action::Deploy, &Object::project(EVERY)),
+            Err(_) => self.0.authorize(principal, Action::Deploy, &AccessObject::project(EVERY)),
         }
     }
 
@@ -106,7 +107,7 @@ impl Deployments {
         version: String,
     ) -> Result<DeployReport, Problem> {
         let found = self.get(principal, &version).await?;
-        self.check_deploy(principal, &Object::project(&found.project))?;
+        self.check_deploy(principal, &AccessObject::project(&found.project))?;
         let actor = self.0.deployer.versions().actor(found.version).await.or_problem()?;
         if !is_account_of(principal, &actor) && !self.0.is_unlimited(principal) {
             return Err(deployed_by_another(&found));

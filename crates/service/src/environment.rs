@@ -6,8 +6,8 @@ use std::time::Duration;
 use headwater_executors::EVERY;
 use headwater_functions::EnvironmentEvent;
 use headwater_model::{
-    Action, EnvironmentDetails, EnvironmentSummary, Object, Principal, Problem, PruneEnvironments,
-    PrunedEnvironments, RebuiltEnvironment, ResultExt,
+    AccessObject, Action, EnvironmentDetails, EnvironmentSummary, Principal, Problem,
+    PruneEnvironments, PrunedEnvironments, RebuiltEnvironment, ResultExt,
 };
 
 use crate::service::Components;
@@ -21,8 +21,9 @@ impl Environments {
     pub async fn list(&self, principal: &Principal) -> Result<Vec<EnvironmentSummary>, Problem> {
         self.0.authenticated(principal)?;
         let mut environments = self.0.functions.environments().await;
-        environments
-            .retain(|one| self.0.allows(principal, Action::Read, &Object::environment(&one.id)));
+        environments.retain(|one| {
+            self.0.allows(principal, Action::Read, &AccessObject::environment(&one.id))
+        });
         Ok(environments)
     }
 
@@ -32,7 +33,7 @@ impl Environments {
         principal: &Principal,
         id: &str,
     ) -> Result<EnvironmentDetails, Problem> {
-        self.0.authorize(principal, Action::Read, &Object::environment(id))?;
+        self.0.authorize(principal, Action::Read, &AccessObject::environment(id))?;
         self.0.functions.explain(id).await.or_problem()
     }
 
@@ -42,7 +43,7 @@ impl Environments {
         principal: &Principal,
         request: &PruneEnvironments,
     ) -> Result<PrunedEnvironments, Problem> {
-        self.0.authorize(principal, Action::Drop, &Object::environment(EVERY))?;
+        self.0.authorize(principal, Action::Drop, &AccessObject::environment(EVERY))?;
         let unused_for = Duration::from_secs(request.unused_seconds);
         if request.dry_run {
             return Ok(self.0.functions.prunable(unused_for).await);
@@ -57,7 +58,7 @@ impl Environments {
         principal: &Principal,
         id: &str,
     ) -> Result<RebuiltEnvironment, Problem> {
-        self.0.authorize(principal, Action::Drop, &Object::environment(id))?;
+        self.0.authorize(principal, Action::Drop, &AccessObject::environment(id))?;
         let ignore = |_: EnvironmentEvent| ();
         self.0.functions.rebuild(id, &ignore).await.or_problem()
     }

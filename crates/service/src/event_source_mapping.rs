@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use headwater_executors::split_name;
 use headwater_lake::Lake;
-use headwater_model::{Action, Actor, ErrorCode, Object, Principal, Problem, ResultExt};
+use headwater_model::{AccessObject, Action, Actor, ErrorCode, Principal, Problem, ResultExt};
 use headwater_queues::{
     EventSourceMapping, EventSourceMappings as Stored, MappingSettings, parse_filters,
 };
@@ -168,7 +168,7 @@ impl EventSourceMappings {
     }
 
     fn allows(&self, principal: &Principal, mapping: &EventSourceMapping) -> bool {
-        let object = Object::function(split_name(&mapping.settings.function).0);
+        let object = AccessObject::function(split_name(&mapping.settings.function).0);
         self.0.allows(principal, Action::Deploy, &object)
     }
 
@@ -179,9 +179,9 @@ impl EventSourceMappings {
         queue: &str,
         settings: &MappingSettings,
     ) -> Result<(), Problem> {
-        let object = Object::function(split_name(&settings.function).0);
+        let object = AccessObject::function(split_name(&settings.function).0);
         self.0.authorize(principal, Action::Deploy, &object)?;
-        self.0.authorize(principal, Action::Read, &Object::queue(queue))?;
+        self.0.authorize(principal, Action::Read, &AccessObject::queue(queue))?;
         let invocations = Invocations(self.0.clone());
         invocations.find(principal, &settings.function).await?.event_argument()?;
         let is_fifo = self.0.queues.get(queue).or_problem()?.attributes.is_fifo;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use headwater_executors::{is_change, with_owner_on_main};
 use headwater_model::{
-    AccessExplanation, Action, Grant, GrantRequest, Object, ObjectKind, Principal, Problem,
+    AccessExplanation, AccessObject, Action, Grant, GrantRequest, ObjectKind, Principal, Problem,
     RefSpec, ResultExt, TableName,
 };
 
@@ -71,7 +71,7 @@ impl Grants {
         principal: &Principal,
         user: &str,
         action: Action,
-        object: &Object,
+        object: &AccessObject,
     ) -> Result<AccessExplanation, Problem> {
         self.check_subject(principal, Some(user))?;
         let stored = self.0.with_stored_owner(object).await;
@@ -109,7 +109,7 @@ impl Grants {
 impl Components {
     /// Returns an object with the owner that is stored with it: a layer, a function of the deployed
     /// project, or an object on `main`. Returns any other object unchanged.
-    async fn with_stored_owner(self: &Arc<Self>, object: &Object) -> Object {
+    async fn with_stored_owner(self: &Arc<Self>, object: &AccessObject) -> AccessObject {
         if object.kind() == ObjectKind::Function {
             if let Some(name) = object.name().strip_prefix(layer::NAME_START) {
                 return Layers(self.clone()).object(name).await;
@@ -128,7 +128,7 @@ impl Components {
     async fn restrictions_of(
         &self,
         user: &str,
-        table: &Object,
+        table: &AccessObject,
         granted: bool,
     ) -> Result<Vec<String>, Problem> {
         let name: TableName = table.name().parse().or_problem()?;

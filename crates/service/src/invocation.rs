@@ -15,8 +15,8 @@ use headwater_function_lake::{CallIdentity, FunctionLakeAccess};
 use headwater_functions::{Argument, FunctionResult, LakeAccess, OptionalCallParts, ResultKind};
 use headwater_jobs::{DetachOnDrop, JobContext, NewJob};
 use headwater_model::{
-    AcceptedEvent, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobId, JobKind,
-    MAIN_BRANCH, Object, Principal, Problem, ProjectFiles, ResultExt,
+    AcceptedEvent, AccessObject, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest,
+    JobId, JobKind, MAIN_BRANCH, Principal, Problem, ProjectFiles, ResultExt,
 };
 use headwater_pipelines::{CallInput as PipelineInput, Callable, Project, parse_project};
 use headwater_triggers::NewCall;
@@ -218,7 +218,7 @@ impl Invocations {
             return Err(problem);
         };
         for secret in &callable.function.secrets {
-            self.0.authorize(principal, Action::Use, &Object::secret(secret))?;
+            self.0.authorize(principal, Action::Use, &AccessObject::secret(secret))?;
         }
         Ok(ResolvedFunction::of_project(Arc::new(project), callable, None))
     }

@@ -7,7 +7,7 @@ use futures::stream::BoxStream;
 use headwater_executors::{EVERY, RecordedRequest};
 use headwater_jobs::{JobFilter, UsageGrouping};
 use headwater_model::{
-    Action, CreateRef, ErrorCode, FunctionCall, Job, JobEvent, JobEventKind, JobKind, Object,
+    AccessObject, Action, CreateRef, ErrorCode, FunctionCall, Job, JobEvent, JobEventKind, JobKind,
     Principal, Problem, RefSpec, ResultExt, RunEnvironment, RunRequest, Timestamp, UsageLine,
 };
 use headwater_pipelines::rerun_environments;
@@ -53,7 +53,7 @@ impl Jobs {
     /// may read.
     fn is_visible(&self, principal: &Principal, job: &Job) -> bool {
         principal.is_author_of(&job.author, job.created)
-            || self.0.allows(principal, Action::Read, &Object::usage(&job.author))
+            || self.0.allows(principal, Action::Read, &AccessObject::usage(&job.author))
     }
 
     /// Returns a job, with the reasons why its function calls wait. The result of a backfill has
@@ -99,7 +99,7 @@ impl Jobs {
     pub async fn stop(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let job = self.find(principal, id).await?;
         if !principal.is_author_of(&job.author, job.created) {
-            self.0.authorize(principal, Action::Maintain, &Object::lake())?;
+            self.0.authorize(principal, Action::Maintain, &AccessObject::lake())?;
         }
         let id = job.id;
         self.0.jobs.stop(id).await.or_problem()
@@ -214,7 +214,7 @@ impl Jobs {
             return Err(problem);
         }
         self.0.message_queue_meter.flush();
-        if self.0.allows(principal, Action::Read, &Object::usage(EVERY)) {
+        if self.0.allows(principal, Action::Read, &AccessObject::usage(EVERY)) {
             return self.0.jobs.usage(since, until, by).await.or_problem();
         }
         let is_visible = |job: &Job| self.is_visible(principal, job);

@@ -7,7 +7,7 @@ use headwater_function_store::{
     LayerChange, LayerUser, StoredLayer, UsedLayer, parse_layer_version,
 };
 use headwater_model::{
-    Action, ErrorCode, LayerVersion, Object, Principal, Problem, PublishLayer, ResultExt,
+    AccessObject, Action, ErrorCode, LayerVersion, Principal, Problem, PublishLayer, ResultExt,
 };
 
 use crate::service::Components;
@@ -27,9 +27,9 @@ const ARN_START: &str = "arn:aws:lambda:us-east-1:000000000000:layer:";
 pub struct Layers(pub(crate) Arc<Components>);
 
 /// Returns the object of a layer, with the owner of the stored layer, if it exists.
-fn object(name: &str, stored: Option<&StoredLayer>) -> Object {
+fn object(name: &str, stored: Option<&StoredLayer>) -> AccessObject {
     let owner = stored.and_then(|layer| layer.owner.as_ref());
-    Object::function(&format!("{NAME_START}{name}")).with_owner(owner)
+    AccessObject::function(&format!("{NAME_START}{name}")).with_owner(owner)
 }
 
 impl Layers {
@@ -50,7 +50,7 @@ impl Layers {
     }
 
     /// Returns the object of a layer, with its owner.
-    pub(crate) async fn object(&self, name: &str) -> Object {
+    pub(crate) async fn object(&self, name: &str) -> AccessObject {
         object(name, self.0.catalog.store().layer(name).await.ok().as_ref())
     }
 

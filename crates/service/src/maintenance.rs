@@ -6,8 +6,8 @@ use headwater_executors::maintenance_job;
 use headwater_jobs::NewJob;
 use headwater_lake::check_maintain;
 use headwater_model::{
-    Action, Job, MaintainReport, MaintainRequest, Object, Principal, Problem, RefSpec, ResultExt,
-    TableName,
+    AccessObject, Action, Job, MaintainReport, MaintainRequest, Principal, Problem, RefSpec,
+    ResultExt, TableName,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ impl Maintenance {
         table: Option<&TableName>,
         request: &MaintainRequest,
     ) -> Result<MaintainReport, Problem> {
-        self.0.authorize(principal, Action::Maintain, &Object::lake())?;
+        self.0.authorize(principal, Action::Maintain, &AccessObject::lake())?;
         let cancelled = CancellationToken::new();
         let _guard = cancelled.clone().drop_guard();
         let progress = Arc::new(|_, _| {});
@@ -44,7 +44,7 @@ impl Maintenance {
         table: Option<&TableName>,
         request: MaintainRequest,
     ) -> Result<Job, Problem> {
-        self.0.authorize(principal, Action::Maintain, &Object::lake())?;
+        self.0.authorize(principal, Action::Maintain, &AccessObject::lake())?;
         let author = Some(principal.author().to_owned());
         let request = MaintainRequest { author, ..request };
         let view = self.0.lake.view(&RefSpec::Name(branch.to_owned())).await.or_problem()?;

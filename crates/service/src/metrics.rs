@@ -2,7 +2,7 @@
 
 use headwater_executors::EVERY;
 use headwater_metrics::{Exposition, MetricsFormat, RequestMetrics};
-use headwater_model::{Action, ErrorCode, Object, Principal, Problem};
+use headwater_model::{AccessObject, Action, ErrorCode, Principal, Problem};
 use headwater_triggers::Triggers;
 
 use crate::job::Jobs;
@@ -19,7 +19,7 @@ impl Jobs {
         format: MetricsFormat,
     ) -> Result<String, Problem> {
         let components = &self.0;
-        components.authorize(principal, Action::Read, &Object::usage(EVERY))?;
+        components.authorize(principal, Action::Read, &AccessObject::usage(EVERY))?;
         let (functions, triggers) = (&components.functions, components.triggers.as_ref());
         let exposition = Exposition {
             version: components.config.version.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::ready;
-use headwater_model::{Action, Namespace, Object, Principal, Problem, RefSpec, ResultExt};
+use headwater_model::{AccessObject, Action, Namespace, Principal, Problem, RefSpec, ResultExt};
 
 use crate::service::Components;
 
@@ -31,8 +31,9 @@ impl Namespaces {
         branch: &str,
         name: String,
     ) -> Result<Namespace, Problem> {
-        self.0.authorize(principal, Action::Write, &Object::branch(branch))?;
-        let (reference, object) = (RefSpec::Name(branch.to_owned()), Object::namespace(&name));
+        self.0.authorize(principal, Action::Write, &AccessObject::branch(branch))?;
+        let (reference, object) =
+            (RefSpec::Name(branch.to_owned()), AccessObject::namespace(&name));
         self.0.authorize_at(principal, &reference, [Action::Create], object).await?;
         let change = format!("create namespace {name}");
         let created = name.clone();
@@ -53,8 +54,8 @@ impl Namespaces {
         branch: &str,
         name: &str,
     ) -> Result<(), Problem> {
-        self.0.authorize(principal, Action::Write, &Object::branch(branch))?;
-        let (reference, object) = (RefSpec::Name(branch.to_owned()), Object::namespace(name));
+        self.0.authorize(principal, Action::Write, &AccessObject::branch(branch))?;
+        let (reference, object) = (RefSpec::Name(branch.to_owned()), AccessObject::namespace(name));
         self.0.authorize_at(principal, &reference, [Action::Drop], object).await?;
         // Check first, so that no job is recorded if the namespace does not exist.
         let view = self.0.lake.view(&reference).await.or_problem()?;

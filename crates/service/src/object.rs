@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use headwater_model::{Action, Object, Principal, Problem, Requester, ResultExt};
+use headwater_model::{AccessObject, Action, Principal, Problem, Requester, ResultExt};
 use headwater_objects::{
     ChangeOrigin, CompletedPart, ContentStream, CopyRequest, Error, ListRequest, ListedPart,
     ListedUpload, Listing, NewObject, NewUpload, ObjectPath, ObjectPrecondition, ObjectRecord,
@@ -30,7 +30,7 @@ impl Objects {
         action: Action,
         path: &ObjectPath,
     ) -> Result<(), Problem> {
-        self.0.authorize(principal, action, &Object::object_in(&path.bucket, &path.key))
+        self.0.authorize(principal, action, &AccessObject::object_in(&path.bucket, &path.key))
     }
 
     /// Returns a handle to the stored objects, whose changes are recorded with the principal.
@@ -82,7 +82,7 @@ impl Objects {
 
     /// Lists objects.
     pub async fn list(&self, by: &Principal, list: &ListRequest) -> Result<Listing, Problem> {
-        self.0.authorize(by, Action::List, &Object::prefix_in(&list.bucket, &list.prefix))?;
+        self.0.authorize(by, Action::List, &AccessObject::prefix_in(&list.bucket, &list.prefix))?;
         self.0.buckets.objects.list(list).await.or_problem()
     }
 
@@ -141,7 +141,7 @@ impl Objects {
         bucket: &str,
         prefix: &str,
     ) -> Result<Vec<ListedUpload>, Problem> {
-        self.0.authorize(by, Action::List, &Object::prefix_in(bucket, prefix))?;
+        self.0.authorize(by, Action::List, &AccessObject::prefix_in(bucket, prefix))?;
         self.0.buckets.objects.uploads(bucket, prefix).await.or_problem()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_model::{Action, Object, Principal, Problem, ResultExt};
+use headwater_model::{AccessObject, Action, Principal, Problem, ResultExt};
 use headwater_queues::{
     Error, NewMessage, QueueAttributes, QueueCounts, QueueRecord, ReceiveOptions, ReceivedMessage,
     Result, SentMessage,
@@ -31,7 +31,7 @@ impl Queues {
         attributes: &BTreeMap<String, String>,
         tags: BTreeMap<String, String>,
     ) -> Result<QueueRecord, Problem> {
-        let object = Object::queue(name);
+        let object = AccessObject::queue(name);
         self.0.authorize(principal, Action::Create, &object)?;
         let parsed = QueueAttributes::new(name, attributes).or_problem()?;
         self.authorize_redrive(principal, &parsed)?;
@@ -49,13 +49,13 @@ impl Queues {
         attributes: &QueueAttributes,
     ) -> Result<(), Problem> {
         let Some(redrive) = &attributes.redrive else { return Ok(()) };
-        self.0.authorize(principal, Action::Write, &Object::queue(&redrive.queue))
+        self.0.authorize(principal, Action::Write, &AccessObject::queue(&redrive.queue))
     }
 
     /// Returns a queue on which the principal has a right.
     pub fn get(&self, principal: &Principal, name: &str) -> Result<QueueRecord, Problem> {
         self.0.authenticated(principal)?;
-        if !self.0.access.may_see(principal, &Object::queue(name)) {
+        if !self.0.access.may_see(principal, &AccessObject::queue(name)) {
             // Users without rights must not find out which queues exist.
             return Err(Error::QueueNotFound { name: name.to_owned() }).or_problem();
         }
@@ -76,7 +76,7 @@ impl Queues {
     pub fn list(&self, principal: &Principal, prefix: &str) -> Result<Vec<QueueRecord>, Problem> {
         self.0.authenticated(principal)?;
         let mut queues = self.0.queues.list(prefix);
-        queues.retain(|queue| self.0.access.may_see(principal, &Object::queue(&queue.name)));
+        queues.retain(|queue| self.0.access.may_see(principal, &AccessObject::queue(&queue.name)));
         Ok(queues)
     }
 
@@ -87,7 +87,7 @@ impl Queues {
         name: &str,
         given: &BTreeMap<String, String>,
     ) -> Result<(), Problem> {
-        self.0.authorize(principal, Action::Alter, &Object::queue(name))?;
+        self.0.authorize(principal, Action::Alter, &AccessObject::queue(name))?;
         let mut attributes = self.0.queues.get(name).or_problem()?.attributes;
         attributes.update(given).or_problem()?;
         self.authorize_redrive(principal, &attributes)?;
@@ -101,7 +101,7 @@ impl Queues {
         name: &str,
         tags: BTreeMap<String, String>,
     ) -> Result<(), Problem> {
-        self.0.authorize(principal, Action::Alter, &Object::queue(name))?;
+        self.0.authorize(principal, Action::Alter, &AccessObject::queue(name))?;
         self.0.queues.tag(name, tags).await.or_problem()
     }
 
@@ -112,13 +112,13 @@ impl Queues {
         name: &str,
         keys: &[String],
     ) -> Result<(), Problem> {
-        self.0.authorize(principal, Action::Alter, &Object::queue(name))?;
+        self.0.authorize(principal, Action::Alter, &AccessObject::queue(name))?;
         self.0.queues.untag(name, keys).await.or_problem()
     }
 
     /// Deletes a queue with its messages.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
-        let object = Object::queue(name);
+        let object = AccessObject::queue(name);
         self.0.authorize(principal, Action::Drop, &object)?;
         self.0.queues.delete(name).await.or_problem()?;
         self.0.access.remove_owner(principal, &object).await.or_problem()
@@ -126,7 +126,7 @@ impl Queues {
 
     /// Deletes the messages of a queue.
     pub async fn purge(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
-        self.0.authorize(principal, Action::Delete, &Object::queue(name))?;
+        self.0.authorize(principal, Action::Delete, &AccessObject::queue(name))?;
         self.0.queues.purge(name).await.or_problem()
     }
 
@@ -145,7 +145,7 @@ impl Queues {
         name: &str,
         messages: Vec<NewMessage>,
     ) -> Result<Vec<Result<SentMessage>>, Problem> {
-        self.0.authorize(principal, Action::Write, &Object::queue(name))?;
+        self.0.authorize(principal, Action::Write, &AccessObject::queue(name))?;
         self.check_limits(principal).await?;
         let bytes = messages.iter().map(|message| message.body.len()).sum();
         self.0.message_queue_meter.count(principal, name, [bytes, 0]);
@@ -162,7 +162,7 @@ impl Queues {
         name: &str,
         options: ReceiveOptions,
     ) -> Result<Vec<ReceivedMessage>, Problem> {
-        let object = Object::queue(name);
+        let object = AccessObject::queue(name);
         self.0.authorize(principal, Action::Read, &object)?;
         self.check_limits(principal).await?;
         let received = self.0.queues.receive(name, options).await.or_problem()?;
@@ -180,7 +180,7 @@ impl Queues {
         name: &str,
         receipts: &[String],
     ) -> Result<Vec<Result<()>>, Problem> {
-        self.0.authorize(principal, Action::Read, &Object::queue(name))?;
+        self.0.authorize(principal, Action::Read, &AccessObject::queue(name))?;
         self.0.message_queue_meter.count(principal, name, [0, 0]);
         self.0.queues.delete_messages(name, receipts).await.or_problem()
     }
@@ -193,7 +193,7 @@ impl Queues {
         receipt: &str,
         seconds: u32,
     ) -> Result<Result<()>, Problem> {
-        self.0.authorize(principal, Action::Read, &Object::queue(name))?;
+        self.0.authorize(principal, Action::Read, &AccessObject::queue(name))?;
         self.0.message_queue_meter.count(principal, name, [0, 0]);
         Ok(self.0.queues.change_visibility(name, receipt, seconds).await)
     }

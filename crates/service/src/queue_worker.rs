@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use headwater_functions::{Argument, ArgumentValue, FunctionResult, OptionalCallParts, ResultKind};
-use headwater_model::{Action, ErrorCode, Object, Principal, Problem, ResultExt};
+use headwater_model::{AccessObject, Action, ErrorCode, Principal, Problem, ResultExt};
 use headwater_queues::{
     EventSourceMapping, MessageFilter, Queues, ReceiveOptions, ReceivedMessage, batch_bytes,
     failed_message_ids, ordered_group, parse_filters, split_processed,
@@ -137,7 +137,7 @@ impl QueueWorker {
     /// Checks the right to read the queue.
     fn check_right(&self) -> Result<(), Problem> {
         let components = self.components.upgrade().ok_or_else(stopped)?;
-        let (principal, queue) = (self.principal(), Object::queue(&self.mapping.queue));
+        let (principal, queue) = (self.principal(), AccessObject::queue(&self.mapping.queue));
         components.check_allowed(&principal, Action::Read, &queue)
     }
 

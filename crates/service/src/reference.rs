@@ -5,8 +5,8 @@ use std::sync::Arc;
 use headwater_executors::{part_only, without_rows};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Action, Commit, CommitId, Diff, JobKind, Object, Principal, Problem, RefSpec, ResolvedRef,
-    ResultExt, TableComparison,
+    AccessObject, Action, Commit, CommitId, Diff, JobKind, Principal, Problem, RefSpec,
+    ResolvedRef, ResultExt, TableComparison,
 };
 use headwater_pipelines::{readable, reading};
 use headwater_table_diff::{ComparedTable, DiffOptions, StateComparer};
@@ -92,7 +92,7 @@ impl Refs {
         let diff = self.0.run_as_job(new, work).await;
         let mut diff = diff.map_err(|problem| self.0.conceal(principal, problem))?;
         let names = diff.tables.iter().map(|changed| changed.table.clone()).collect();
-        let allows = |action, object: &Object| self.0.allows(principal, action, object);
+        let allows = |action, object: &AccessObject| self.0.allows(principal, action, object);
         let readable = readable(&self.0.lake, [diff.from, diff.to], names, allows).await;
         let readable = readable.or_problem()?;
         diff.tables.retain(|changed| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use headwater_executors::{EVERY, RecordedRequest, check_request, check_retriable, run_queue};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Action, Actor, CommitId, Job, JobKind, Object, Principal, Problem, ProjectFiles, RefSpec,
+    AccessObject, Action, Actor, CommitId, Job, JobKind, Principal, Problem, ProjectFiles, RefSpec,
     ResultExt, RunPlan, RunRequest,
 };
 use headwater_pipelines::Project;
@@ -69,7 +69,7 @@ impl Runs {
         let branch = self.0.branch_to_write(request.reference.as_ref()).await;
         let branch = branch.map_err(|problem| self.0.conceal(principal, problem))?;
         if !request.test {
-            self.0.authorize(principal, Action::Write, &Object::branch(&branch))?;
+            self.0.authorize(principal, Action::Write, &AccessObject::branch(&branch))?;
         }
         request.author = Some(principal.author().to_owned());
         let project = project_name(&request);
@@ -96,7 +96,7 @@ impl Runs {
         let jobs = Jobs(self.0.clone());
         let job = jobs.find(principal, id).await?;
         if !principal.is_author_of(&job.author, job.created) {
-            self.0.authorize(principal, Action::Maintain, &Object::lake())?;
+            self.0.authorize(principal, Action::Maintain, &AccessObject::lake())?;
         }
         let retried = jobs.run_request(&job).await?;
         check_retriable(&job, &retried)?;
@@ -126,10 +126,10 @@ pub(crate) fn reference_of(request: &RunRequest) -> RefSpec {
 
 /// Returns the access control object of the files' project. If the project's name cannot be read,
 /// only a grant on every project covers the object.
-pub fn project_object(files: &ProjectFiles) -> Object {
+pub fn project_object(files: &ProjectFiles) -> AccessObject {
     let settings = Project::read_settings(files);
     let name = settings.map_or_else(|_| EVERY.to_owned(), |settings| settings.name);
-    Object::project(&name)
+    AccessObject::project(&name)
 }
 
 /// Returns the name of a run's project, from `headwater.toml`. The job parses the other files.

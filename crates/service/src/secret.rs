@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headwater_executors::OwnedSecrets;
-use headwater_model::{Action, Object, Principal, Problem, ResultExt, Secret, SetSecret};
+use headwater_model::{AccessObject, Action, Principal, Problem, ResultExt, Secret, SetSecret};
 
 use crate::service::Components;
 
@@ -16,7 +16,7 @@ impl Secrets {
     pub async fn list(&self, principal: &Principal) -> Result<Vec<Secret>, Problem> {
         self.0.authenticated(principal)?;
         let mut secrets = self.0.secrets.list().await.or_problem()?;
-        secrets.retain(|one| self.0.access.may_see(principal, &Object::secret(&one.name)));
+        secrets.retain(|one| self.0.access.may_see(principal, &AccessObject::secret(&one.name)));
         Ok(secrets)
     }
 
@@ -27,13 +27,13 @@ impl Secrets {
         name: &str,
         request: SetSecret,
     ) -> Result<Secret, Problem> {
-        self.0.authorize(principal, Action::Set, &Object::secret(name))?;
+        self.0.authorize(principal, Action::Set, &AccessObject::secret(name))?;
         self.0.owned_secrets().set(principal, name, &request).await
     }
 
     /// Deletes a secret. Later calls of functions that use it fail.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
-        self.0.authorize(principal, Action::Set, &Object::secret(name))?;
+        self.0.authorize(principal, Action::Set, &AccessObject::secret(name))?;
         self.0.owned_secrets().delete(principal, name).await
     }
 }

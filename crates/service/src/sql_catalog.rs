@@ -6,7 +6,7 @@
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_engine::{RecordBatches, Session};
 use headwater_model::{
-    Action, Branch, ErrorCode, Object, Principal, Problem, RefSpec, ResultExt, TableName,
+    AccessObject, Action, Branch, ErrorCode, Principal, Problem, RefSpec, ResultExt, TableName,
 };
 use headwater_postgres_catalog::{Relation, VisibleObjects, mentioned};
 use headwater_tables::{SqlView, Table};
@@ -98,7 +98,7 @@ impl Components {
         database: &str,
     ) -> Result<Vec<String>, Problem> {
         let branches = self.lake.catalog().branches(None).await.or_problem()?;
-        let allows = |name: &str| self.allows(principal, Action::Read, &Object::branch(name));
+        let allows = |name: &str| self.allows(principal, Action::Read, &AccessObject::branch(name));
         let visible = Branch::visible(branches).into_iter().filter(|it| allows(&it.name));
         let mut names: Vec<String> = visible.map(|branch| branch.name).collect();
         if names.iter().all(|name| name != database) {

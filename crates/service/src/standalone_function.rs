@@ -17,8 +17,8 @@ use headwater_function_store::{
 };
 use headwater_functions::ProvisionedStatus;
 use headwater_model::{
-    Action, Actor, DeployFunction, ErrorCode, FunctionSettings, FunctionVersion, Object, Principal,
-    Problem, ProjectFiles, ResultExt, StandaloneFunction, ToProblem,
+    AccessObject, Action, Actor, DeployFunction, ErrorCode, FunctionSettings, FunctionVersion,
+    Principal, Problem, ProjectFiles, ResultExt, StandaloneFunction, ToProblem,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -45,7 +45,8 @@ impl StandaloneFunctions {
     pub async fn list(&self, principal: &Principal) -> Result<Vec<StoredFunction>, Problem> {
         self.0.authenticated(principal)?;
         let mut functions = self.0.catalog.store().list().await.or_problem()?;
-        let allows = |name: &str| self.0.allows(principal, Action::Deploy, &Object::function(name));
+        let allows =
+            |name: &str| self.0.allows(principal, Action::Deploy, &AccessObject::function(name));
         functions.retain(|function| allows(&function.name));
         Ok(functions)
     }
@@ -54,7 +55,7 @@ impl StandaloneFunctions {
     pub async fn get(&self, principal: &Principal, name: &str) -> Result<StoredFunction, Problem> {
         // Read before the check, because an owner loses its rights before others change the code.
         let function = self.0.catalog.store().get(name).await;
-        self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
+        self.0.authorize(principal, Action::Deploy, &AccessObject::function(name))?;
         function.or_problem()
     }
 
@@ -167,7 +168,7 @@ impl StandaloneFunctions {
         name: &str,
         mut request: DeployFunction,
     ) -> Result<StandaloneFunction, Problem> {
-        self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
+        self.0.authorize(principal, Action::Deploy, &AccessObject::function(name))?;
         let (files, archive) = (mem::take(&mut request.files), request.archive.take());
         let upload = request.upload.take();
         let files = self.request_files(principal, files, archive, upload.as_deref()).await?;
@@ -226,7 +227,7 @@ impl StandaloneFunctions {
         files: FunctionFiles,
         changes: Vec<FunctionChange>,
     ) -> Result<StoredFunction, Problem> {
-        self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
+        self.0.authorize(principal, Action::Deploy, &AccessObject::function(name))?;
         let project = self.0.deployer.deployed().version().ok().flatten();
         if project.is_some_and(|version| version.project.callables.contains_key(name)) {
             let message = format!("the deployed project already has a function `{name}`");
@@ -245,7 +246,7 @@ impl StandaloneFunctions {
         self.0.provisioner.update();
         let created = created.or_problem()?;
         if principal.user_name().is_some() {
-            let object = Object::function(name);
+            let object = AccessObject::function(name);
             self.0.access.set_owner(principal, &object).await.or_problem()?;
             // Another user may have changed the function before the owner was recorded.
             let stored = store.find(name).await.or_problem()?;
@@ -319,15 +320,15 @@ impl StandaloneFunctions {
     /// Removes the owner of a function that another user changes: the owner may not use the code
     /// and the environment variables of that user.
     async fn end_ownership(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
-        let object = Object::function(name);
+        let object = AccessObject::function(name);
         record_owner(&self.0.access, principal, &object, false).await.or_problem()
     }
 
     /// Deletes a function with its versions. Running calls are not stopped.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
-        self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
+        self.0.authorize(principal, Action::Deploy, &AccessObject::function(name))?;
         // Remove the owner first, so that it does not own a new function of this name.
-        self.0.access.remove_owner(principal, &Object::function(name)).await.or_problem()?;
+        self.0.access.remove_owner(principal, &AccessObject::function(name)).await.or_problem()?;
         let deleted = self.0.catalog.store().delete(name).await;
         self.0.provisioner.update();
         deleted.or_problem()
@@ -420,7 +421,7 @@ impl StandaloneFunctions {
         files: ProjectFiles,
     ) -> Result<(), Problem> {
         for secret in &settings.secrets {
-            self.0.authorize(principal, Action::Use, &Object::secret(secret))?;
+            self.0.authorize(principal, Action::Use, &AccessObject::secret(secret))?;
         }
         self.0.secrets.check(&settings.secrets).await.or_problem()?;
         let function = check_function(name, settings, files).await?;

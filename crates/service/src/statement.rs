@@ -14,7 +14,7 @@ use headwater_engine::{
 use headwater_executors::{EVERY, RunningStatement, StatementRows, table_access};
 use headwater_jobs::{NewJob, StatementLimits};
 use headwater_model::{
-    Action, DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, Object, PROPERTY_JOB,
+    AccessObject, Action, DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, PROPERTY_JOB,
     Principal, Problem, QueryRequest, RefSpec, ResultExt, SYSTEM_NAMESPACE, Usage,
 };
 
@@ -318,7 +318,7 @@ impl Statements {
     ) -> Result<(), Problem> {
         let namespace = request.namespace.as_deref().filter(|name| *name != SYSTEM_NAMESPACE);
         let Some(namespace) = namespace else { return Ok(()) };
-        let all = Object::namespace(EVERY);
+        let all = AccessObject::namespace(EVERY);
         if !self.components.allows(principal, Action::Select, &all) {
             return Ok(());
         }

@@ -8,8 +8,8 @@ use headwater_functions::SharedTable;
 use headwater_jobs::NewJob;
 use headwater_lake::RowsToWrite;
 use headwater_model::{
-    Action, ErrorCode, JobKind, Object, Principal, Problem, RefSpec, ResultExt, Table, TableName,
-    ToProblem, Usage, WriteMode, WriteReport,
+    AccessObject, Action, ErrorCode, JobKind, Principal, Problem, RefSpec, ResultExt, Table,
+    TableName, ToProblem, Usage, WriteMode, WriteReport,
 };
 use serde_json::json;
 
@@ -40,7 +40,7 @@ impl Tables {
         namespace: Option<&str>,
     ) -> Result<Vec<Table>, Problem> {
         self.0.check_listed(principal, reference, namespace).await?;
-        let is_visible = |object: &Object| self.0.allows(principal, Action::Select, object);
+        let is_visible = |object: &AccessObject| self.0.allows(principal, Action::Select, object);
         let listed = self.0.lake.list(reference, namespace, is_visible).await.or_problem();
         let tables = listed.map_err(|problem| self.0.conceal(principal, problem))?;
         Ok(tables.into_iter().map(|table| self.0.visible_table(principal, table)).collect())
@@ -79,7 +79,7 @@ impl Tables {
         name: &TableName,
         if_exists: bool,
     ) -> Result<(), Problem> {
-        self.0.authorize(principal, Action::Write, &Object::branch(branch))?;
+        self.0.authorize(principal, Action::Write, &AccessObject::branch(branch))?;
         let reference = RefSpec::Name(branch.to_owned());
         let stored = self.0.check_named(principal, &reference, Action::Drop, name).await?;
         let view = self.0.lake.view(&reference).await.or_problem()?;
@@ -134,7 +134,7 @@ impl Tables {
         target: WriteTarget,
         rows: SharedTable,
     ) -> Result<EndedJob<WriteReport>, Problem> {
-        self.0.authorize(principal, Action::Write, &Object::branch(&target.branch))?;
+        self.0.authorize(principal, Action::Write, &AccessObject::branch(&target.branch))?;
         let reference = RefSpec::Name(target.branch.clone());
         let mut stored =
             self.0.check_named(principal, &reference, Action::Insert, &target.table).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headwater_model::{
-    Action, CreateRef, ErrorCode, Object, Principal, Problem, ResultExt, Tag, UpdateRef,
+    AccessObject, Action, CreateRef, ErrorCode, Principal, Problem, ResultExt, Tag, UpdateRef,
 };
 
 use crate::service::Components;
@@ -21,13 +21,13 @@ impl Tags {
     ) -> Result<Vec<Tag>, Problem> {
         self.0.authenticated(principal)?;
         let mut tags = self.0.lake.catalog().tags().list(prefix).await.or_problem()?;
-        tags.retain(|tag| self.0.allows(principal, Action::Read, &Object::branch(&tag.name)));
+        tags.retain(|tag| self.0.allows(principal, Action::Read, &AccessObject::branch(&tag.name)));
         Ok(tags)
     }
 
     /// Creates a tag.
     pub async fn create(&self, principal: &Principal, request: CreateRef) -> Result<Tag, Problem> {
-        self.0.authorize(principal, Action::Create, &Object::branch(&request.name))?;
+        self.0.authorize(principal, Action::Create, &AccessObject::branch(&request.name))?;
         self.0.check_from(principal, &request).await?;
         let created = self.0.lake.create_tag(request).await.or_problem();
         created.map_err(|problem| self.0.conceal(principal, problem))
@@ -35,7 +35,7 @@ impl Tags {
 
     /// Returns a tag.
     pub async fn get(&self, principal: &Principal, name: &str) -> Result<Tag, Problem> {
-        self.0.authorize(principal, Action::Read, &Object::branch(name))?;
+        self.0.authorize(principal, Action::Read, &AccessObject::branch(name))?;
         let found = self.0.lake.catalog().tags().get(name).await.or_problem();
         found.map_err(|problem| self.0.conceal(principal, problem))
     }
@@ -47,7 +47,7 @@ impl Tags {
         name: &str,
         change: UpdateRef,
     ) -> Result<Tag, Problem> {
-        self.0.authorize(principal, Action::Alter, &Object::branch(name))?;
+        self.0.authorize(principal, Action::Alter, &AccessObject::branch(name))?;
         if change.protected.is_some() || change.requires.is_some() {
             let hint = "Protect a branch instead; a tag never accepts writes.";
             let problem =
@@ -59,7 +59,7 @@ impl Tags {
         let tag = tag.map_err(|problem| self.0.conceal(principal, problem))?;
         match change.name.filter(|new| *new != tag.name) {
             Some(new) => {
-                self.0.authorize(principal, Action::Create, &Object::branch(&new))?;
+                self.0.authorize(principal, Action::Create, &AccessObject::branch(&new))?;
                 catalog.tags().rename(&tag.name, &new).await.or_problem()
             }
             None => Ok(tag),
@@ -68,7 +68,7 @@ impl Tags {
 
     /// Deletes a tag.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
-        self.0.authorize(principal, Action::Drop, &Object::branch(name))?;
+        self.0.authorize(principal, Action::Drop, &AccessObject::branch(name))?;
         let deleted = self.0.lake.catalog().tags().delete(name).await.or_problem();
         deleted.map_err(|problem| self.0.conceal(principal, problem))
     }

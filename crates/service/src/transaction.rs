@@ -16,7 +16,7 @@ use headwater_engine::SessionRights;
 use headwater_jobs::NewJob;
 use headwater_lake::{EqualChanges, Lake, MergeOptions, TemporaryBranch, conflict_problem};
 use headwater_model::{
-    Action, ErrorCode, JobKind, MergeChoice, MergeOutcome, MergeRequest, Object, Principal,
+    AccessObject, Action, ErrorCode, JobKind, MergeChoice, MergeOutcome, MergeRequest, Principal,
     Problem, RefSpec, ResultExt, TRANSACTION_BRANCHES,
 };
 use headwater_pipelines::HiddenBranchAccess;
@@ -258,7 +258,7 @@ impl Transactions {
 
     /// Checks that a principal may write to the transaction's target, as for a single statement.
     async fn check_target(&self, principal: &Principal, target: &str) -> Result<(), Problem> {
-        self.0.authorize(principal, Action::Write, &Object::branch(target))?;
+        self.0.authorize(principal, Action::Write, &AccessObject::branch(target))?;
         if self.0.lake.catalog().branch(target).await.or_problem()?.protected {
             let branch = target.to_owned();
             return Err(headwater_engine::Error::Protected { branch }).or_problem();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use headwater_access::record_owner;
 use headwater_executors::{DeployIdentity, EVERY, missing_branch};
 use headwater_model::{
-    Action, Actor, ErrorCode, MAIN_BRANCH, Object, Principal, Problem, ResultExt, Trigger,
+    AccessObject, Action, Actor, ErrorCode, MAIN_BRANCH, Principal, Problem, ResultExt, Trigger,
     TriggerEvent, TriggerStatus,
 };
 use headwater_triggers::TriggerEventFilter;
@@ -27,7 +27,7 @@ impl Triggers {
         listed.retain(|status| self.is_visible(principal, &status.trigger.name));
         for status in listed.iter_mut().filter(|status| status.error.is_none()) {
             let branch = status.trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
-            if self.0.allows(principal, Action::Read, &Object::branch(branch)) {
+            if self.0.allows(principal, Action::Read, &AccessObject::branch(branch)) {
                 status.error = missing_branch(&self.0.lake, &status.trigger).await?;
             }
         }
@@ -48,7 +48,7 @@ impl Triggers {
     ) -> Result<bool, Problem> {
         self.authorize_change(principal)?;
         let (components, by) = (self.0.clone(), self.identity(principal));
-        let (principal, object) = (principal.clone(), Object::trigger(&trigger.name));
+        let (principal, object) = (principal.clone(), AccessObject::trigger(&trigger.name));
         complete(async move {
             let replaced = components.deployer.create_trigger(trigger, by, replaces).await?;
             let recorded = record_owner(&components.access, &principal, &object, !replaced).await;
@@ -65,7 +65,11 @@ impl Triggers {
         let principal = principal.clone();
         complete(async move {
             components.deployer.remove_trigger(&name).await?;
-            components.access.remove_owner(&principal, &Object::trigger(&name)).await.or_problem()
+            components
+                .access
+                .remove_owner(&principal, &AccessObject::trigger(&name))
+                .await
+                .or_problem()
         })
         .await
     }
@@ -83,13 +87,13 @@ impl Triggers {
     /// active.
     pub(crate) fn authorize_change(&self, principal: &Principal) -> Result<(), Problem> {
         let name = self.0.deployer.deployed().project_name();
-        let object = Object::project(name.as_deref().unwrap_or(EVERY));
+        let object = AccessObject::project(name.as_deref().unwrap_or(EVERY));
         self.0.authorize(principal, Action::Deploy, &object)
     }
 
     /// Returns true if a principal may see a trigger and its events.
     fn is_visible(&self, principal: &Principal, trigger: &str) -> bool {
-        self.0.allows(principal, Action::Read, &Object::trigger(trigger))
+        self.0.allows(principal, Action::Read, &AccessObject::trigger(trigger))
     }
 
     /// Returns true if a principal may see an event: the principal caused it, or may read its
@@ -108,7 +112,7 @@ impl Triggers {
     ) -> Result<Vec<TriggerEvent>, Problem> {
         match &filter.trigger {
             Some(trigger) => {
-                self.0.authorize(principal, Action::Read, &Object::trigger(trigger))?;
+                self.0.authorize(principal, Action::Read, &AccessObject::trigger(trigger))?;
             }
             None => self.0.authenticated(principal)?,
         }
@@ -152,13 +156,13 @@ impl Triggers {
             Ok(triggers) => triggers.event(event).await.ok(),
             Err(_) => None,
         };
-        let allows = |trigger: &Object| self.0.allows(principal, Action::Run, trigger);
+        let allows = |trigger: &AccessObject| self.0.allows(principal, Action::Run, trigger);
         // A hidden event gives the same error as a missing one.
         let trigger = found.and_then(|event| {
-            let trigger = Object::trigger(&event.trigger);
+            let trigger = AccessObject::trigger(&event.trigger);
             (allows(&trigger) || self.is_event_visible(principal, &event)).then_some(trigger)
         });
-        let trigger = trigger.unwrap_or_else(|| Object::trigger(EVERY));
+        let trigger = trigger.unwrap_or_else(|| AccessObject::trigger(EVERY));
         self.0.authorize(principal, Action::Run, &trigger)
     }
 

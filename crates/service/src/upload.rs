@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::Stream;
 use headwater_executors::{EVERY, store_upload};
 use headwater_model::{
-    Action, Identity, Object, Permission, Principal, Problem, TableName, Upload,
+    AccessObject, Action, Identity, Permission, Principal, Problem, TableName, Upload,
 };
 
 use crate::service::Components;
@@ -55,7 +55,7 @@ impl Uploads {
             }
         }
         let any = TableName { namespace: EVERY.to_owned(), name: EVERY.to_owned() };
-        let denied = self.0.authorize(principal, Action::Insert, &Object::table(&any));
+        let denied = self.0.authorize(principal, Action::Insert, &AccessObject::table(&any));
         denied.map_err(|problem| {
             let message = format!("user `{}` may not send files", user.name);
             Problem { message, ..problem }.with_hint(

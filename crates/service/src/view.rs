@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use headwater_lake::Transaction;
 use headwater_model::{
-    Action, ErrorCode, Object, Principal, Problem, RefSpec, ResultExt, SqlView, TableName,
+    AccessObject, Action, ErrorCode, Principal, Problem, RefSpec, ResultExt, SqlView, TableName,
     ToProblem,
 };
 
@@ -24,7 +24,7 @@ impl Views {
         namespace: Option<&str>,
     ) -> Result<Vec<SqlView>, Problem> {
         self.0.check_listed(principal, reference, namespace).await?;
-        let is_visible = |object: &Object| self.0.allows(principal, Action::Select, object);
+        let is_visible = |object: &AccessObject| self.0.allows(principal, Action::Select, object);
         let listed = self.0.lake.list_views(reference, namespace, is_visible).await.or_problem();
         listed.map_err(|problem| self.0.conceal(principal, problem))
     }
@@ -50,7 +50,7 @@ impl Views {
         name: &TableName,
         if_exists: bool,
     ) -> Result<(), Problem> {
-        self.0.authorize(principal, Action::Write, &Object::branch(branch))?;
+        self.0.authorize(principal, Action::Write, &AccessObject::branch(branch))?;
         let reference = RefSpec::Name(branch.to_owned());
         let stored = self.0.check_named(principal, &reference, Action::Drop, name).await?;
         let view = self.0.lake.view(&reference).await.or_problem()?;

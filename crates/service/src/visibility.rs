@@ -3,7 +3,7 @@
 
 use headwater_executors::{CheckedEntry, EntryRights};
 use headwater_lake::CommitView;
-use headwater_model::{Action, Object, Principal, Problem, RefSpec, ResultExt, TableName};
+use headwater_model::{AccessObject, Action, Principal, Problem, RefSpec, ResultExt, TableName};
 
 use crate::service::Components;
 
@@ -31,7 +31,7 @@ impl Components {
         principal: &Principal,
         reference: &RefSpec,
         actions: impl IntoIterator<Item = Action> + Send,
-        object: Object,
+        object: AccessObject,
     ) -> Result<CheckedEntry, Problem> {
         let stored = self.entry_rights(principal).stored(reference, object).await;
         for action in actions {

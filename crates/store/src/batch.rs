@@ -17,7 +17,7 @@ pub struct WriteBatch {
     /// Refs to compare and swap; at most one change per name.
     pub refs: Vec<RefChange>,
     /// Journal entries to append, in order.
-    pub entries: Vec<Append>,
+    pub entries: Vec<JournalAppend>,
     /// Keys to insert; the batch fails if one of them exists already. Unique keys are never
     /// removed.
     pub unique: Vec<UniqueKey>,
@@ -98,7 +98,7 @@ impl RefPrecondition {
 
 /// An entry to append to a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Append {
+pub struct JournalAppend {
     /// Name of the journal.
     pub journal: String,
     /// The key. The appended entry becomes the newest entry of this key.
@@ -107,15 +107,15 @@ pub struct Append {
     pub value: Option<Bytes>,
 }
 
-impl Append {
+impl JournalAppend {
     /// Creates an entry with a value.
     pub fn put(journal: &str, key: impl Into<String>, value: Bytes) -> Self {
-        Append { journal: journal.to_owned(), key: key.into(), value: Some(value) }
+        JournalAppend { journal: journal.to_owned(), key: key.into(), value: Some(value) }
     }
 
     /// Creates an entry that removes the key from `latest` and `scan`.
     pub fn tombstone(journal: &str, key: impl Into<String>) -> Self {
-        Append { journal: journal.to_owned(), key: key.into(), value: None }
+        JournalAppend { journal: journal.to_owned(), key: key.into(), value: None }
     }
 }
 

@@ -20,7 +20,7 @@ mod sqlite;
 mod store;
 mod store_wrapper;
 
-pub use batch::{Append, BatchResult, RefChange, RefPrecondition, UniqueKey, WriteBatch};
+pub use batch::{BatchResult, JournalAppend, RefChange, RefPrecondition, UniqueKey, WriteBatch};
 pub use error::{Error, Result};
 pub use key_range::{JournalEntry, KeyRange};
 pub use memory_store::MemoryStore;

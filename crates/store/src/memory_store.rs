@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::key_range::successor;
 use crate::{
-    Append, BatchResult, Error, JournalEntry, KeyRange, RefChange, Result, Store, UniqueKey,
+    BatchResult, Error, JournalAppend, JournalEntry, KeyRange, RefChange, Result, Store, UniqueKey,
     WriteBatch,
 };
 
@@ -41,7 +41,7 @@ impl MemoryStore {
 }
 
 impl Journal {
-    fn append(&mut self, append: Append) -> u64 {
+    fn append(&mut self, append: JournalAppend) -> u64 {
         self.last += 1;
         if append.value.is_some() {
             self.newest.insert(append.key.clone(), self.last);
@@ -113,7 +113,7 @@ impl MemoryStoreState {
             };
         }
         self.unique.extend(batch.unique);
-        let append = |append: Append| {
+        let append = |append: JournalAppend| {
             self.journals.entry(append.journal.clone()).or_default().append(append)
         };
         BatchResult { positions: batch.entries.into_iter().map(append).collect() }

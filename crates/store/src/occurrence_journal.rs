@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use crate::{Append, JournalEntry, KeyRange, Result, Store, WriteBatch};
+use crate::{JournalAppend, JournalEntry, KeyRange, Result, Store, WriteBatch};
 
 /// The key of entries without content, which only reserve a position.
 const POSITION: &str = "position";
@@ -43,7 +43,7 @@ impl<'a> OccurrenceJournal<'a> {
         if self.watched().await? == watch {
             return Ok(());
         }
-        let entry = Append { journal: self.watches(), key: WATCH.to_owned(), value: watch };
+        let entry = JournalAppend { journal: self.watches(), key: WATCH.to_owned(), value: watch };
         self.store
             .apply(WriteBatch { entries: vec![entry], ..WriteBatch::default() })
             .await
@@ -56,7 +56,7 @@ impl<'a> OccurrenceJournal<'a> {
 
     /// Returns a position that is higher than the positions of all existing entries.
     pub async fn position(self) -> Result<u64> {
-        let entries = vec![Append::tombstone(self.name, POSITION)];
+        let entries = vec![JournalAppend::tombstone(self.name, POSITION)];
         let batch = WriteBatch { entries, relaxed: true, ..WriteBatch::default() };
         let applied = self.store.apply(batch).await?;
         self.trim(POSITION).await?;
@@ -106,7 +106,7 @@ mod tests {
             assert_eq!(journal.watched().await.expect("a watch"), watch);
         }
         let put = async |key: &str| {
-            let entries = vec![Append::put("merges", key, Bytes::from_static(b"x"))];
+            let entries = vec![JournalAppend::put("merges", key, Bytes::from_static(b"x"))];
             store.apply(WriteBatch { entries, ..WriteBatch::default() }).await.expect("applied");
         };
         put("before").await;

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{AcceptedEvent, Actor, Event, EventData, JobId, SpecVersion};
-use headwater_store::{Append, Error as StoreError, UniqueKey, WriteBatch};
+use headwater_store::{Error as StoreError, JournalAppend, UniqueKey, WriteBatch};
 use headwater_telemetry::with_current;
 use serde_json::Value;
 
@@ -107,7 +107,7 @@ async fn accept(context: &SourceContext, call: NewCall) -> Result<AcceptedEvent>
     };
     let mut batch = WriteBatch { entries: entry, ..WriteBatch::default() };
     if let Some(key) = &stored_key {
-        batch.entries.push(Append::put(KEYS, key, encode(&id.to_string())?));
+        batch.entries.push(JournalAppend::put(KEYS, key, encode(&id.to_string())?));
         batch.unique.push(UniqueKey { scope: KEYS.to_owned(), key: key.clone() });
     }
     match (context.store().apply(batch).await, stored_key) {
@@ -168,7 +168,11 @@ fn delivered(context: &SourceContext, call: NewCall, id: JobId) -> (Event, Deliv
 }
 
 /// Returns the journal entry of a call that waits, and the entry as it is listed in memory.
-fn waiting(context: &SourceContext, call: NewCall, id: JobId) -> Result<(Append, ListedEntry)> {
+fn waiting(
+    context: &SourceContext,
+    call: NewCall,
+    id: JobId,
+) -> Result<(JournalAppend, ListedEntry)> {
     let NewCall { function, arguments, user, order_key, author, actor, .. } = call;
     let event = serde_json::value::to_raw_value(&arguments)
         .map_err(|error| Error::Encode { reason: error.to_string() })?;
@@ -176,7 +180,7 @@ fn waiting(context: &SourceContext, call: NewCall, id: JobId) -> Result<(Append,
     let events = [WaitingEvent { id, key: order_key, event }];
     let entry = NewEntry { call: &call, time: context.now(), events: &events };
     let key = entry_key(&context.trigger, id, events.len());
-    Ok((Append::put(BATCHES, key, encode(&entry)?), entry.listed()))
+    Ok((JournalAppend::put(BATCHES, key, encode(&entry)?), entry.listed()))
 }
 
 pub(crate) fn check_key(key: &str) -> Result<()> {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use headwater_event_values::loop_problem;
 use headwater_jobs::Jobs;
 use headwater_model::{Actor, Event, JobId, Problem, Timestamp, TriggerEvent, TriggerEventStatus};
-use headwater_store::{Append, KeyRange, ReverseScan, Store, WriteBatch};
+use headwater_store::{JournalAppend, KeyRange, ReverseScan, Store, WriteBatch};
 use headwater_telemetry::TraceContext;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -97,24 +97,24 @@ impl Delivery {
 
     /// Returns the journal entries that store the delivery. `done` is the number of the trigger's
     /// deliveries that are done, including this delivery.
-    pub(crate) fn entries(&self, done: u64) -> Result<Vec<Append>> {
+    pub(crate) fn entries(&self, done: u64) -> Result<Vec<JournalAppend>> {
         if self.status != TriggerEventStatus::Done {
             return Ok(vec![self.open_entry()?]);
         }
         Ok(vec![
-            Append::tombstone(OPEN, &self.event),
-            Append::put(DONE, &self.event, encode(self)?),
-            Append::put(COUNTS, &self.trigger, encode(&done)?),
+            JournalAppend::tombstone(OPEN, &self.event),
+            JournalAppend::put(DONE, &self.event, encode(self)?),
+            JournalAppend::put(COUNTS, &self.trigger, encode(&done)?),
         ])
     }
 
     /// Returns the journal entries that store a new delivery and its event.
-    pub(crate) fn new_entries(&self, event: &Event) -> Result<Vec<Append>> {
-        Ok(vec![self.open_entry()?, Append::put(EVENTS, &event.id, encode(event)?)])
+    pub(crate) fn new_entries(&self, event: &Event) -> Result<Vec<JournalAppend>> {
+        Ok(vec![self.open_entry()?, JournalAppend::put(EVENTS, &event.id, encode(event)?)])
     }
 
     /// Returns the journal entries that remove a delivery that is not done, and its event.
-    pub(crate) fn removal(&self) -> Vec<Append> {
+    pub(crate) fn removal(&self) -> Vec<JournalAppend> {
         removal(&self.event)
     }
 
@@ -124,8 +124,8 @@ impl Delivery {
         TriggerEvent { event, trigger, status, created, due, attempts, job, error, author }
     }
 
-    pub(crate) fn open_entry(&self) -> Result<Append> {
-        Ok(Append::put(OPEN, &self.event, encode(self)?))
+    pub(crate) fn open_entry(&self) -> Result<JournalAppend> {
+        Ok(JournalAppend::put(OPEN, &self.event, encode(self)?))
     }
 }
 
@@ -251,7 +251,7 @@ impl DeliveryLog {
     }
 
     /// Stores journal entries in one batch.
-    pub(crate) async fn append(&self, entries: Vec<Append>) -> Result<()> {
+    pub(crate) async fn append(&self, entries: Vec<JournalAppend>) -> Result<()> {
         if !entries.is_empty() {
             self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         }
@@ -267,12 +267,12 @@ impl DeliveryLog {
     pub(crate) async fn retain(&self, journal: &str, kept: &[&str]) -> Result<()> {
         let stored = read_all(&*self.store, journal, "").await?.into_iter();
         let gone = stored.filter(|entry| !kept.contains(&entry.key.as_str()));
-        self.append(gone.map(|entry| Append::tombstone(journal, entry.key)).collect()).await
+        self.append(gone.map(|entry| JournalAppend::tombstone(journal, entry.key)).collect()).await
     }
 
     /// Deletes a trigger's count of delivered events.
     pub(crate) async fn forget(&self, trigger: &str) -> Result<()> {
-        let entries = vec![Append::tombstone(COUNTS, trigger)];
+        let entries = vec![JournalAppend::tombstone(COUNTS, trigger)];
         self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
         Ok(())
     }
@@ -309,8 +309,8 @@ impl DeliveryLog {
     }
 }
 
-fn removal(event: &str) -> Vec<Append> {
-    vec![Append::tombstone(OPEN, event), Append::tombstone(EVENTS, event)]
+fn removal(event: &str) -> Vec<JournalAppend> {
+    vec![JournalAppend::tombstone(OPEN, event), JournalAppend::tombstone(EVENTS, event)]
 }
 
 /// Returns the hexadecimal digits of an id in lower case, without hyphens.
@@ -354,10 +354,10 @@ mod tests {
         // The second event waits in the second queue; the others are done.
         let waiting = format!("{}{}/1", prefix("/functions/b"), ids[1]);
         let later = format!("{}{}/1", prefix("/functions/a"), ids[3]);
-        let mut entries: Vec<Append> =
-            ids.iter().map(|id| Append::put(EVENTS, id, value())).collect();
-        entries.extend([0, 2, 3].map(|index| Append::put(DONE, &ids[index], value())));
-        entries.extend([&later, &waiting].map(|key| Append::put(BATCHES, key, value())));
+        let mut entries: Vec<JournalAppend> =
+            ids.iter().map(|id| JournalAppend::put(EVENTS, id, value())).collect();
+        entries.extend([0, 2, 3].map(|index| JournalAppend::put(DONE, &ids[index], value())));
+        entries.extend([&later, &waiting].map(|key| JournalAppend::put(BATCHES, key, value())));
         store.apply(WriteBatch { entries, ..WriteBatch::default() }).await.expect("applied");
         assert_eq!(log.oldest_waiting().await.expect("an id").as_ref(), Some(&ids[1]));
 
@@ -368,7 +368,7 @@ mod tests {
         log.trim(1).await.expect("a trim");
         assert_eq!(events().await, ids[1..]);
         // Without a waiting event, all events before the newest one are removed.
-        let entries = vec![Append::tombstone(BATCHES, &waiting)];
+        let entries = vec![JournalAppend::tombstone(BATCHES, &waiting)];
         store.apply(WriteBatch { entries, ..WriteBatch::default() }).await.expect("applied");
         log.trim(1).await.expect("a trim");
         assert_eq!(events().await, ids[3..]);

@@ -18,7 +18,7 @@ use headwater_model::{
     AcceptedEvent, Actor, CloudEvent, ErrorCode, Event, EventData, JobId, ObjectId, Problem,
     SpecVersion, Timestamp, TriggerEventStatus,
 };
-use headwater_store::{Append, WriteBatch};
+use headwater_store::{JournalAppend, WriteBatch};
 use headwater_telemetry::with_current;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -95,10 +95,10 @@ pub(crate) struct NewEntry<'a> {
 
 impl NewEntry<'_> {
     /// Returns the journal entry of the events; `None` if there are none.
-    pub(crate) fn append(&self, queue: &str) -> Result<Option<Append>> {
+    pub(crate) fn append(&self, queue: &str) -> Result<Option<JournalAppend>> {
         let Some(first) = self.events.first() else { return Ok(None) };
         let key = entry_key(queue, first.id, self.events.len());
-        Ok(Some(Append::put(BATCHES, key, encode(self)?)))
+        Ok(Some(JournalAppend::put(BATCHES, key, encode(self)?)))
     }
 
     /// Returns the entry as it is listed in memory.
@@ -249,8 +249,8 @@ async fn store(
     let parts = parts(&new);
     let queue = &context.trigger;
     let entries = parts.iter().filter_map(|part| part.append(queue).transpose());
-    let mut entries = entries.collect::<Result<Vec<Append>>>()?;
-    entries.push(Append::put(IDS, id_key, ids.into()));
+    let mut entries = entries.collect::<Result<Vec<JournalAppend>>>()?;
+    entries.push(JournalAppend::put(IDS, id_key, ids.into()));
     context.store().apply(WriteBatch { entries, ..WriteBatch::default() }).await?;
     let listed = parts.iter().filter_map(|part| Some((part.events.first()?.id, part.listed())));
     Ok(listed.collect())

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use headwater_event_values::EventPath;
 use headwater_model::{Event, EventData, Problem, SpecVersion, Timestamp};
 use headwater_sandbox::ConnectionPolicy;
-use headwater_store::{Append, Store, UniqueKey};
+use headwater_store::{JournalAppend, Store, UniqueKey};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -54,7 +54,7 @@ impl PollResult {
 pub(crate) struct DetectedEvents {
     pub events: Vec<NewEvent>,
     /// Journal entries that store the new position.
-    pub entries: Vec<Append>,
+    pub entries: Vec<JournalAppend>,
     /// Unique keys. The store rejects the batch if an earlier batch has one of these keys, so that
     /// no occurrence is recorded twice.
     pub unique: Vec<UniqueKey>,

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use headwater_model::{ArrivedFile, ErrorCode, EventData, Problem};
-use headwater_store::{Append, UniqueKey};
+use headwater_store::{JournalAppend, UniqueKey};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -98,7 +98,7 @@ impl FileSource {
             let generation = known.get(path).map_or(0, |taken| taken.generation + 1);
             let taken = LastVersion { version: *version, generation };
             let key = version_key(&context.trigger, path);
-            detected.entries.push(Append::put(TAKEN, key, encode(&taken)?));
+            detected.entries.push(JournalAppend::put(TAKEN, key, encode(&taken)?));
             detected.unique.push(UniqueKey {
                 scope: format!("{TAKEN}/{}", context.trigger),
                 key: format!("{path}\n{generation}"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::Problem;
-use headwater_store::{Append, Error as StoreError, UniqueKey};
+use headwater_store::{Error as StoreError, JournalAppend, UniqueKey};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -156,7 +156,7 @@ impl<T: Send + 'static> MessageInbox<T> {
         &mut self,
         context: &SourceContext,
         events: Vec<NewEvent>,
-        entries: Vec<Append>,
+        entries: Vec<JournalAppend>,
     ) -> Result<Vec<T>> {
         self.has_failed = true;
         self.recorder.record(context, events, entries).await?;
@@ -184,7 +184,7 @@ impl IdempotentBatchRecorder {
         &mut self,
         context: &SourceContext,
         events: Vec<NewEvent>,
-        entries: Vec<Append>,
+        entries: Vec<JournalAppend>,
     ) -> Result<()> {
         let step = UniqueKey {
             scope: format!("{STEPS}/{}", context.trigger),

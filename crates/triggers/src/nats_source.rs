@@ -14,7 +14,7 @@ use chrono::DateTime;
 use futures::future::join_all;
 use headwater_event_values::message_payload;
 use headwater_model::{EventData, NatsMessage, NatsTrigger, Timestamp, ToProblem, Trigger};
-use headwater_store::Append;
+use headwater_store::JournalAppend;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -157,7 +157,7 @@ impl EventSource for NatsSource {
         });
         let new: Vec<NatsMessage> = new.collect();
         let events = new.chunks(self.events.nats.batch).map(|batch| self.events.event(batch));
-        let entry = Append::put(POSITIONS, &context.trigger, encode(&reached)?);
+        let entry = JournalAppend::put(POSITIONS, &context.trigger, encode(&reached)?);
         let recorded = match inbox.record(context, events.collect(), vec![entry]).await {
             Ok(recorded) => recorded,
             Err(error) => {

@@ -17,7 +17,7 @@ use headwater_model::{
     Problem, Trigger,
 };
 use headwater_objects::Objects;
-use headwater_store::{Append, JournalEntry, OccurrenceJournal, UniqueKey};
+use headwater_store::{JournalAppend, JournalEntry, OccurrenceJournal, UniqueKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -230,7 +230,7 @@ impl OccurrenceSource {
             scope: format!("{positions}/{}", context.trigger),
             key: format!("{}\n{}", position.id, position.step),
         };
-        let entries = vec![Append::put(positions, &context.trigger, encode(&position)?)];
+        let entries = vec![JournalAppend::put(positions, &context.trigger, encode(&position)?)];
         let is_durable = position.step > 0;
         context.record(DetectedEvents { events, entries, unique: vec![step], is_durable }).await?;
         self.position = Some(position);

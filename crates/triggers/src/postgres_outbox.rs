@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use headwater_model::{ErrorCode, EventData, Problem, Timestamp};
-use headwater_store::{Append, WriteBatch};
+use headwater_store::{JournalAppend, WriteBatch};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::postgres::{PgPool, PgRow};
@@ -159,7 +159,7 @@ impl OutboxReader {
         let now = context.now();
         let new = batches.map(|rows| self.event(rows.to_vec(), now)).collect();
         let position = UndeletedRows { table: self.table.uri(), keys };
-        let entry = Append::put(POSITIONS, &context.trigger, encode(&position)?);
+        let entry = JournalAppend::put(POSITIONS, &context.trigger, encode(&position)?);
         // The store may have stored the batch despite an error, so read the keys again.
         self.position = None;
         let recorder = self.recorder.get_or_insert_with(|| IdempotentBatchRecorder::new(context));
@@ -213,7 +213,7 @@ impl OutboxReader {
     async fn forget(&mut self, context: &SourceContext) -> Result<(), ReadError> {
         let position = UndeletedRows { table: self.table.uri(), keys: Vec::new() };
         let encoded = encode(&position)?;
-        let entries = vec![Append::put(POSITIONS, &context.trigger, encoded)];
+        let entries = vec![JournalAppend::put(POSITIONS, &context.trigger, encoded)];
         let batch = WriteBatch { entries, relaxed: true, ..WriteBatch::default() };
         context.store().apply(batch).await.map_err(Error::from)?;
         self.position = Some(position);

@@ -13,7 +13,7 @@ use headwater_model::{
     BucketEvent, BucketTrigger, ChangedObject, ErrorCode, EventData, ObjectOperation, Problem,
     Timestamp, Trigger,
 };
-use headwater_store::{Append, KeyRange, UniqueKey};
+use headwater_store::{JournalAppend, KeyRange, UniqueKey};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -271,7 +271,7 @@ impl RemoteBucketSource {
                     scope: TAKEN.to_owned(),
                     key: format!("{key}\n{generation}\n{}", object.etag),
                 });
-                detected.entries.push(Append::put(TAKEN, key, encode(&version)?));
+                detected.entries.push(JournalAppend::put(TAKEN, key, encode(&version)?));
                 detected.events.push(self.objects.event(object.clone(), generation));
             }
             context.record(detected).await?;

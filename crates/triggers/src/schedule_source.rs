@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_model::{CatchupPolicy, EventData, Timestamp, Trigger};
 use headwater_schedules::Schedule;
-use headwater_store::{Append, UniqueKey};
+use headwater_store::{JournalAppend, UniqueKey};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -122,7 +122,7 @@ impl ScheduleSource {
         };
         let detected = DetectedEvents {
             events: times.iter().map(event).collect(),
-            entries: vec![Append::put(POSITIONS, &context.trigger, encode(&position)?)],
+            entries: vec![JournalAppend::put(POSITIONS, &context.trigger, encode(&position)?)],
             unique: times.iter().map(unique).collect(),
             is_durable: false,
         };

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::{CommitId, ErrorCode, EventData, Problem, TableName, Timestamp};
-use headwater_store::{Append, UniqueKey};
+use headwater_store::{JournalAppend, UniqueKey};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::DropGuard;
 
@@ -395,7 +395,7 @@ impl Position {
         };
         Ok(DetectedEvents {
             events: event.into_iter().collect(),
-            entries: vec![Append::put(POSITIONS, &context.trigger, encode(self)?)],
+            entries: vec![JournalAppend::put(POSITIONS, &context.trigger, encode(self)?)],
             unique: vec![step],
             is_durable: false,
         })

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_event_values::{IdHash, RecentIds};
 use headwater_model::{Event, JobId, Timestamp};
-use headwater_store::{Append, KeyRange, Store, WriteBatch};
+use headwater_store::{JournalAppend, KeyRange, Store, WriteBatch};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::Notify;
@@ -165,7 +165,7 @@ impl CallQueue {
             return Ok(true);
         };
         let deliveries = waiting.deliveries(queue);
-        let mut entries = vec![Append::tombstone(BATCHES, &key)];
+        let mut entries = vec![JournalAppend::tombstone(BATCHES, &key)];
         for (event, delivery) in &deliveries {
             entries.extend(delivery.new_entries(event)?);
         }
@@ -195,7 +195,7 @@ impl CallQueue {
         log: &DeliveryLog,
         queue: &str,
         id: JobId,
-        also: impl FnOnce(&Event, &Delivery) -> Result<Vec<Append>> + Send,
+        also: impl FnOnce(&Event, &Delivery) -> Result<Vec<JournalAppend>> + Send,
     ) -> Result<Option<(Event, Delivery)>> {
         let _guard = self.changes.lock().await;
         let Some((key, mut waiting)) = log.waiting_entry(queue, id).await? else { return Ok(None) };
@@ -203,7 +203,7 @@ impl CallQueue {
         let Some((event, delivery)) = waiting.find(queue, id) else { return Ok(None) };
         waiting.events.retain(|event| event.id != id);
         let rest = NewEntry { call: &waiting.call, time: waiting.time, events: &waiting.events };
-        let mut entries = vec![Append::tombstone(BATCHES, &key)];
+        let mut entries = vec![JournalAppend::tombstone(BATCHES, &key)];
         entries.extend(rest.append(queue)?);
         entries.extend(also(&event, &delivery)?);
         let applied = log.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await;

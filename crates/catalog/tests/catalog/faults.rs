@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use headwater_catalog::{Catalog, CommitRequest, EVENT_SCOPE, Error, NamespaceChange, NewBranch};
 use headwater_model::{Branch, Commit, CreateRef, Namespace, Tag};
-use headwater_store::{Append, KeyRange, MemoryStore, Store, UniqueKey, WriteBatch};
+use headwater_store::{JournalAppend, KeyRange, MemoryStore, Store, UniqueKey, WriteBatch};
 
 use crate::support::{InjectedFault, Watched, clock, merge, open, request, set, tables};
 
@@ -49,7 +49,7 @@ fn with_namespace() -> CommitRequest {
 fn with_event() -> CommitRequest {
     let with = WriteBatch {
         unique: vec![UniqueKey { scope: EVENT_SCOPE.into(), key: "e1".into() }],
-        entries: vec![Append {
+        entries: vec![JournalAppend {
             journal: "outbox".into(),
             key: "e1".into(),
             value: Some("done".into()),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_catalog::ReachableState;
 use headwater_model::{RemovedFiles, Timestamp};
-use headwater_store::{Append, KeyRange, WriteBatch};
+use headwater_store::{JournalAppend, KeyRange, WriteBatch};
 use headwater_tables::{ReachableFiles, SnapshotSet, WarehouseFile};
 use tokio_util::sync::CancellationToken;
 
@@ -140,7 +140,7 @@ impl Maintenance<'_> {
             let value = serde_json::to_vec(names);
             let value = value.map_err(|error| Error::Internal { message: error.to_string() })?;
             let (journal, key) = (PENDING_REMOVALS.to_owned(), format!("{now:020}/{number:08}"));
-            Ok(Append { journal, key, value: Some(Bytes::from(value)) })
+            Ok(JournalAppend { journal, key, value: Some(Bytes::from(value)) })
         };
         let entries = files.chunks(NAMES_PER_ENTRY).enumerate().map(entry);
         let entries = entries.collect::<Result<_>>()?;

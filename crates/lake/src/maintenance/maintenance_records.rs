@@ -1,7 +1,7 @@
 //! The records of the last maintenance of each table.
 
 use headwater_model::{MaintainReport, TableMaintenance};
-use headwater_store::{Append, KeyRange, WriteBatch};
+use headwater_store::{JournalAppend, KeyRange, WriteBatch};
 
 use super::Maintenance;
 use crate::error::{Error, Result};
@@ -86,10 +86,10 @@ impl Maintenance<'_> {
     }
 }
 
-fn entry(key: String, record: &impl serde::Serialize) -> Result<Append> {
+fn entry(key: String, record: &impl serde::Serialize) -> Result<JournalAppend> {
     let value = serde_json::to_vec(record);
     let value = value.map_err(|error| Error::Internal { message: error.to_string() })?;
-    Ok(Append { journal: JOURNAL.to_owned(), key, value: Some(value.into()) })
+    Ok(JournalAppend { journal: JOURNAL.to_owned(), key, value: Some(value.into()) })
 }
 
 fn decode<T: serde::de::DeserializeOwned>(key: &str, value: &[u8]) -> Result<T> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headwater_catalog::EVENT_SCOPE;
 use headwater_model::{CommitId, PROPERTY_EVENT, RefSpec, TRANSACTION_BRANCHES, TableName};
-use headwater_store::{Append, UniqueKey, WriteBatch};
+use headwater_store::{JournalAppend, UniqueKey, WriteBatch};
 use headwater_table_merge::EqualChanges;
 
 use super::merge_rights::MergeRights;
@@ -91,7 +91,7 @@ impl MergeOptions {
     /// Adds a journal entry that is stored atomically with the merge commit.
     #[must_use]
     pub fn with_entry(mut self, journal: &str, key: &str, value: Bytes) -> Self {
-        self.with.entries.push(Append::put(journal, key, value));
+        self.with.entries.push(JournalAppend::put(journal, key, value));
         self
     }
 

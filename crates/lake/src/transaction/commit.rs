@@ -10,7 +10,7 @@ use headwater_catalog::{
     CommitContents, CommitRequest, EVENT_SCOPE, EntryKind, TableChange, TableEntry,
 };
 use headwater_model::{Commit, ObjectOwner, PROPERTY_EVENT, TableName, ToProblem};
-use headwater_store::{Append, UniqueKey, WriteBatch};
+use headwater_store::{JournalAppend, UniqueKey, WriteBatch};
 use headwater_table_merge::{MergeInputs, RowBudget, TableMergeResult, merge, only_compacted};
 use headwater_tables::Table;
 use headwater_telemetry::SpanTimer;
@@ -34,7 +34,7 @@ const SPAN_TABLES_MAX: usize = 50;
 
 /// Adds a journal entry that is stored atomically with the transaction's commit.
 pub fn add_entry(transaction: &mut Transaction, journal: &str, key: &str, value: Bytes) {
-    transaction.with.entries.push(Append::put(journal, key, value));
+    transaction.with.entries.push(JournalAppend::put(journal, key, value));
 }
 
 /// Sets the owner of the tables, views, functions and namespaces that the transaction creates after

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_model::{Object, StepStatus, TableName};
+use headwater_model::{AccessObject, StepStatus, TableName};
 use headwater_pipelines::register_system_tables;
 
 use crate::reuse::User;
@@ -84,7 +84,7 @@ async fn a_user_sees_profiles_only_of_tables_that_it_may_read_completely() {
     let kept = "-- headwater: materialization = replace\nSELECT id AS n FROM source";
     let project = files("", &[("total.sql", kept), ("other.sql", kept), ("open.sql", kept)]);
     world.run(&project).await.report();
-    let other = Object::table(&TableName::parse_in("public", "other").unwrap());
+    let other = AccessObject::table(&TableName::parse_in("public", "other").unwrap());
     let user = User { hidden: vec![other], ..User::with_row_filter() };
     let query = "SELECT DISTINCT name FROM system.profiles";
     let shown = world.sql_as(Some(Arc::new(user)), "main", &[query]).await;

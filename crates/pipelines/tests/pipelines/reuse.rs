@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use headwater_engine::SessionRights;
 use headwater_model::{
-    Action, ErrorCode, JobKind, Limits, MaintainRequest, Object, Problem, ProjectFiles, RefSpec,
-    Restriction, Restrictions, RunReport, RunRequest, StepStatus, TableName,
+    AccessObject, Action, ErrorCode, JobKind, Limits, MaintainRequest, Problem, ProjectFiles,
+    RefSpec, Restriction, Restrictions, RunReport, RunRequest, StepStatus, TableName,
 };
 
 use crate::support::{World, files};
@@ -155,7 +155,7 @@ async fn a_table_of_the_history_is_reused_only_by_users_that_may_read_its_branch
     let (world, project) = (world().await, files("", MODELS));
     run_as(&world, User::default(), &project, "one").await;
     run_as(&world, User::default(), &edited(), "one").await;
-    let no_branch = User { hidden: vec![Object::branch("one")], ..User::default() };
+    let no_branch = User { hidden: vec![AccessObject::branch("one")], ..User::default() };
     let report = run_as(&world, no_branch, &project, "two").await;
     assert_eq!(statuses(&report), [StepStatus::Succeeded; 2]);
     world.branch("three").await;
@@ -325,7 +325,7 @@ async fn maintenance_and_the_deletion_of_a_branch_keep_the_files_that_another_br
 /// restriction on one table.
 #[derive(Debug, Default)]
 pub struct User {
-    pub hidden: Vec<Object>,
+    pub hidden: Vec<AccessObject>,
     pub restricted: Option<(TableName, Restrictions)>,
     pub digest: Option<String>,
     pub limits: Limits,
@@ -346,12 +346,12 @@ impl User {
 }
 
 impl SessionRights for User {
-    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
+    fn check(&self, action: Action, object: &AccessObject) -> Result<(), Problem> {
         let denied = || Problem::new(ErrorCode::Forbidden, format!("may not {action} {object}"));
         self.allows(action, object).then_some(()).ok_or_else(denied)
     }
 
-    fn allows(&self, action: Action, object: &Object) -> bool {
+    fn allows(&self, action: Action, object: &AccessObject) -> bool {
         // Compare the names, because the objects of stored tables also contain their owners.
         let is_hidden = self.hidden.iter().any(|it| it.to_string() == object.to_string());
         !(matches!(action, Action::Read | Action::Select | Action::Use) && is_hidden)
@@ -400,7 +400,7 @@ async fn a_user_reuses_only_tables_that_it_may_read() {
     let (world, project) = (world().await, files("", MODELS));
     run_as(&world, User::default(), &project, "one").await;
 
-    let no_branch = User { hidden: vec![Object::branch("one")], ..User::default() };
+    let no_branch = User { hidden: vec![AccessObject::branch("one")], ..User::default() };
     let report = run_as(&world, no_branch, &project, "two").await;
     assert_eq!(statuses(&report), [StepStatus::Succeeded; 2], "it may not read the branch");
 

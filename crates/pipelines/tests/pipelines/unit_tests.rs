@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use headwater_jobs::NewJob;
 use headwater_model::{
-    ErrorCode, JobKind, Limits, Object, ProjectFiles, RunReport, RunRequest, StepStatus, ToProblem,
+    AccessObject, ErrorCode, JobKind, Limits, ProjectFiles, RunReport, RunRequest, StepStatus,
+    ToProblem,
 };
 
 use crate::reuse::User;
@@ -162,7 +163,7 @@ const KEYED_TEST: &str = "- name: keyed\n  model: keyed\n  given:\n    orders: [
 async fn a_test_needs_the_secrets_and_the_memory_of_its_model() {
     let world = World::new().await;
     world.secrets.set("API_KEY", "hunter2-hunter2", "ada").await.unwrap();
-    let no_secret = User { hidden: vec![Object::secret("API_KEY")], ..User::default() };
+    let no_secret = User { hidden: vec![AccessObject::secret("API_KEY")], ..User::default() };
     let limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
     let little_memory = User { limits, ..User::default() };
     for (user, code) in

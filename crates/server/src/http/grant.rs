@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use headwater_model::{
-    AccessExplanation, Action, Grant, GrantRequest, Object, ObjectPattern, Problem,
+    AccessExplanation, AccessObject, Action, Grant, GrantRequest, ObjectPattern, Problem,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -115,7 +115,7 @@ async fn explain(
     Parameters(question): Parameters<ExplainAccessParameters>,
 ) -> HandlerResult<Json<AccessExplanation>> {
     let action: Action = question.action.parse()?;
-    let object: Object = question.object.parse()?;
+    let object: AccessObject = question.object.parse()?;
     let grants = app.service.access_control().grants();
     Ok(Json(grants.explain(&principal, &question.user, action, &object).await?))
 }

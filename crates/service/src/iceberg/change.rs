@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use headwater_jobs::{CommitDecision, NewJob};
 use headwater_lake::{Transaction, set_creator};
 use headwater_model::{
-    Action, ErrorCode, JobId, JobKind, Object, ObjectOwner, PROPERTY_JOB, Principal, Problem,
+    AccessObject, Action, ErrorCode, JobId, JobKind, ObjectOwner, PROPERTY_JOB, Principal, Problem,
     RefSpec, ResultExt, ToProblem,
 };
 use parking_lot::Mutex;
@@ -158,7 +158,7 @@ impl Iceberg {
         description: String,
         work: impl FnOnce(Arc<CatalogChange>) -> ChangeFuture<T> + Send + 'static,
     ) -> ChangeResult<Option<T>> {
-        self.0.authorize(principal, Action::Write, &Object::reference(&request.reference))?;
+        self.0.authorize(principal, Action::Write, &AccessObject::reference(&request.reference))?;
         let _lock = self.0.changes.wait_for(request.digest.clone()).await;
         if self.0.is_applied(request).await? {
             return Ok(None);

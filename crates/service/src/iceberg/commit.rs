@@ -9,7 +9,7 @@ use futures::FutureExt;
 use headwater_executors::CheckedEntry;
 use headwater_lake::{CommitView, Transaction};
 use headwater_model::{
-    Action, ErrorCode, Object, Principal, Problem, RefSpec, ResultExt, TableName, ToProblem,
+    AccessObject, Action, ErrorCode, Principal, Problem, RefSpec, ResultExt, TableName, ToProblem,
 };
 use headwater_table_rest::CommitConstraints;
 
@@ -113,7 +113,7 @@ impl Components {
         let is_unlimited = self.is_unlimited(principal);
         let (mut limited, mut checked) = (Vec::new(), Vec::new());
         for NamedTableCommit { table, commit } in updates {
-            let (actions, object) = (commit.actions(), Object::table(&table));
+            let (actions, object) = (commit.actions(), AccessObject::table(&table));
             let stored = self.authorize_at(principal, reference, actions, object).await?;
             let may = |action| self.allows(principal, action, &stored.object);
             let only_appends = !(may(Action::Update) && may(Action::Delete));
@@ -134,7 +134,7 @@ impl Components {
     ) -> TableMap {
         states.retain(|name, table| {
             let owned = stored.iter().find(|it| it.owned_id.as_ref() == Some(&table.id()));
-            let object = owned.map_or_else(|| Object::table(name), |it| it.object.clone());
+            let object = owned.map_or_else(|| AccessObject::table(name), |it| it.object.clone());
             self.allows(principal, Action::Select, &object)
         });
         states

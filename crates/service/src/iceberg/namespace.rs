@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use futures::FutureExt;
 use futures::future::ready;
 use headwater_model::{
-    Action, ErrorCode, Namespace, Object, Principal, Problem, RefSpec, ResultExt, name as names,
+    AccessObject, Action, ErrorCode, Namespace, Principal, Problem, RefSpec, ResultExt,
+    name as names,
 };
 
 use super::{ChangeRequest, ChangeResult, Iceberg};
@@ -77,7 +78,7 @@ impl Iceberg {
         name: String,
         properties: BTreeMap<String, String>,
     ) -> ChangeResult<()> {
-        let (create, object) = ([Action::Create], Object::namespace(&name));
+        let (create, object) = ([Action::Create], AccessObject::namespace(&name));
         self.0.authorize_at(principal, &request.reference, create, object).await?;
         let description = format!("create namespace {name}");
         self.change(principal, request, description, move |transaction| {
@@ -95,7 +96,7 @@ impl Iceberg {
         request: &ChangeRequest,
         name: String,
     ) -> ChangeResult<()> {
-        let (drop_it, object) = ([Action::Drop], Object::namespace(&name));
+        let (drop_it, object) = ([Action::Drop], AccessObject::namespace(&name));
         self.0.authorize_at(principal, &request.reference, drop_it, object).await?;
         let description = format!("drop namespace {name}");
         self.change(principal, request, description, move |transaction| {
@@ -115,7 +116,7 @@ impl Iceberg {
         update: PropertyUpdate,
     ) -> ChangeResult<PropertyUpdateResult> {
         let PropertyUpdate { updates, removals } = update;
-        let (alter, object) = ([Action::Alter], Object::namespace(name));
+        let (alter, object) = ([Action::Alter], AccessObject::namespace(name));
         self.0.authorize_at(principal, &request.reference, alter, object).await?;
         let found = self.namespace(principal, &request.reference, name).await?;
         let is_set = |key: &String| found.properties.contains_key(key);

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use headwater_engine::rename_forbidden;
 use headwater_lake::{CommitView, Lake};
 use headwater_model::{
-    Action, ErrorCode, Object, Principal, Problem, RefSpec, ResultExt, TableName, ToProblem,
+    AccessObject, Action, ErrorCode, Principal, Problem, RefSpec, ResultExt, TableName, ToProblem,
 };
 use headwater_table_rest::RestTables;
 use headwater_tables::Table;
@@ -114,7 +114,7 @@ impl Iceberg {
         reference: &RefSpec,
         name: &TableName,
     ) -> Result<(CommitView, String, String), Problem> {
-        let object = Object::table(name);
+        let object = AccessObject::table(name);
         let stored = self.0.authorize_at(principal, reference, [Action::Select], object).await?;
         let view = self.0.view_for(principal, reference).await?;
         stored.check_same(&view).await?;
@@ -133,7 +133,7 @@ impl Iceberg {
         name: &TableName,
         new: NewTable,
     ) -> ChangeResult<LoadedTable> {
-        let (create, object) = ([Action::Create], Object::table(name));
+        let (create, object) = ([Action::Create], AccessObject::table(name));
         self.0.authorize_at(principal, &request.reference, create, object).await?;
         let created = name.clone();
         let description = format!("create table {name}");
@@ -157,8 +157,8 @@ impl Iceberg {
         name: &TableName,
         new: NewTable,
     ) -> Result<Value, Problem> {
-        self.0.authorize(principal, Action::Write, &Object::reference(reference))?;
-        let object = Object::table(name);
+        self.0.authorize(principal, Action::Write, &AccessObject::reference(reference))?;
+        let object = AccessObject::table(name);
         self.0.authorize_at(principal, reference, [Action::Create], object).await?;
         self.0.branch_to_write(Some(reference)).await?;
         let view = self.0.view_for(principal, reference).await?;
@@ -204,7 +204,7 @@ impl Iceberg {
         request: &ChangeRequest,
         name: &TableName,
     ) -> ChangeResult<()> {
-        let (drop_it, object) = ([Action::Drop], Object::table(name));
+        let (drop_it, object) = ([Action::Drop], AccessObject::table(name));
         let stored = self.0.authorize_at(principal, &request.reference, drop_it, object).await?;
         let at = TableAtRef { reference: &request.reference, table: name };
         self.0.check_unrestricted_at(principal, Action::Drop, at).await?;
@@ -229,9 +229,9 @@ impl Iceberg {
         from: TableName,
         to: TableName,
     ) -> ChangeResult<()> {
-        let (rename, object) = ([Action::Select, Action::Alter], Object::table(&from));
+        let (rename, object) = ([Action::Select, Action::Alter], AccessObject::table(&from));
         let stored = self.0.authorize_at(principal, &request.reference, rename, object).await?;
-        let (create, object) = ([Action::Create], Object::table(&to));
+        let (create, object) = ([Action::Create], AccessObject::table(&to));
         self.0.authorize_at(principal, &request.reference, create, object).await?;
         let at = TableAtRef { reference: &request.reference, table: &from };
         self.0.check_unrestricted_at(principal, Action::Alter, at).await?;

@@ -1,7 +1,7 @@
 //! Views of the Iceberg REST catalog.
 
 use futures::FutureExt;
-use headwater_model::{Action, Object, Principal, Problem, RefSpec, ResultExt, TableName};
+use headwater_model::{AccessObject, Action, Principal, Problem, RefSpec, ResultExt, TableName};
 use headwater_tables::SqlView;
 use serde_json::Value;
 
@@ -46,7 +46,7 @@ impl Iceberg {
         reference: &RefSpec,
         name: &TableName,
     ) -> Result<LoadedView, Problem> {
-        let object = Object::view(name);
+        let object = AccessObject::view(name);
         let stored = self.0.authorize_at(principal, reference, [Action::Select], object).await?;
         let view = self.0.view_for(principal, reference).await?;
         stored.check_same(&view).await?;
@@ -61,7 +61,7 @@ impl Iceberg {
         name: &TableName,
         new: NewView,
     ) -> ChangeResult<LoadedView> {
-        let (create, object) = ([Action::Create], Object::view(name));
+        let (create, object) = ([Action::Create], AccessObject::view(name));
         self.0.authorize_at(principal, &request.reference, create, object).await?;
         let created = name.clone();
         let description = format!("create view {name}");
@@ -80,7 +80,7 @@ impl Iceberg {
         name: &TableName,
         commit: ViewCommit,
     ) -> ChangeResult<LoadedView> {
-        let (alter, object) = ([Action::Alter], Object::view(name));
+        let (alter, object) = ([Action::Alter], AccessObject::view(name));
         let stored = self.0.authorize_at(principal, &request.reference, alter, object).await?;
         let updated = name.clone();
         let description = format!("replace view {name}");
@@ -124,7 +124,7 @@ impl Iceberg {
         request: &ChangeRequest,
         name: TableName,
     ) -> ChangeResult<()> {
-        let (drop_it, object) = ([Action::Drop], Object::view(&name));
+        let (drop_it, object) = ([Action::Drop], AccessObject::view(&name));
         let stored = self.0.authorize_at(principal, &request.reference, drop_it, object).await?;
         let description = format!("drop view {name}");
         self.change(principal, request, description, move |transaction| {
@@ -146,9 +146,9 @@ impl Iceberg {
         from: TableName,
         to: TableName,
     ) -> ChangeResult<()> {
-        let (rename, object) = ([Action::Select, Action::Alter], Object::view(&from));
+        let (rename, object) = ([Action::Select, Action::Alter], AccessObject::view(&from));
         let stored = self.0.authorize_at(principal, &request.reference, rename, object).await?;
-        let (create, object) = ([Action::Create], Object::view(&to));
+        let (create, object) = ([Action::Create], AccessObject::view(&to));
         self.0.authorize_at(principal, &request.reference, create, object).await?;
         let description = format!("rename view {from} to {to}");
         let target = to.clone();

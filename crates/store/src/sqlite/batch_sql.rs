@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use sqlx::Arguments as _;
 use sqlx::sqlite::SqliteArguments;
 
-use crate::{Append, Error, RefChange, RefPrecondition, Result, UniqueKey, WriteBatch};
+use crate::{Error, JournalAppend, RefChange, RefPrecondition, Result, UniqueKey, WriteBatch};
 use headwater_model::ObjectId;
 
 /// The maximum number of rows of one INSERT.
@@ -138,7 +138,7 @@ impl BatchSql {
         }
     }
 
-    fn append(&mut self, entries: Vec<Append>) -> Result<()> {
+    fn append(&mut self, entries: Vec<JournalAppend>) -> Result<()> {
         let mut journals = Journals::default();
         let mut newest: HashMap<(String, String), usize> = HashMap::new();
         let mut slots = Vec::with_capacity(entries.len());
@@ -168,7 +168,7 @@ impl BatchSql {
     /// [`Store::scan`](crate::Store::scan) read.
     fn mark_newest(
         &mut self,
-        entries: &[Append],
+        entries: &[JournalAppend],
         last: &[usize],
         offset: impl Fn(usize) -> i64,
     ) -> Result<()> {
@@ -196,12 +196,13 @@ impl BatchSql {
 
     fn insert_entries(
         &mut self,
-        entries: Vec<Append>,
+        entries: Vec<JournalAppend>,
         offset: impl Fn(usize) -> i64,
     ) -> Result<()> {
         let mut entries = entries.into_iter().enumerate().peekable();
         while entries.peek().is_some() {
-            let rows: Vec<(usize, Append)> = entries.by_ref().take(INSERT_ROWS_MAX).collect();
+            let rows: Vec<(usize, JournalAppend)> =
+                entries.by_ref().take(INSERT_ROWS_MAX).collect();
             self.rows("INSERT INTO entries VALUES ", ENTRY_ROW, rows.len());
             self.sql.push(';');
             for (index, entry) in rows {
@@ -260,7 +261,7 @@ pub(super) struct EntrySlots {
 }
 
 impl EntrySlots {
-    pub(super) fn of(entries: &[Append]) -> Self {
+    pub(super) fn of(entries: &[JournalAppend]) -> Self {
         let mut journals = Journals::default();
         let slots = entries.iter().map(|entry| journals.count(&entry.journal)).collect();
         EntrySlots { counts: journals.counts.into_iter().map(|(_, count)| count).collect(), slots }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headwater_model::ObjectId;
 use headwater_store::{
-    Append, Error, KeyRange, RefChange, RefPrecondition, Store, UniqueKey, WriteBatch,
+    Error, JournalAppend, KeyRange, RefChange, RefPrecondition, Store, UniqueKey, WriteBatch,
 };
 
 /// Runs every check.
@@ -41,7 +41,7 @@ pub fn set(name: &str, expected: RefPrecondition, value: &str) -> WriteBatch {
 }
 
 pub fn append(journal: &str, entries: &[(&str, Option<&str>)]) -> WriteBatch {
-    let entries = entries.iter().map(|(key, value)| Append {
+    let entries = entries.iter().map(|(key, value)| JournalAppend {
         journal: journal.to_owned(),
         key: (*key).to_owned(),
         value: value.map(text),
@@ -294,7 +294,7 @@ async fn trimmed_entries_are_deleted_permanently(store: &dyn Store) {
 
 async fn large_batches_are_applied_completely(store: &dyn Store) {
     let journal = |index: usize| format!("large/{}", index % 3);
-    let entries = (0..1_000).map(|index| Append {
+    let entries = (0..1_000).map(|index| JournalAppend {
         journal: journal(index),
         key: format!("{:03}", index / 4),
         value: (index % 7 != 0).then(|| text(&index.to_string())),
@@ -339,7 +339,7 @@ async fn any_text_and_any_bytes_are_stored_unchanged(store: &dyn Store) {
                 expected: RefPrecondition::Absent,
                 value: Some(value.clone()),
             };
-            let append = Append {
+            let append = JournalAppend {
                 journal: "any '".to_owned(),
                 key: name.clone(),
                 value: Some(value.clone()),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_kafka_client::{Cluster, Position, PositionUpdate, PositionUpdateContent, Record};
 use headwater_model::{EventData, KafkaRecord, KafkaTrigger, Timestamp, ToProblem, Trigger};
-use headwater_store::Append;
+use headwater_store::JournalAppend;
 use tokio::time::Instant;
 
 use super::receiver::KafkaReceiver;
@@ -145,7 +145,7 @@ impl EventSource for KafkaSource {
         }
         let events = records.iter().flat_map(|(one, records)| self.events.events(*one, records));
         let (events, entry) = (events.collect(), encode(&reached)?);
-        let entries = vec![Append::put(POSITIONS, &context.trigger, entry)];
+        let entries = vec![JournalAppend::put(POSITIONS, &context.trigger, entry)];
         if let Err(error) = inbox.record(context, events, entries).await {
             return Ok(PollResult { pause: STORE_PAUSE, fault: Some(error.to_problem()) });
         }

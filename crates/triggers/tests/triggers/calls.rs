@@ -11,7 +11,7 @@ use headwater_model::{
     Actor, DailyBudget, ErrorCode, Event, EventData, FixedClock, JobKind, Limits, Problem,
     ToProblem, Trigger, TriggerEvent, TriggerEventStatus, Usage,
 };
-use headwater_store::{Append, SqliteStore, Store, WriteBatch};
+use headwater_store::{JournalAppend, SqliteStore, Store, WriteBatch};
 use headwater_triggers::{
     CallDestination, CallPolicy, NewCall, TriggerEventFilter, Triggers, with_retryable,
 };
@@ -106,7 +106,7 @@ async fn a_stored_call_is_delivered_although_its_client_left() {
     for number in 0.. {
         let has_ended = is_ended(number, stage.triggers.accept(call(number as u64))).await;
         // The store applies batches in order, so it has applied the earlier batches after this one.
-        let entries = vec![Append::put("other", "key", "value".into())];
+        let entries = vec![JournalAppend::put("other", "key", "value".into())];
         stage.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await.expect("applied");
         until("all stored calls are delivered", async || {
             stage.tick().await;

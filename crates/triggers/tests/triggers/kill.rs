@@ -16,7 +16,7 @@ use headwater_model::{
     Actor, ArrivedFile, Clock, ErrorCode, Event, EventData, JobKind, JobStatus, Problem,
     SystemClock, Trigger, TriggerEventStatus,
 };
-use headwater_store::{Append, KeyRange, SqliteStore, Store, UniqueKey, WriteBatch};
+use headwater_store::{JournalAppend, KeyRange, SqliteStore, Store, UniqueKey, WriteBatch};
 use headwater_triggers::{
     TargetExecutor, TriggerEventFilter, Triggers, TriggersOptions, mark_divisible,
 };
@@ -56,7 +56,7 @@ impl TargetExecutor for Commits {
         if trigger.bisect && names(event).iter().any(|name| name.ends_with(POISON)) {
             return Err(mark_divisible(Problem::new(ErrorCode::FunctionFailed, "a bad file")));
         }
-        let entry = |name: String| Append {
+        let entry = |name: String| JournalAppend {
             journal: "rows".into(),
             key: format!("{name} {}", event.id),
             value: Some(Bytes::from_static(b"1")),

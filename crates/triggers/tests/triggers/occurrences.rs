@@ -10,7 +10,7 @@ use headwater_model::{
     BranchMerge, Clock, ErrorCode, EventData, FixedClock, JOB_END_JOURNAL, JobKind, MERGE_JOURNAL,
     PROPERTY_EVENT, Problem, Trigger, TriggerEvent, TriggerEventStatus,
 };
-use headwater_store::{Append, OccurrenceJournal, Store, WriteBatch};
+use headwater_store::{JournalAppend, OccurrenceJournal, Store, WriteBatch};
 use headwater_triggers::{TriggerEventFilter, Triggers};
 use serde_json::{Value, json};
 
@@ -77,7 +77,7 @@ impl Process {
         };
         let value = serde_json::to_vec(&merge).expect("JSON");
         let key = self.jobs.new_id().to_string();
-        let entries = vec![Append::put(MERGE_JOURNAL, key, value.into())];
+        let entries = vec![JournalAppend::put(MERGE_JOURNAL, key, value.into())];
         self.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await.expect("applied");
     }
 

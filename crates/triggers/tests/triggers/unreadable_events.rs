@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::Actor;
-use headwater_store::{Append, WriteBatch};
+use headwater_store::{JournalAppend, WriteBatch};
 use headwater_triggers::NewCall;
 
 use crate::support::{clock, jobs, memory};
@@ -16,7 +16,7 @@ async fn unreadable_events_do_not_stop_later_events() {
     let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
     let jobs = jobs(&store, &clock).await;
     let key = format!("/functions/notify\n{}/1", jobs.new_id());
-    let entries = vec![Append::put("trigger_batches", key, Bytes::from_static(b"{"))];
+    let entries = vec![JournalAppend::put("trigger_batches", key, Bytes::from_static(b"{"))];
     store.apply(WriteBatch { entries, ..WriteBatch::default() }).await.expect("applied");
     let triggers = by_hand(&store, &clock, &jobs, dir.path(), &tables).await.expect("triggers");
     triggers.reload(Vec::new()).await.expect("definitions");

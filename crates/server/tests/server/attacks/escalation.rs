@@ -73,7 +73,10 @@ pub async fn same_name() {
     users.access.drop_user(&owner, "ana").await.expect("dropped");
     let new = users.user("ana", &["insert on table:shop.items", "write on branch:main"]).await;
     assert_eq!(users.get(&old, "/v1/whoami").await.0, 401, "the old token");
-    assert!(!users.access.may_see(&principal, &headwater_model::Object::lake()), "old requests");
+    assert!(
+        !users.access.may_see(&principal, &headwater_model::AccessObject::lake()),
+        "old requests"
+    );
     assert_eq!(users.sql(&new, "SELECT * FROM sales.orders").await.0, 403, "old grants");
     let (_, whoami) = users.get(&new, "/v1/whoami").await;
     assert_eq!(whoami["roles"], json!([]), "old roles");

@@ -1,6 +1,6 @@
 //! Operations on users and their rights, and on the audit log.
 
-use headwater_model::{Action, AuditRetention, Object, UpdateUser};
+use headwater_model::{AccessObject, Action, AuditRetention, UpdateUser};
 use headwater_service::AuditFilter;
 use serde_json::json;
 
@@ -114,12 +114,12 @@ pub const ROWS: &[Row] = &[
         listed(async move { c.accounts().grants().list(&c.by, Some(c.own())) })
     }),
     ("Grants::explain", administers(OK), |c| {
-        let (action, object) = (Action::Read, Object::branch("main"));
+        let (action, object) = (Action::Read, AccessObject::branch("main"));
         let user = if c.own() == "full" { "reader" } else { "full" };
         done(async move { c.accounts().grants().explain(&c.by, user, action, &object).await })
     }),
     ("Grants::explain (own)", every(OK), |c| {
-        let (action, object) = (Action::Read, Object::branch("main"));
+        let (action, object) = (Action::Read, AccessObject::branch("main"));
         done(async move { c.accounts().grants().explain(&c.by, c.own(), action, &object).await })
     }),
     ("Grants::revoke", administers(OK), |c| {
