@@ -89,7 +89,7 @@ impl Grid {
     }
 
     fn aligned(&self) -> Vec<String> {
-        let extents: Vec<ColumnWidths> =
+        let extents: Vec<ColumnWidthRange> =
             (0..self.columns.len()).map(|index| self.extent(index)).collect();
         let layout = VisibleColumns::new(&extents, self.width());
         let titles: Vec<Cell> = self.columns.iter().map(|column| column.title.clone()).collect();
@@ -110,12 +110,12 @@ impl Grid {
         self.width().unwrap_or(usize::MAX)
     }
 
-    fn extent(&self, index: usize) -> ColumnWidths {
+    fn extent(&self, index: usize) -> ColumnWidthRange {
         let column = &self.columns[index];
         let cells = self.rows.iter().filter_map(|row| row.get(index)).map(Cell::width);
         let natural = cells.chain([column.title.width()]).max().unwrap_or_default();
         let least = if column.is_number { natural } else { natural.min(TEXT_WIDTH_MIN) };
-        ColumnWidths { natural, least, rank: column.rank }
+        ColumnWidthRange { natural, least, rank: column.rank }
     }
 
     fn line(&self, layout: &VisibleColumns, cells: &[Cell]) -> String {
@@ -164,8 +164,8 @@ impl Grid {
     }
 }
 
-/// The widths of a column.
-struct ColumnWidths {
+/// The minimum and the natural width of a column, and its rank.
+struct ColumnWidthRange {
     /// The width of the column's widest cell.
     natural: usize,
     /// The minimum width: the column is hidden if less is available.
@@ -183,7 +183,7 @@ struct VisibleColumns {
 }
 
 impl VisibleColumns {
-    fn new(extents: &[ColumnWidths], width: Option<usize>) -> Self {
+    fn new(extents: &[ColumnWidthRange], width: Option<usize>) -> Self {
         let all: Vec<usize> = (0..extents.len()).collect();
         let Some(width) = width else {
             let widths = all.iter().map(|index| (*index, extents[*index].natural)).collect();
@@ -212,7 +212,7 @@ impl VisibleColumns {
     }
 }
 
-impl ColumnWidths {
+impl ColumnWidthRange {
     fn fit(&self, cap: usize) -> usize {
         self.natural.min(cap).max(self.least)
     }
@@ -224,7 +224,7 @@ fn needed(widths: impl Iterator<Item = usize>) -> usize {
 
 /// Returns the columns that fit with their minimum widths, but at least one. Prefers columns with a
 /// lower rank and, among columns of equal rank, those near the edges of the table.
-fn kept(extents: &[ColumnWidths], width: usize) -> Vec<usize> {
+fn kept(extents: &[ColumnWidthRange], width: usize) -> Vec<usize> {
     let last = extents.len().saturating_sub(1);
     let from_end = |index: usize| (2 * index).min(2 * (last - index) + 1);
     let mut order: Vec<usize> = (0..extents.len()).collect();
@@ -242,7 +242,7 @@ fn kept(extents: &[ColumnWidths], width: usize) -> Vec<usize> {
 }
 
 /// Returns the largest limit on the width of each column with which all columns fit.
-fn cap(extents: &[&ColumnWidths], budget: usize) -> usize {
+fn cap(extents: &[&ColumnWidthRange], budget: usize) -> usize {
     let widest = extents.iter().map(|extent| extent.natural).max().unwrap_or_default();
     let fits = |cap: usize| extents.iter().map(|extent| extent.fit(cap)).sum::<usize>() <= budget;
     let (mut low, mut high) = (0, widest);

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use arrow::error::ArrowError;
 use datafusion::common::{Column, DataFusionError, SchemaError, Span};
 use headwater_model::{Problem, ToProblem, nearest};
-use headwater_sql::debug_text::{debug_position, shows_debug};
+use headwater_sql::debug_text_detection::{debug_position, shows_debug};
 
 use crate::error::{Error, Position, SqlError};
 use crate::planner;

@@ -16,7 +16,7 @@ use crate::call_registry::CallRegistry;
 use crate::cpu_boost::CpuBoostLimiter;
 use crate::idle_pause::IdlePauseTask;
 use crate::instance_keys::InstanceKeys;
-use crate::instance_start_times::StartTimes;
+use crate::instance_start_durations::StartDurations;
 use crate::preload_library::PreloadLibrary;
 use crate::project_folders::{ProjectFolders, is_shareable};
 use crate::provisioning::ProvisionedFunctions;
@@ -41,7 +41,7 @@ pub(crate) struct FunctionsInner {
     pub(crate) projects: Arc<ProjectFolders>,
     pub(crate) instance_keys: InstanceKeys,
     pub(crate) calls: CallRegistry,
-    pub(crate) start_times: StartTimes,
+    pub(crate) start_durations: StartDurations,
     pub(crate) provisioning: ProvisionedFunctions,
     pub(crate) arrivals: CallArrivals,
     pub(crate) metrics: CallMetrics,
@@ -84,7 +84,7 @@ impl Functions {
             projects: Arc::new(projects),
             instance_keys: InstanceKeys::default(),
             calls: CallRegistry::default(),
-            start_times: StartTimes::default(),
+            start_durations: StartDurations::default(),
             provisioning: ProvisionedFunctions::default(),
             arrivals: CallArrivals::default(),
             metrics: CallMetrics::default(),

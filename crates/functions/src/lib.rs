@@ -25,7 +25,7 @@ mod idle_shrink;
 mod instance;
 mod instance_keys;
 mod instance_spec;
-mod instance_start_times;
+mod instance_start_durations;
 mod invocation;
 mod invoke;
 mod keep_alive;

@@ -37,7 +37,7 @@ impl Functions {
     /// Returns how long before an expected call [`Functions::prepare`] should be called: about
     /// twice the start time of the function's earlier instances, and a margin; at most 90 seconds.
     pub fn preparation_time(&self, label: &str) -> Duration {
-        self.0.start_times.time_ahead(label)
+        self.0.start_durations.time_ahead(label)
     }
 
     /// Prepares a function for an expected call. The invocation describes the call; its arguments
@@ -55,7 +55,7 @@ impl Functions {
         let mut invocation = invocation.for_preparation();
         let limits = &mut invocation.limits;
         limits.memory_bytes = limits.memory_bytes.min(inner.queue.memory_bytes());
-        let is_slow = inner.start_times.get(&invocation.label) >= Some(IMPORT_MAX);
+        let is_slow = inner.start_durations.get(&invocation.label) >= Some(IMPORT_MAX);
         let key = inner.instance_keys.of(&invocation).filter(|_| !is_slow);
         let Some(key) = key else {
             return self.prepare_clone(&invocation).await;
@@ -94,7 +94,7 @@ impl Functions {
             zygote.prepare_clones(&inner.spawner, &invocation.limits);
             zygote.touch();
         }
-        inner.start_times.record(&invocation.label, started.elapsed(), Instant::now());
+        inner.start_durations.record(&invocation.label, started.elapsed(), Instant::now());
     }
 
     /// Starts an instance in advance, which imports the function and then waits for a call.
@@ -110,7 +110,7 @@ impl Functions {
         // Record the elapsed time of a failed preparation, so that the next preparation starts
         // earlier if this one was too slow.
         let raise_start = |reason: String| {
-            inner.start_times.set_minimum(&invocation.label, started.elapsed(), Instant::now());
+            inner.start_durations.set_minimum(&invocation.label, started.elapsed(), Instant::now());
             Err(reason)
         };
         let is_cancelled = || "a call needed the resources of this start".to_owned();
@@ -161,7 +161,7 @@ impl Functions {
                 Ok(_) => "the instance ended during its start".to_owned(),
             });
         };
-        inner.start_times.record(&invocation.label, started.elapsed(), Instant::now());
+        inner.start_durations.record(&invocation.label, started.elapsed(), Instant::now());
         let idle = IdleInstance::new(warm, invocation, keep_alive).with_uncharged(uncharged);
         let (pause, queue) = (&inner.idle_pause, &inner.queue);
         reservation.keep(idle, |_| pause.schedule(queue));

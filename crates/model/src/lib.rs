@@ -140,7 +140,8 @@ pub use run::{
 };
 pub use secret::{Secret, SetSecret};
 pub use session::{
-    CreateSession, LoginCode, LoginMethods, LoginStart, OidcLogin, Session, SessionCode, StartLogin,
+    BrowserSession, CreateSession, LoginCode, LoginMethods, LoginStart, OidcLogin, SessionCode,
+    StartLogin,
 };
 pub use standalone_function::{
     DeployFunction, FunctionAlias, FunctionSetting, FunctionSettings, FunctionSettingsUpdate,

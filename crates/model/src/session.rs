@@ -70,7 +70,7 @@ impl fmt::Debug for LoginCode {
 
 /// A browser's session.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Session {
+pub struct BrowserSession {
     /// The author of the session's commits and jobs. Absent if the client can choose the author.
     pub author: Option<String>,
     /// The value of the header `x-headwater-session`, which requests need in addition to the

@@ -3,7 +3,7 @@
 //! [`clean`] removes prefixes, backtraces and advice about DataFusion's settings, and formats types
 //! and literals as SQL.
 
-use headwater_sql::debug_text::lower_first;
+use headwater_sql::debug_text_detection::lower_first;
 
 /// Nested types of Arrow and their SQL names, without element types.
 const NESTED: [(&str, &str); 7] = [

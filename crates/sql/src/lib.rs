@@ -16,7 +16,7 @@ mod copy_to;
 pub mod create_table;
 pub mod create_view;
 pub mod data_type;
-pub mod debug_text;
+pub mod debug_text_detection;
 mod dialect;
 mod error;
 pub mod explain;

@@ -4,7 +4,7 @@ use sqlparser::ast::Statement;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 
-use crate::debug_text::{debug_position, lower_first, shows_debug};
+use crate::debug_text_detection::{debug_position, lower_first, shows_debug};
 use crate::dialect::HeadwaterDialect;
 use crate::error::{Error, Position, Result};
 use crate::prepared_statement::{ParsedStatement, PreparedStatement};

@@ -14,7 +14,7 @@ use arrow::row::{RowConverter, SortField};
 use futures::TryStreamExt;
 use headwater_tables::{DataFile, Error, Result, read_with_schema};
 
-use crate::multiset_merge::{RowCounts, RowMerger, keys};
+use crate::multiset_merge::{RowCounts, RowMerger, row_hashes};
 
 /// Maximum number of new rows of a side that are compared with rows of the base.
 const CANDIDATES_MAX: usize = 10_000;
@@ -73,7 +73,8 @@ impl RowMerger<'_> {
             && let Some(batch) = batches.try_next().await.map_err(Error::Input)?
         {
             let is_new = |key| counts.get(&key).is_some_and(|count| count[side] > count[0]);
-            let new = keys(&batch).map_err(internal)?.into_iter().map(|key| Some(is_new(key)));
+            let new =
+                row_hashes(&batch).map_err(internal)?.into_iter().map(|key| Some(is_new(key)));
             let new = filter_record_batch(&batch, &new.collect::<BooleanArray>());
             let new = new.map_err(internal)?;
             let new = new.slice(0, new.num_rows().min(remaining));

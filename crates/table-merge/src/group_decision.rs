@@ -10,19 +10,19 @@ use std::collections::{HashMap, HashSet};
 
 use crate::files::FileMergeGroup;
 use crate::merge_inputs::EqualChanges;
-use crate::multiset_merge::{RowCounts, RowKey};
+use crate::multiset_merge::{RowCounts, RowHash};
 
 /// The result for a group, from the numbers of equal rows.
 pub(crate) enum GroupDecision {
     Ours,
     Theirs,
     Rows {
-        wanted: HashMap<RowKey, u32>,
+        wanted: HashMap<RowHash, u32>,
         rows_added: u64,
         rows_removed: u64,
     },
     /// The rows whose changes conflict.
-    Conflict(HashSet<RowKey>),
+    Conflict(HashSet<RowHash>),
 }
 
 /// Returns true if each side has the row more often than the base.
@@ -55,7 +55,7 @@ pub(crate) fn decide(counts: &RowCounts, group: &FileMergeGroup) -> GroupDecisio
             || unclear && is_new(count)
             || !merges_equal && may_hide_change(count, group)
     };
-    let conflicting: HashSet<RowKey> =
+    let conflicting: HashSet<RowHash> =
         counts.iter().filter(|(_, count)| conflicts(count)).map(|(key, _)| *key).collect();
     if !conflicting.is_empty() {
         return GroupDecision::Conflict(conflicting);

@@ -19,12 +19,12 @@ use crate::conflict::{Cause, Conflict};
 use crate::files::{File, MergeFiles};
 use crate::merge::{TableMerge, TableMergeResult};
 use crate::merge_inputs::EqualChanges;
-use crate::multiset_merge::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
+use crate::multiset_merge::{ROWS_SHOWN, RowBudget, RowHash, converter, row_hashes};
 use crate::side_history::SideHistory;
 
 /// The changed rows of each key. A row is identified by its values, and stored with the number of
 /// its added minus removed copies.
-type KeyChanges = HashMap<RowKey, HashMap<RowKey, i64>>;
+type KeyChanges = HashMap<RowHash, HashMap<RowHash, i64>>;
 
 /// The positions of the key columns in the schema of the merged table.
 struct KeyColumns {
@@ -151,8 +151,8 @@ impl KeyColumns {
                 let key_columns = batch.project(&self.positions).map_err(internal)?;
                 let (compares_rows, by) = (self.compares_rows, changed.by);
                 let counting = tokio::task::spawn_blocking(move || {
-                    let found = keys(&key_columns)?;
-                    let rows = if compares_rows { keys(&batch)? } else { found.clone() };
+                    let found = row_hashes(&key_columns)?;
+                    let rows = if compares_rows { row_hashes(&batch)? } else { found.clone() };
                     for (key, row) in found.into_iter().zip(rows) {
                         *changes.entry(key).or_default().entry(row).or_default() += by;
                     }
@@ -175,7 +175,7 @@ impl KeyColumns {
         &self,
         tables: &Tables,
         changed: &ChangedFiles<'_>,
-        wanted: &HashSet<RowKey>,
+        wanted: &HashSet<RowHash>,
     ) -> Result<Vec<RecordBatch>> {
         let internal = |error: ArrowError| Error::internal("merged", error);
         let (mut found, mut remaining_rows) = (Vec::new(), ROWS_SHOWN);
@@ -184,7 +184,7 @@ impl KeyColumns {
             && let Some(batch) = batches.try_next().await.map_err(Error::Input)?
         {
             let key_columns = batch.project(&self.positions).map_err(internal)?;
-            let row_keys = keys(&key_columns).map_err(internal)?;
+            let row_keys = row_hashes(&key_columns).map_err(internal)?;
             let mask: BooleanArray =
                 row_keys.iter().map(|key| Some(wanted.contains(key))).collect();
             let some = filter_record_batch(&batch, &mask).map_err(internal)?;

@@ -18,7 +18,7 @@ use iceberg::spec::TableMetadata;
 
 use crate::conflict::{Cause, Conflict, MergeSide};
 use crate::files::{File, ReplacedFiles};
-use crate::multiset_merge::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
+use crate::multiset_merge::{ROWS_SHOWN, RowBudget, RowHash, converter, row_hashes};
 
 /// The columns that a side shares with the base (`all`), and those of them that the merged table
 /// also has (`remaining`).
@@ -31,7 +31,7 @@ struct SharedColumns {
 
 /// The number of added minus removed copies of a row. The key has two hashes of the row: over the
 /// remaining columns, and over all columns.
-type RowChanges = HashMap<(RowKey, RowKey), i64>;
+type RowChanges = HashMap<(RowHash, RowHash), i64>;
 
 /// The files that one side replaced, and the metadata that the merge needs.
 pub(crate) struct SideChange<'a> {
@@ -77,8 +77,8 @@ pub(crate) async fn check(
 
 /// Returns the rows in which only dropped columns changed: the number of copies of each row, by the
 /// hash over all columns.
-fn lost(changes: RowChanges) -> HashMap<RowKey, u64> {
-    let came: HashSet<RowKey> = changes
+fn lost(changes: RowChanges) -> HashMap<RowHash, u64> {
+    let came: HashSet<RowHash> = changes
         .iter()
         .filter(|(_, count)| **count > 0)
         .map(|((remaining, _), _)| *remaining)
@@ -118,10 +118,10 @@ impl SharedColumns {
             let remaining = self.remaining_columns(&batch).map_err(internal)?;
             let counting = tokio::task::spawn_blocking(move || {
                 let remaining = match remaining.num_columns() {
-                    0 => vec![RowKey::default(); remaining.num_rows()],
-                    _ => keys(&remaining)?,
+                    0 => vec![RowHash::default(); remaining.num_rows()],
+                    _ => row_hashes(&remaining)?,
                 };
-                for pair in remaining.into_iter().zip(keys(&batch)?) {
+                for pair in remaining.into_iter().zip(row_hashes(&batch)?) {
                     *changes.entry(pair).or_default() += by;
                 }
                 Ok::<_, ArrowError>(changes)
@@ -154,7 +154,7 @@ impl SharedColumns {
         &self,
         tables: &Tables,
         files: &[File],
-        wanted: &HashMap<RowKey, u64>,
+        wanted: &HashMap<RowHash, u64>,
     ) -> Result<Vec<RecordBatch>> {
         let internal = |error: ArrowError| Error::internal("merged", error);
         let (mut found, mut remaining_rows) = (Vec::new(), ROWS_SHOWN);
@@ -162,7 +162,7 @@ impl SharedColumns {
         while remaining_rows > 0
             && let Some(batch) = batches.try_next().await.map_err(Error::Input)?
         {
-            let keys = keys(&batch).map_err(internal)?;
+            let keys = row_hashes(&batch).map_err(internal)?;
             let mask: BooleanArray =
                 keys.into_iter().map(|key| Some(wanted.contains_key(&key))).collect();
             let some = filter_record_batch(&batch, &mask).map_err(internal)?;

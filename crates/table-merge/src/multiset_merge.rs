@@ -33,12 +33,12 @@ use crate::row_lineage::BaseCounters;
 /// Maximum number of rows in the sample of a conflict.
 pub(crate) const ROWS_SHOWN: usize = 10;
 
-/// The identity of a row: the first half of the SHA-256 of its values, for which collisions need
-/// not be considered.
-pub(crate) type RowKey = [u8; 16];
+/// The hash that identifies a row: the first half of the SHA-256 of its values, for which
+/// collisions need not be considered.
+pub(crate) type RowHash = [u8; 16];
 
 /// For each row, the number of its copies in the base, on our side and on their side.
-pub(crate) type RowCounts = HashMap<RowKey, [u32; 3]>;
+pub(crate) type RowCounts = HashMap<RowHash, [u32; 3]>;
 
 /// The result of merging the rows of a group of files.
 #[derive(Debug)]
@@ -58,10 +58,10 @@ pub(crate) struct MergedGroup {
     ours: Vec<Arc<DataFile>>,
     theirs: Vec<Arc<DataFile>>,
     /// The number of times that each row is wanted in the merged table.
-    wanted: Arc<HashMap<RowKey, u32>>,
+    wanted: Arc<HashMap<RowHash, u32>>,
     /// For each row, the number of copies on their side that may be skipped, because our side has
     /// the same copies.
-    skippable: Arc<HashMap<RowKey, u32>>,
+    skippable: Arc<HashMap<RowHash, u32>>,
     /// Number of wanted rows that our table does not have.
     pub rows_added: u64,
     /// Number of rows in our table that are not wanted.
@@ -205,7 +205,7 @@ impl RowMerger<'_> {
         let mut batches = read_with_schema(self.tables, &self.schemas[state], files)?;
         while let Some(batch) = batches.try_next().await.map_err(Error::Input)? {
             let counting = tokio::task::spawn_blocking(move || {
-                for key in keys(&batch)? {
+                for key in row_hashes(&batch)? {
                     counts.entry(key).or_default()[state] += 1;
                 }
                 Ok::<_, ArrowError>(counts)
@@ -220,7 +220,7 @@ impl RowMerger<'_> {
     async fn conflict(
         &self,
         group: &FileMergeGroup,
-        rows: &HashSet<RowKey>,
+        rows: &HashSet<RowHash>,
         counts: &RowCounts,
         total: u64,
     ) -> Result<Conflict> {
@@ -232,7 +232,8 @@ impl RowMerger<'_> {
             && let Some(batch) = batches.try_next().await.map_err(Error::Input)?
         {
             let internal = |error: ArrowError| Error::internal("merged", error);
-            let among = keys(&batch).map_err(internal)?.into_iter().map(|key| rows.contains(&key));
+            let among =
+                row_hashes(&batch).map_err(internal)?.into_iter().map(|key| rows.contains(&key));
             let mask: BooleanArray = among.map(Some).collect();
             let found = filter_record_batch(&batch, &mask).map_err(internal)?;
             let found = found.slice(0, found.num_rows().min(remaining));
@@ -281,7 +282,7 @@ impl RowMerger<'_> {
 /// Returns, for each row, how many of its copies on their side may be skipped because our side has
 /// them, too. If our side has the row and their side has more copies than the base, this is the
 /// number of copies in the base; otherwise, it is 0.
-fn skippable(counts: &RowCounts) -> HashMap<RowKey, u32> {
+fn skippable(counts: &RowCounts) -> HashMap<RowHash, u32> {
     let equal =
         counts.iter().filter(|(_, [base, ours, theirs])| *base > 0 && *ours > 0 && theirs > base);
     equal.map(|(key, [base, _, _])| (*key, *base)).collect()
@@ -290,9 +291,9 @@ fn skippable(counts: &RowCounts) -> HashMap<RowKey, u32> {
 /// Selects the wanted rows of a group, first from the files of our side.
 struct RowSelector {
     /// The number of times that each row must still be returned.
-    remaining: HashMap<RowKey, u32>,
+    remaining: HashMap<RowHash, u32>,
     /// For each row, how many copies with a used row id may still be skipped.
-    skippable: HashMap<RowKey, u32>,
+    skippable: HashMap<RowHash, u32>,
     /// The row ids that were used before.
     used_ids: RoaringTreemap,
 }
@@ -307,7 +308,7 @@ impl RowSelector {
             .then(|| batch.column(state).as_primitive::<Int64Type>().clone());
         let mut without_id = Vec::new();
         let mut picked = Vec::with_capacity(batch.num_rows());
-        for (row, key) in keys(&without_lineage(batch)?)?.into_iter().enumerate() {
+        for (row, key) in row_hashes(&without_lineage(batch)?)?.into_iter().enumerate() {
             let id = ids.as_ref().filter(|ids| ids.is_valid(row)).map(|ids| ids.value(row) as u64);
             let id_is_used = id.is_some_and(|id| self.used_ids.contains(id));
             let is_wanted = self.is_wanted(key, id_is_used);
@@ -323,7 +324,7 @@ impl RowSelector {
         filter_record_batch(&batch, &BooleanArray::from(picked))
     }
 
-    fn is_wanted(&mut self, key: RowKey, id_is_used: bool) -> bool {
+    fn is_wanted(&mut self, key: RowHash, id_is_used: bool) -> bool {
         let Some(remaining) = self.remaining.get_mut(&key).filter(|remaining| **remaining > 0)
         else {
             return false;
@@ -345,13 +346,13 @@ pub(crate) fn converter(schema: &Schema) -> Result<RowConverter, ArrowError> {
     RowConverter::new(fields.collect())
 }
 
-/// Returns the keys of a batch's rows.
-pub(crate) fn keys(batch: &RecordBatch) -> Result<Vec<RowKey>, ArrowError> {
+/// Returns the hashes of a batch's rows.
+pub(crate) fn row_hashes(batch: &RecordBatch) -> Result<Vec<RowHash>, ArrowError> {
     let rows = converter(&batch.schema())?.convert_columns(batch.columns())?;
-    let key = |row: arrow::row::Row<'_>| {
-        let mut key = RowKey::default();
-        key.copy_from_slice(&Sha256::digest(row.data())[..16]);
-        key
+    let hash = |row: arrow::row::Row<'_>| {
+        let mut hash = RowHash::default();
+        hash.copy_from_slice(&Sha256::digest(row.data())[..16]);
+        hash
     };
-    Ok(rows.iter().map(key).collect())
+    Ok(rows.iter().map(hash).collect())
 }

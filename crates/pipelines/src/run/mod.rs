@@ -5,11 +5,11 @@
 
 mod input_query;
 mod merge_rows;
+mod preview_collector;
 mod python_step;
 mod quarantine;
 mod report_reorder_buffer;
 mod row_expectation_check;
-mod row_sampler;
 mod sql_step;
 mod step;
 mod step_output;
@@ -39,8 +39,8 @@ use crate::plan::Plan;
 use crate::run_environments::RecordedEnvironments;
 use crate::runner::Runner;
 use crate::{Error, Result};
+use preview_collector::PreviewCollector;
 use report_reorder_buffer::ReportReorderBuffer;
-use row_sampler::RowSampler;
 use step_output::{StepOutput, StepOutputs};
 use step_permit::StepPermit;
 
@@ -95,7 +95,7 @@ struct StepProgress {
     /// Number of rows in quarantine.
     quarantined: Option<u64>,
     /// Collector of the rows for a preview; `None` if the run is no preview.
-    sample: Option<Arc<Mutex<RowSampler>>>,
+    preview: Option<Arc<Mutex<PreviewCollector>>>,
     /// Result of an expectation.
     check: Option<ExpectationResult>,
     /// The permit of the step; `None` after the children of the step were released.
@@ -310,7 +310,7 @@ impl Run {
         let report = StepReport {
             rows: done.rows,
             quarantined: done.quarantined,
-            preview: done.sample.as_ref().and_then(|sample| sample.lock().finish().ok()),
+            preview: done.preview.as_ref().and_then(|collector| collector.lock().finish().ok()),
             usage,
             cost: self.plan.project.rates.cost(&usage),
             ..unchanged

@@ -167,7 +167,7 @@ impl Run {
         if is_last && step.row_expectations.is_empty() {
             done.rows = Some(table.rows());
             done.usage.rows_written = table.rows();
-            return self.sample_stored(&table, done).await;
+            return self.collect_stored_preview(&table, done).await;
         }
         // Move the rows to the runner's row storage, in memory or on disk, to release the
         // function's memory.

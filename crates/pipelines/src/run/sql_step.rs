@@ -42,7 +42,7 @@ impl Run {
                 Err(error) if again && is_transient(&error) => {
                     repetition += 1;
                     self.wait_for_retry(step, step.retries, repetition, &error.to_string()).await?;
-                    (done.output, done.sample) = (None, None);
+                    (done.output, done.preview) = (None, None);
                     (done.rows, done.quarantined) = (None, None);
                 }
                 outcome => return outcome,
@@ -80,7 +80,7 @@ impl Run {
             (None, None) => error,
         };
         if self.writes_while_computing(index) && step.row_expectations.is_empty() {
-            let stream = self.sampled(&schema, stream, done);
+            let stream = self.collect_preview(&schema, stream, done);
             let options = WriteAdditions { read: &done.increments.read, quarantine: None };
             let written = self.write(index, schema, stream, options).await;
             let written = written.map_err(|error| failed(&cause, error))?;

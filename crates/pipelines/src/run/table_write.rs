@@ -62,7 +62,7 @@ impl Run {
     ) -> Result<()> {
         let step = &self.plan.project.steps[index];
         let CheckedRows { rows, quarantine } = self.check_rows(step, rows, done).await?;
-        self.sample_stored(&rows, done).await?;
+        self.collect_stored_preview(&rows, done).await?;
         done.rows = Some(rows.rows());
         done.usage.rows_written = rows.rows();
         done.output = Some(if self.writes_while_computing(index) {

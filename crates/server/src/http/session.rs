@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use chrono::Utc;
 use headwater_model::{
-    CreateSession, ErrorCode, LoginMethods, LoginStart, Principal, Problem, Session, SessionCode,
-    StartLogin,
+    BrowserSession, CreateSession, ErrorCode, LoginMethods, LoginStart, Principal, Problem,
+    SessionCode, StartLogin,
 };
 use headwater_service::{Credential, LoginAttempt};
 use utoipa_axum::router::OpenApiRouter;
@@ -57,14 +57,16 @@ async fn start_login(
 /// instead of a session.
 #[utoipa::path(get, path = "/v1/session",
     operation_id = "get_session", tag = "session",
-    responses((status = 200, body = Session), (status = "default", body = Problem)))]
+    responses((status = 200, body = BrowserSession), (status = "default", body = Problem)))]
 async fn show(
     Caller(principal): Caller,
     unauthenticated: Option<Extension<Unauthenticated>>,
-) -> HandlerResult<Json<Session>> {
+) -> HandlerResult<Json<BrowserSession>> {
     match unauthenticated {
         Some(_) => Err(not_logged_in("the request has no session, or its session has expired")),
-        None => Ok(Json(Session { author: principal.named_author(), key: None, expires: None })),
+        None => {
+            Ok(Json(BrowserSession { author: principal.named_author(), key: None, expires: None }))
+        }
     }
 }
 
@@ -74,7 +76,7 @@ async fn show(
 #[utoipa::path(post, path = "/v1/session",
     operation_id = "create_session", tag = "session", security(()),
     request_body = CreateSession, responses(
-    (status = 201, body = Session), (status = "default", body = Problem)))]
+    (status = 201, body = BrowserSession), (status = "default", body = Problem)))]
 async fn create(
     State(app): State<App>,
     peer: Option<Extension<TcpPeer>>,
@@ -88,7 +90,7 @@ async fn create(
     let cookie = session_cookie(&headers, &session, app.config.network.is_https());
     let expires = Utc::now() + session.lifetime;
     let expires = Some(credential_expires.map_or(expires, |earlier| earlier.min(expires)));
-    let answer = Session { author, key: Some(session.key), expires };
+    let answer = BrowserSession { author, key: Some(session.key), expires };
     Ok((StatusCode::CREATED, [(SET_COOKIE, cookie)], Json(answer)).into_response())
 }
 

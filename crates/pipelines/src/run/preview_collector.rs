@@ -22,22 +22,22 @@ use crate::row_expectations::quoted;
 const BYTES_MAX: usize = 256 << 10;
 
 /// Collector of the first or last rows of a stream.
-pub(super) struct RowSampler {
-    request: PreviewOptions,
+pub(super) struct PreviewCollector {
+    options: PreviewOptions,
     schema: SchemaRef,
     batches: VecDeque<RecordBatch>,
     rows: usize,
 }
 
-impl RowSampler {
-    pub fn new(request: PreviewOptions, schema: SchemaRef) -> Self {
-        RowSampler { request, schema, batches: VecDeque::new(), rows: 0 }
+impl PreviewCollector {
+    pub fn new(options: PreviewOptions, schema: SchemaRef) -> Self {
+        PreviewCollector { options, schema, batches: VecDeque::new(), rows: 0 }
     }
 
     /// Adds the next rows of the result.
     pub fn add(&mut self, batch: &RecordBatch) {
-        let limit = self.request.rows as usize;
-        if !self.request.tail {
+        let limit = self.options.rows as usize;
+        if !self.options.tail {
             let missing = limit.saturating_sub(self.rows).min(batch.num_rows());
             self.push(batch.slice(0, missing));
             return;
@@ -59,9 +59,9 @@ impl RowSampler {
         }
     }
 
-    /// Returns true if further rows do not change the sample.
+    /// Returns true if further rows do not change the preview.
     pub fn is_full(&self) -> bool {
-        !self.request.tail && self.rows >= self.request.rows as usize
+        !self.options.tail && self.rows >= self.options.rows as usize
     }
 
     /// Returns the collected rows as JSON.
@@ -71,7 +71,7 @@ impl RowSampler {
             column_type: field.data_type().to_string(),
         };
         let columns = self.schema.fields().iter().map(column).collect();
-        let mut skipped = self.rows.saturating_sub(self.request.rows as usize);
+        let mut skipped = self.rows.saturating_sub(self.options.rows as usize);
         let mut preview = RowsPreview { columns, ..RowsPreview::default() };
         let mut bytes = 0;
         for batch in &self.batches {
@@ -102,31 +102,35 @@ impl RowSampler {
 
 impl Run {
     /// Collects the preview's rows while a stream is read, if the run is a preview.
-    pub(super) fn sampled(
+    pub(super) fn collect_preview(
         &self,
         schema: &SchemaRef,
         rows: BatchStream,
         done: &mut StepProgress,
     ) -> BatchStream {
-        let Some(request) = self.plan.preview else { return rows };
-        let sample = Arc::new(Mutex::new(RowSampler::new(request, Arc::clone(schema))));
-        done.sample = Some(Arc::clone(&sample));
-        rows.inspect_ok(move |batch| sample.lock().add(batch)).boxed()
+        let Some(options) = self.plan.preview else { return rows };
+        let collector = Arc::new(Mutex::new(PreviewCollector::new(options, Arc::clone(schema))));
+        done.preview = Some(Arc::clone(&collector));
+        rows.inspect_ok(move |batch| collector.lock().add(batch)).boxed()
     }
 
     /// Collects the preview's rows from stored rows, if the run is a preview.
-    pub(super) async fn sample_stored(
+    pub(super) async fn collect_stored_preview(
         &self,
         rows: &SharedTable,
         done: &mut StepProgress,
     ) -> Result<()> {
-        let stream = self.sampled(&rows.schema(), rows.stream(), done);
-        let Some(sample) = done.sample.clone() else { return Ok(()) };
-        self.read_sample(stream, &sample).await
+        let stream = self.collect_preview(&rows.schema(), rows.stream(), done);
+        let Some(collector) = done.preview.clone() else { return Ok(()) };
+        self.read_preview(stream, &collector).await
     }
 
-    async fn read_sample(&self, mut rows: BatchStream, sample: &Mutex<RowSampler>) -> Result<()> {
-        while !sample.lock().is_full() {
+    async fn read_preview(
+        &self,
+        mut rows: BatchStream,
+        collector: &Mutex<PreviewCollector>,
+    ) -> Result<()> {
+        while !collector.lock().is_full() {
             let Some(batch) = rows.next().await else { break };
             batch
                 .map_err(|error| crate::Error::other(&headwater_functions::Error::Arrow(error)))?;
@@ -153,19 +157,19 @@ impl Run {
 
     async fn stored_preview(&self, index: usize) -> Result<Option<RowsPreview>> {
         let step = &self.plan.project.steps[index];
-        let Some(request) = self.plan.preview else { return Ok(None) };
-        let limit = if request.tail { String::new() } else { format!(" LIMIT {}", request.rows) };
+        let Some(options) = self.plan.preview else { return Ok(None) };
+        let limit = if options.tail { String::new() } else { format!(" LIMIT {}", options.rows) };
         let (namespace, name) = (quoted(&step.table.namespace), quoted(&step.table.name));
         let query = format!("SELECT * FROM {namespace}.{name}{limit}");
         let session = self.engine_session(step, std::collections::BTreeMap::new())?;
         let failed = |error: headwater_engine::Error| Self::failed(step, None, &error);
         let answer = Box::pin(session.select(&query)).await.map_err(failed)?;
-        let sample = Mutex::new(RowSampler::new(request, answer.schema));
+        let collector = Mutex::new(PreviewCollector::new(options, answer.schema));
         let mut rows = answer.stream;
         while let Some(batch) = rows.next().await {
-            sample.lock().add(&batch.map_err(failed)?);
+            collector.lock().add(&batch.map_err(failed)?);
         }
-        let preview = sample.lock().finish();
+        let preview = collector.lock().finish();
         preview
             .map(Some)
             .map_err(|error| Self::failed(step, None, &headwater_functions::Error::Arrow(error)))

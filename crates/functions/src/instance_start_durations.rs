@@ -1,8 +1,8 @@
-//! Start times of instances, learnt from earlier preparations. They determine how long before an
-//! expected call a preparation begins.
+//! Durations of the starts of instances, learnt from earlier preparations. They determine how long
+//! before an expected call a preparation begins.
 //!
-//! The times are in memory only and have a constant size per function. The number of functions is
-//! limited.
+//! The durations are in memory only and have a constant size per function. The number of functions
+//! is limited.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -22,18 +22,18 @@ const AHEAD_MAX: Duration = Duration::from_secs(90);
 /// is unknown.
 const AHEAD_UNKNOWN: Duration = Duration::from_secs(30);
 
-/// The start times of the instances of all functions, by label.
+/// The durations of the starts of the instances of all functions, by label.
 #[derive(Debug, Default)]
-pub(crate) struct StartTimes(Mutex<HashMap<String, StartTime>>);
+pub(crate) struct StartDurations(Mutex<HashMap<String, StartDuration>>);
 
 /// The time that the start of an instance takes, and when it was recorded.
 #[derive(Debug, Clone, Copy)]
-struct StartTime {
+struct StartDuration {
     recorded: Instant,
     time: Duration,
 }
 
-impl StartTimes {
+impl StartDurations {
     /// Records the time that the start of an instance of a function took.
     pub(crate) fn record(&self, label: &str, took: Duration, now: Instant) {
         self.update(label, now, |before| before.map_or(took, |time| (time + took) / 2));
@@ -54,7 +54,7 @@ impl StartTimes {
                 times.remove(&oldest);
             }
         }
-        times.insert(label.to_owned(), StartTime { recorded: now, time: change(before) });
+        times.insert(label.to_owned(), StartDuration { recorded: now, time: change(before) });
     }
 
     /// Returns the learnt start time of a function's instances.
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_start_is_ahead_by_the_learnt_time_and_a_margin() {
-        let (times, now) = (StartTimes::default(), Instant::now());
+        let (times, now) = (StartDurations::default(), Instant::now());
         assert_eq!(times.time_ahead("f"), AHEAD_UNKNOWN);
         times.record("f", 4 * SECOND, now);
         assert_eq!(times.time_ahead("f"), 10 * SECOND);
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_number_of_functions_is_limited() {
-        let (times, start) = (StartTimes::default(), Instant::now());
+        let (times, start) = (StartDurations::default(), Instant::now());
         let count = FUNCTIONS_MAX as u32 + 10;
         for number in 0..count {
             times.record(&number.to_string(), SECOND, start + number * SECOND);
