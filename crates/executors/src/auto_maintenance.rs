@@ -22,7 +22,7 @@ const DAILY: Duration = Duration::from_hours(24);
 /// Interval between checks of whether the daily maintenance is due.
 const DAILY_CHECK: Duration = Duration::from_hours(1);
 
-/// Prefix of the branches of runs, followed by the job's id.
+/// Prefix of the names of the runs' branches. The id of the run's job follows it.
 const RUN_BRANCHES: &str = "run/";
 
 /// Starts automatic maintenance, which ends when the returned token is cancelled. With

@@ -43,7 +43,7 @@ pub(crate) struct Plan {
     pub priority: Option<Priority>,
     /// If set, the run returns rows of every model instead of merging.
     pub preview: Option<PreviewRequest>,
-    /// Packages to use instead of resolving them.
+    /// Package versions to install without resolving them again.
     pub pinned: PinnedEnvironments,
     /// Installed environments of the Python steps.
     pub environments: RecordedEnvironments,
@@ -110,7 +110,7 @@ pub(crate) struct PlanOptions<'a> {
     pub select: &'a [String],
     /// Selectors of the steps to exclude.
     pub exclude: &'a [String],
-    /// Packages to use instead of resolving them.
+    /// Package versions to install without resolving them again.
     pub environments: &'a [RunEnvironment],
 }
 

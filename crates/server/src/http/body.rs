@@ -24,7 +24,7 @@ use super::error::{ErrorResponse, HandlerResult};
 /// Unit of the quotas, in bytes.
 const UNIT_BYTES: u64 = 64 << 10;
 
-/// Minimum size of a quota, in units.
+/// Minimum size of a quota, in units of [`UNIT_BYTES`].
 const UNITS_MIN: usize = 1 << 12;
 
 /// Minimum transfer rate of a body, in bytes per second. The rate is checked only after the timeout
@@ -40,7 +40,8 @@ const TOO_LONG: &str = "the request body is too long";
 /// Maximum time spent reading a body that is too long.
 const SKIP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Additional quota that a body acquires for bytes that have not arrived yet, in units.
+/// Quota that a body acquires in advance for bytes that have not arrived yet, in units of
+/// [`UNIT_BYTES`].
 const AHEAD_UNITS: usize = 16;
 
 /// The kind of content in a body.
@@ -273,7 +274,7 @@ impl BodyPermit {
     }
 }
 
-/// Returns the quota for a number of bytes, in units.
+/// Returns the quota that a body with this number of bytes needs, in units of [`UNIT_BYTES`].
 fn units_of(kind: BodyKind, bytes: usize) -> usize {
     let units = (bytes.saturating_mul(kind.weight()) as u64).div_ceil(UNIT_BYTES);
     usize::try_from(units).unwrap_or(usize::MAX).max(1)
