@@ -25,7 +25,7 @@ const BYTECODE: &str = ".bytecode";
 const PYARROW_NEEDS_NUMPY_2: u32 = 26;
 
 impl Environments {
-    /// Builds an environment in a temporary folder: from uv's cache if possible, unless the newest
+    /// Builds an environment in a temporary folder, from uv's cache if possible, unless the newest
     /// versions are requested.
     pub(crate) async fn build(
         &self,
@@ -112,7 +112,7 @@ impl Environments {
         Ok(())
     }
 
-    /// Resolves and installs the packages: in one step if uv's cache contains all packages.
+    /// Resolves and installs the packages, in one step if uv's cache contains all packages.
     async fn fill(
         &self,
         uv: &Uv,

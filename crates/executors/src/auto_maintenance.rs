@@ -1,4 +1,4 @@
-//! Automatic maintenance: of tables after writes, and of the whole lake once a day.
+//! Automatic maintenance of tables after writes, and of the whole lake once a day.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Rights that a trigger needs: to its source and to its target.
+//! The rights that a trigger needs to its source and to its target.
 //!
 //! A trigger has the rights of the identity that deployed or created it. The rights are checked at
 //! the deployment or creation, before each poll of the source, and before each delivery. The check
