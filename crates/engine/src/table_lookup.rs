@@ -51,7 +51,7 @@ pub(crate) struct TableLookup<'s> {
     below: Vec<CommitView>,
 }
 
-/// A table that was found for a name.
+/// A table to which a name refers.
 struct LocatedTable {
     namespace: String,
     name: String,

@@ -55,8 +55,8 @@ impl Environments {
         Ok(StagedEnvironment { building, description, missing })
     }
 
-    /// Rewrites the scripts of a build for its own folder, and links existing bytecode into it.
-    /// Returns the packages without bytecode.
+    /// Rewrites the scripts of a build so that they work in any folder, and links existing bytecode
+    /// into the build. Returns the packages without bytecode.
     async fn link_bytecode(
         &self,
         folder: &Path,

@@ -95,7 +95,7 @@ impl RunExecutor {
         files: &ProjectFiles,
         principal: &Principal,
     ) -> Result<BTreeSet<String>, Problem> {
-        // Most projects have no outputs. Do not parse these here, because the run parses them, too.
+        // Most projects have no outputs. Do not parse such a project here: the run parses it later.
         if !files.values().any(|file| file.text().contains("outputs")) {
             return Ok(BTreeSet::new());
         }

@@ -24,7 +24,7 @@ use crate::rights::{EVERY, check_unrecorded};
 /// Characters of patterns in the names of watched tables.
 const WILDCARDS: [char; 5] = ['*', '?', '[', '{', '\\'];
 
-/// The project that determines the rights to the target of a trigger.
+/// The project on which the rights that a trigger needs to its target depend.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum TargetProject<'a> {
     /// The project that declares the trigger. The functions and runs of this project need no

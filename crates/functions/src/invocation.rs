@@ -90,7 +90,8 @@ impl Default for CallOwner {
 
 impl Invocation {
     /// Returns the size of the arguments in bytes. The size of a value that is not a table is the
-    /// length of its JSON text. Streamed rows are not included: they are counted when they are sent.
+    /// length of its JSON text. Streamed rows are not included, because they are counted when they
+    /// are sent.
     pub(crate) fn bytes(&self) -> u64 {
         let bytes = |argument: &Argument| match &argument.value {
             ArgumentValue::Table(table) | ArgumentValue::Batches(table) => table.bytes(),

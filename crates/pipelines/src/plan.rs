@@ -79,7 +79,7 @@ pub(crate) struct StepPlan {
     pub table: Option<Table>,
     /// The existing view of a model with `materialization = view`.
     pub lake_view: Option<SqlView>,
-    /// Output columns, as far as they are known before the run.
+    /// Output columns that are known before the run.
     pub columns: OutputColumns,
 }
 

@@ -57,7 +57,7 @@ impl EncryptionKeys {
         Ok(EncryptionKeys { current, earlier: keys.collect() })
     }
 
-    /// Returns the key with an id.
+    /// Returns the key with this id.
     pub(crate) fn find(&self, id: &str) -> Option<&EncryptionKey> {
         std::iter::once(&self.current).chain(&self.earlier).find(|key| key.id == id)
     }

@@ -1,4 +1,4 @@
-//! Parses the schema with which an Avro file was written, as far as decoding needs it.
+//! Parses the parts that decoding needs of the schema with which an Avro file was written.
 
 use std::collections::HashMap;
 
