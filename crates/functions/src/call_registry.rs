@@ -151,7 +151,7 @@ fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
     )
 }
 
-/// Returns, as texts, the owners whose running calls use most of a resource. `shown` formats an
+/// Returns the owners whose running calls use most of a resource, as texts. `shown` formats an
 /// owner's number of calls or bytes.
 fn holders(stats: &QueueStats, shown: impl Fn((usize, u64)) -> String) -> Vec<String> {
     let mut owners: Vec<_> = stats.owners.iter().collect();

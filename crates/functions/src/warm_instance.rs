@@ -92,7 +92,7 @@ impl IdleInstance {
         }
     }
 
-    /// For an instance that has executed no call: sets the uncharged CPU time of its start.
+    /// Sets the uncharged CPU time of the start of an instance that has executed no call.
     pub(crate) fn with_uncharged(self, uncharged: UnchargedCpu) -> Self {
         IdleInstance { uncharged: Some(uncharged), ..self }
     }

@@ -338,8 +338,8 @@ impl JobsState {
         applied
     }
 
-    /// After a failed write, reads from the store which ends are already recorded for triggers, so
-    /// that no end is recorded twice.
+    /// Reads from the store which ends a failed write has recorded for triggers, so that no end is
+    /// recorded twice.
     async fn resolve_uncertain_ends(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
         for live in lives.iter().filter(|live| live.is_end_in_doubt()) {
             let stored = self.stored(live.id).await?;

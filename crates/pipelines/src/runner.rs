@@ -174,7 +174,7 @@ impl Runner {
         }
     }
 
-    /// If the project has expectations, records that all of them passed on a commit.
+    /// Records that all expectations of the project passed on a commit, if the project has any.
     async fn remember_checked(
         &self,
         plan: &Plan,

@@ -59,7 +59,7 @@ pub struct Field {
 }
 
 impl Schema {
-    /// For a nullable type, returns the variant that is not null; otherwise the type itself.
+    /// Returns the variant of a nullable type that is not null; any other type itself.
     pub fn not_null(&self) -> &Schema {
         match &self.kind {
             Kind::Union(variants) => {
