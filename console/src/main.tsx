@@ -125,7 +125,7 @@ function Shell({ logOut }: { logOut: () => void }) {
       </header>
       <main>
         {screen ? screen.show() : (
-          <Empty title="There is no such screen">
+          <Empty title="This screen does not exist">
             <a href={link(["query"])}>Go to Query</a>
           </Empty>
         )}

@@ -86,7 +86,7 @@ const KEYS: [string, string][] = [
   ["Ctrl Enter", "run the text, or the selection"],
   ["Ctrl Space", "complete"],
   ["Escape", "cancel the statement, when the editor has the focus"],
-  ["arrows, Page, Home, End", "move in the rows"],
+  ["arrows, Page, Home, End", "move between the rows"],
   ["Enter, Ctrl C", "show or copy a value of the rows"],
 ];
 

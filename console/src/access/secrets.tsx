@@ -29,13 +29,13 @@ export function Secrets() {
   return (
     <>
       <div class="toolbar flush">
-        <span class="muted">Functions read a secret from an environment variable of its name.</span>
+        <span class="muted">Functions read a secret from the environment variable with the same name.</span>
         <span class="grow" />
         <button type="button" class="primary" onClick={() => setSetting("")}>New secret</button>
       </div>
       {found.value.length === 0 ? (
         <Empty title="There are no secrets yet">
-          <p>A function names those that it needs:</p>
+          <p>A function lists the secrets that it needs:</p>
           <pre>{'@headwater.function(secrets=["API_KEY"])'}</pre>
         </Empty>
       ) : (

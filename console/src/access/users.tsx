@@ -109,7 +109,7 @@ function CreateUser({ close, created }: { close: () => void; created: () => void
       {kind === "person" && (
         <Field label="Password (optional)" type="password" value={password} change={setPassword} />
       )}
-      <p class="muted">A new user has no rights. Grant it actions or a role next.</p>
+      <p class="muted">A new user has no rights. Next, grant actions or a role to the user.</p>
     </FormDialog>
   );
 }

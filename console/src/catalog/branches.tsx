@@ -84,7 +84,7 @@ export function Branches() {
 function BranchRow({ branch, active, distance }: { branch: Branch; active: boolean; distance: string }) {
   const { name, commit, created } = branch;
   const remove = async () => {
-    if (!confirm(`Delete the branch ${name}? Its commits that no other ref has are lost.`)) return;
+    if (!confirm(`Delete the branch ${name}? Data that only this branch references is removed after three days.`)) return;
     await attempt(async () => {
       await call(`/v1/branches/${segment(name)}`, { method: "DELETE" });
       if (chosen.get() === name) chosen.set("main");

@@ -135,7 +135,7 @@ async function follow(request: object, progress: (text: string) => void) {
 
 function Plan({ plan }: { plan: ImportPlan }) {
   if (plan.files.length === 0) {
-    return <p class="muted">These files were imported before: {plan.skipped.length} skipped.</p>;
+    return <p class="muted">Skipped files that were imported before: {plan.skipped.length}.</p>;
   }
   return (
     <div class="scroll plan-columns">

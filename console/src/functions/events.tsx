@@ -40,7 +40,7 @@ export function Events({ trigger }: { trigger?: string | undefined }) {
     attempt(async () => {
       const place = `/v1/trigger-events/${segment(event.id)}`;
       if (change === "replay") await call(`${place}/replay`, { method: "POST" });
-      else if (confirm("Remove the event? It is never delivered.")) await call(place, { method: "DELETE" });
+      else if (confirm("Remove the event? It will not be delivered.")) await call(place, { method: "DELETE" });
       else return;
       toast(change === "replay" ? "The event is delivered again" : "The event is removed");
       found.reload();

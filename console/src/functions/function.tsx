@@ -48,7 +48,7 @@ export function FunctionPage({ name }: { name: string }) {
       </header>
       <Invoke one={one} called={found.reload} />
       <h3>Last calls</h3>
-      {jobs.length === 0 ? <p class="muted">It was not called yet.</p> : <JobList jobs={jobs} kinds />}
+      {jobs.length === 0 ? <p class="muted">The function has not been called yet.</p> : <JobList jobs={jobs} kinds />}
     </article>
   );
 }

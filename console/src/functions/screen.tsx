@@ -140,7 +140,7 @@ function Functions() {
           })}
         </tbody>
       </table>
-      <p class="muted">Numbers are of the last 1,000 calls.</p>
+      <p class="muted">The numbers are computed from the last 1,000 calls.</p>
     </div>
   );
 }

@@ -183,7 +183,7 @@ function CheckLine({ check: { estimate, problem } }: { check: Check }) {
   const names = tables.slice(0, 3).join(", ") + (tables.length > 3 ? "…" : "");
   const from = files === null ? names : `${plural(files, "file")} of ${names}`;
   return (
-    <span class="check" data-testid="check" title="The columns that the statement needs, in the parts of the files that its conditions do not exclude.">
+    <span class="check" data-testid="check" title="The columns that the statement reads, in the row groups that its conditions do not exclude.">
       ✓ {tables.length === 0 ? "reads no table" : `reads at most ${bytes(estimate.bytes)} in ${from}, ${price}`}
     </span>
   );
@@ -296,7 +296,7 @@ function Answer({ execution, running }: { execution: Execution | undefined; runn
         {part !== "plan" && problem && <ProblemBox problem={problem} />}
         {part !== "plan" && running && <p class="loading">Running…</p>}
         {part !== "plan" && execution.cancelled && (
-          <Empty title="Cancelled"><p>The statement was stopped before its end.</p></Empty>
+          <Empty title="Cancelled"><p>The statement was cancelled before it ended.</p></Empty>
         )}
         {part === "chart" && result && <Chart result={result} />}
         {part === "rows" && result && <Grid result={result} columnChosen={setColumn} />}

@@ -58,7 +58,7 @@ export function UsageScreen() {
       {problem && <ProblemBox problem={problem} retry={grouped.reload} />}
       {daily.value && daily.value.length > 0 && <Days lines={daily.value} start={start} days={days} />}
       {grouped.loading && <Loading what="usage" />}
-      {grouped.value && grouped.value.length === 0 && <Empty title="Nothing ran in this time" />}
+      {grouped.value && grouped.value.length === 0 && <Empty title="Nothing ran in this period" />}
       {grouped.value && grouped.value.length > 0 && <Table lines={grouped.value} by={by} />}
     </div>
   );

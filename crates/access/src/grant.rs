@@ -120,7 +120,7 @@ pub async fn grant_all(
 /// patterns are unchanged.
 ///
 /// Errors: `invalid_argument` if a grant contains none of the actions. The other requests are
-/// executed nevertheless.
+/// still executed.
 pub async fn revoke_all(access: &Access, by: &Principal, requests: &[GrantRequest]) -> Result<()> {
     let requests: Vec<_> = requests.iter().map(checked).collect::<Result<_>>()?;
     let missing = access.apply(&[], |directory| {

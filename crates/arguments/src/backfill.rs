@@ -25,7 +25,7 @@ pub struct Backfill {
         value_parser = clap::value_parser!(u16).range(1..=64)
     )]
     pub jobs: u16,
-    /// Number of times that a failed run of a value is repeated
+    /// Maximum number of retries for the run of a value
     #[arg(
         long,
         value_name = "COUNT",
@@ -33,7 +33,7 @@ pub struct Backfill {
         value_parser = clap::value_parser!(u16).range(0..=20)
     )]
     pub retries: u16,
-    /// The project [default: the one around the lake, or the nearest `headwater.toml`]
+    /// The project [default: the nearest `headwater.toml`, or the project of the lake]
     #[arg(long, short, value_name = "DIR")]
     pub project: Option<PathBuf>,
     /// The branch to use

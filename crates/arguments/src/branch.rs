@@ -135,7 +135,7 @@ pub struct BranchMerge {
     /// Run the project on the merged tables, as part of the merge
     #[arg(long)]
     pub rerun: bool,
-    /// The project of `--rerun` [default: the one around the lake, or the nearest `headwater.toml`]
+    /// The project of `--rerun` [default: the nearest `headwater.toml`, or the project of the lake]
     #[arg(long, short, value_name = "DIR", requires = "rerun")]
     pub project: Option<PathBuf>,
     /// A parameter of the project

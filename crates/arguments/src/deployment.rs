@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 /// `headwater deploy`
 #[derive(Debug, Args)]
 pub struct Deploy {
-    /// The project [default: the one around the lake, or the nearest `headwater.toml`]
+    /// The project [default: the nearest `headwater.toml`, or the project of the lake]
     #[arg(long, short, value_name = "DIR")]
     pub project: Option<PathBuf>,
     /// Validate and show the changes; deploy nothing

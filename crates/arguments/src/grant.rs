@@ -22,7 +22,7 @@ pub struct Revoke {
     /// The actions, separated by commas: `select,insert`
     #[arg(value_delimiter = ',', required = true)]
     pub actions: Vec<String>,
-    /// The objects, as they were granted
+    /// The objects, written as in the grant
     #[arg(long, value_name = "OBJECT")]
     pub on: String,
     /// The user or role

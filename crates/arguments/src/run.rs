@@ -9,7 +9,7 @@ use super::BranchArgument;
 /// `headwater run`
 #[derive(Debug, Args)]
 pub struct Run {
-    /// The project [default: the one around the lake, or the nearest `headwater.toml`]
+    /// The project [default: the nearest `headwater.toml`, or the project of the lake]
     #[arg(long, short, value_name = "DIR")]
     pub project: Option<PathBuf>,
     /// The branch to use

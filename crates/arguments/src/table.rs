@@ -73,7 +73,7 @@ pub struct TableMaintain {
     /// The branch to use
     #[command(flatten)]
     pub on: BranchArgument,
-    /// Merge small data files; rewrite files that lost many rows
+    /// Merge small data files; rewrite files with many deleted rows
     #[arg(long, conflicts_with_all = ["sort", "zorder"])]
     pub compact: bool,
     /// Rewrite all files, sorted by columns: `a,b desc`

@@ -10,7 +10,7 @@ pub struct Test {
     /// Test only these models: names, `+NAME+`, `tag:NAME`, `path:PATH`
     #[arg(value_name = "SELECTOR")]
     pub select: Vec<String>,
-    /// The project [default: the one around the lake, or the nearest `headwater.toml`]
+    /// The project [default: the nearest `headwater.toml`, or the project of the lake]
     #[arg(long, short, value_name = "DIR")]
     pub project: Option<PathBuf>,
 }

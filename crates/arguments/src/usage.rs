@@ -29,7 +29,7 @@ pub enum UsageBy {
     Job,
     /// Functions, called by clients and triggers
     Function,
-    /// Triggers, over the deliveries of their events
+    /// Triggers, with the deliveries of their events
     Trigger,
     /// Branches and other refs
     Branch,

@@ -269,7 +269,7 @@ fn is_intermediate(record: &BuildRecord, input: &InputName) -> bool {
     input.reference.is_none() && record.models.values().any(same)
 }
 
-/// Returns true if a grant allows a reader to read the table or view with a name.
+/// Returns true if a grant allows a reader to read the table or view with this name.
 fn may_read(access: Option<&dyn SessionRights>, name: &TableName) -> bool {
     may_read_object(access, &AccessObject::table(name))
         || may_read_object(access, &AccessObject::view(name))

@@ -101,7 +101,7 @@ async fn rows(
     let mut listed = view.list(None).await.or_problem()?;
     listed.retain(|(name, entry)| {
         // Leave out tables with row filters or column masks: statistics could reveal hidden rows
-        // and values, also under an earlier name of a masked column.
+        // and values, even under an earlier name of a masked column.
         may_read_object(access, &entry.object(name))
             && access.is_none_or(|access| access.restrictions(name, Some(&entry.id)).is_none())
     });

@@ -47,7 +47,7 @@ impl Lake {
         }
     }
 
-    /// Returns the project around the lake's folder, if any.
+    /// Returns the folder that contains the lake, if it is a project. `None` for a remote lake.
     pub fn project(&self) -> Option<PathBuf> {
         match self {
             Lake::Folder(folder) => folder.project(),

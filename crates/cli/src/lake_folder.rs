@@ -19,7 +19,7 @@ pub struct LakeFolder {
 }
 
 impl LakeFolder {
-    /// Returns the project around the lake, if any.
+    /// Returns the folder that contains the lake, if it is a project.
     pub fn project(&self) -> Option<PathBuf> {
         let folder = self.path.parent()?;
         is_project(folder).then(|| folder.to_owned())

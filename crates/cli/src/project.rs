@@ -10,7 +10,7 @@ use crate::lake::Lake;
 use crate::lake_folder::is_project;
 
 /// Returns the project's folder: `named` from an option, otherwise the nearest project in the
-/// working folder and its parents, otherwise the project around the lake.
+/// working folder and its parents, otherwise the project whose folder contains the lake.
 pub fn locate(named: Option<&PathBuf>, lake: &Lake) -> Result<PathBuf> {
     if let Some(folder) = named {
         return if is_project(folder) {

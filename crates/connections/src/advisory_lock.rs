@@ -103,8 +103,8 @@ impl AdvisoryLocks {
         signal
     }
 
-    /// Releases a lock that the session acquired, once. Returns false if the connection does not
-    /// hold such a lock.
+    /// Undoes one acquisition of a lock by the session. The lock is released when each acquisition
+    /// is undone. Returns false if the connection does not hold such a lock.
     pub(crate) fn release(&mut self, name: &LockName, process: i32) -> bool {
         let Some(lock) = self.0.get_mut(name) else { return false };
         if lock.process != process || lock.session == 0 {

@@ -179,8 +179,8 @@ impl ConnectionHandle {
         }
     }
 
-    /// Releases an advisory lock of the session, once. Returns false if the connection does not
-    /// hold it.
+    /// Undoes one acquisition of an advisory lock by the session. The lock is released when each
+    /// acquisition is undone. Returns false if the connection does not hold the lock.
     pub fn unlock(&self, key: AdvisoryKey) -> bool {
         let name = (self.database.clone(), key);
         self.connections.0.lock().locks.release(&name, self.key.0)

@@ -41,8 +41,8 @@ impl Grid {
         Grid { style, columns: columns.collect(), rows: Vec::new(), indent: 0 }
     }
 
-    /// If the table is too wide, hides the columns with these headings before all others, the first
-    /// one first.
+    /// Sets the headings of the columns that are hidden first if the table is too wide, in this
+    /// order.
     #[must_use]
     pub fn hide_first(mut self, headings: &[&str]) -> Self {
         for (index, heading) in headings.iter().enumerate() {

@@ -72,7 +72,7 @@ impl OutputStyle {
         }
     }
 
-    /// Returns the style for a terminal of a width.
+    /// Returns the style for a terminal with this width, in characters.
     #[must_use]
     pub const fn with_width(self, width: u16) -> Self {
         OutputStyle { width: Some(width), ..self }

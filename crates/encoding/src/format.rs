@@ -13,7 +13,7 @@ pub enum Format {
     Json,
     /// One object per line.
     Ndjson,
-    /// Comma-separated values under a line of names.
+    /// Comma-separated values with a header line.
     Csv,
     /// A Parquet file.
     Parquet,

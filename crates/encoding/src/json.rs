@@ -1,6 +1,6 @@
 //! Rows as JSON objects.
 //!
-//! An object has a field for every column, also if its value is null. `NaN` and infinities are
+//! An object has a field for every column, even if its value is null. `NaN` and infinities are
 //! null; timestamps, dates and times are text as in RFC 3339; binary is hexadecimal. A decimal is a
 //! number if a double represents it exactly, otherwise text.
 

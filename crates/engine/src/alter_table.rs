@@ -50,8 +50,8 @@ impl Session {
     }
 }
 
-/// If an error names an unknown column and suggests no similar name, adds the table's columns to
-/// the hint.
+/// Adds the table's columns to the hint of an error, if the error names an unknown column and
+/// suggests no similar name.
 fn list_columns(error: headwater_lake::Error, schema: &Schema) -> Error {
     const LISTED: usize = 20;
     let mut problem = error.to_problem();

@@ -24,7 +24,7 @@ use crate::plan_executor::{self, ExecutableStatement};
 use crate::session::{Session, StatementContext};
 use crate::statement_result::{ExecutionMetrics, StatementResult};
 
-/// The plan that is converted to JSON, by its names in the first column of DataFusion's result.
+/// Names of the plan that is converted to JSON, as in the first column of DataFusion's result.
 const CONVERTED: [&str; 2] = ["physical_plan", "Plan with Metrics"];
 
 impl Session {

@@ -180,7 +180,7 @@ struct RowPlanningContext<'a> {
 impl InsertTarget {
     fn of(found: &ResolvedTable, sources: TableSources, columns: Vec<Ident>) -> Result<Self> {
         let lost =
-            || Error::Internal { message: format!("table `{}` has no table source", found.name) };
+            || Error::Internal { message: format!("no source was found for `{}`", found.name) };
         let source = sources.into_values().next().ok_or_else(lost)?;
         let listed: Vec<String> = columns.iter().map(|column| column.value.clone()).collect();
         for (index, column) in columns.iter().enumerate() {

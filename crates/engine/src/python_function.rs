@@ -342,7 +342,7 @@ pub async fn functions_below(
     python_functions(view, namespace, &called_functions(source.query())).await
 }
 
-/// Returns, of the functions that a query calls, those in Python, with their catalog entries.
+/// Returns the functions in Python that a query calls, with their catalog entries.
 pub async fn python_functions(
     view: &CommitView,
     namespace: &str,

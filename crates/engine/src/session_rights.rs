@@ -101,7 +101,7 @@ impl Session {
 /// Checks the right to read at a ref: `read` on the branch or tag. A commit id must be in the
 /// history of a branch or tag that the session may read.
 ///
-/// Errors: `forbidden`, also if the ref does not exist.
+/// Errors: `forbidden`, even if the ref does not exist.
 pub async fn check_ref(
     lake: &Lake,
     access: &dyn SessionRights,

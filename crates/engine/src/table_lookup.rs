@@ -51,7 +51,7 @@ pub(crate) struct TableLookup<'s> {
     below: Vec<CommitView>,
 }
 
-/// A table that was found for a name.
+/// A table to which a name refers.
 struct LocatedTable {
     namespace: String,
     name: String,
@@ -298,8 +298,8 @@ impl<'s> TableLookup<'s> {
         }))
     }
 
-    /// A name such as `t~1` is resolved to a commit id. Replaces this id, in the catalog state or
-    /// in the error, by the ref that the user wrote.
+    /// Replaces the commit id, to which a name such as `t~1` was resolved, by the ref that the user
+    /// wrote. The id is in the catalog state or in the error.
     fn as_written(
         &self,
         written: &ParsedTableName,

@@ -25,7 +25,7 @@ const BYTECODE: &str = ".bytecode";
 const PYARROW_NEEDS_NUMPY_2: u32 = 26;
 
 impl Environments {
-    /// Builds an environment in a temporary folder: from uv's cache if possible, unless the newest
+    /// Builds an environment in a temporary folder, from uv's cache if possible, unless the newest
     /// versions are requested.
     pub(crate) async fn build(
         &self,
@@ -55,8 +55,8 @@ impl Environments {
         Ok(StagedEnvironment { building, description, missing })
     }
 
-    /// Rewrites the scripts of a build for its own folder, and links existing bytecode into it.
-    /// Returns the packages without bytecode.
+    /// Rewrites the scripts of a build so that they work in any folder, and links existing bytecode
+    /// into the build. Returns the packages without bytecode.
     async fn link_bytecode(
         &self,
         folder: &Path,
@@ -112,7 +112,7 @@ impl Environments {
         Ok(())
     }
 
-    /// Resolves and installs the packages: in one step if uv's cache contains all packages.
+    /// Resolves and installs the packages, in one step if uv's cache contains all packages.
     async fn fill(
         &self,
         uv: &Uv,

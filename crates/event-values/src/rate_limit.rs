@@ -18,8 +18,8 @@ pub struct RateLimit {
     recent: f64,
     /// Time at which `recent` was last updated.
     at: Option<Timestamp>,
-    /// True after an event was delayed, until at least half of the maximum number of events may
-    /// fire at once again.
+    /// True after an event was delayed. False again when at least half of the maximum burst can
+    /// fire without a delay.
     is_throttled: bool,
 }
 

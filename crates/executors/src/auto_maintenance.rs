@@ -1,4 +1,4 @@
-//! Automatic maintenance: of tables after writes, and of the whole lake once a day.
+//! Automatic maintenance of tables after writes, and of the whole lake once a day.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const DAILY: Duration = Duration::from_hours(24);
 /// Interval between checks of whether the daily maintenance is due.
 const DAILY_CHECK: Duration = Duration::from_hours(1);
 
-/// Prefix of the branches of runs, followed by the job's id.
+/// Prefix of the names of the runs' branches. The id of the run's job follows it.
 const RUN_BRANCHES: &str = "run/";
 
 /// Starts automatic maintenance, which ends when the returned token is cancelled. With

@@ -93,7 +93,7 @@ impl Executor for BackfillExecutor {
             done: AtomicUsize::new(0),
         });
         // The job queue drops the future of a stopped job that does not end in time. This task
-        // nevertheless continues, to stop the runs and delete the branches of the backfill.
+        // continues even then, to stop the runs and delete the branches of the backfill.
         let ended = DetachOnDrop::new(async move { work.execute().await }).await;
         ended.unwrap_or_else(|| Err(Problem::new(ErrorCode::Internal, "the backfill panicked")))
     }

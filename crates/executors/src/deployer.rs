@@ -246,8 +246,8 @@ impl Deployer {
             version.as_ref().map(|version| version.project.triggers.clone()).unwrap_or_default();
         all.extend(standalone.values().map(|created| created.trigger.clone()));
         match &self.triggers {
-            // Triggers are disabled on this server. Let the buckets record changes nevertheless, so
-            // that a later server delivers them.
+            // Triggers are disabled on this server. The buckets still record changes, so that a
+            // later server delivers them.
             None => self.objects.watch(headwater_triggers::bucket_filters(&all)),
             // There are no triggers to start, and none to stop.
             Some(triggers) if version.is_none() && all.is_empty() && triggers.list().is_empty() => {

@@ -42,8 +42,9 @@ pub(crate) fn connection_policy(access: &Access, actor: &Actor) -> ConnectionPol
     }
 }
 
-/// Checks that a principal may set an address as a destination: the right to the address, the
-/// secret, and the server. Accepts a server whose name currently cannot be resolved.
+/// Checks that a principal may set an address as a destination: that the principal has the rights
+/// to the address, that the secret exists, and that connections to the server are allowed. A server
+/// whose name cannot be resolved is accepted.
 ///
 /// Errors: `invalid_argument`, `forbidden`, `secret_not_found`.
 pub async fn check_destination(

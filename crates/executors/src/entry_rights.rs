@@ -1,5 +1,5 @@
-//! The rights of a principal to tables and views as they are stored at a ref: by a grant on the
-//! name, or because the principal owns the stored object.
+//! The rights of a principal to the tables and views at a ref. A right comes from a grant on the
+//! name, or from the ownership of the object that is stored at the ref.
 
 use headwater_access::{Access, TableRestrictions};
 use headwater_engine::change_forbidden;

@@ -157,7 +157,7 @@ impl ImportRights {
 
     /// Deletes a file that the principal uploaded.
     ///
-    /// Errors: `file_not_found`, also for an upload of another user; `storage`.
+    /// Errors: `file_not_found`, even if the upload belongs to another user; `storage`.
     pub async fn delete_upload(&self, principal: &Principal, path: &str) -> Result<(), Problem> {
         if self.is_own_upload(principal, path)
             && let Some(folder) = Path::new(path).parent()

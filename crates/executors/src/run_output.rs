@@ -4,7 +4,7 @@
 //! The merge also records the outputs that are to be written. So the next run of the project on the
 //! branch also writes outputs of earlier runs that are still missing. Each output has an id that
 //! consists of the run, the model and the address, so that another attempt does not write it twice.
-//! The outputs use the rights of the identity of the run that computed the rows, also if a run of
+//! The outputs use the rights of the identity of the run that computed the rows, even if a run of
 //! another identity writes them. These rights are checked before the run starts, and before each
 //! output is written.
 
@@ -95,7 +95,7 @@ impl RunExecutor {
         files: &ProjectFiles,
         principal: &Principal,
     ) -> Result<BTreeSet<String>, Problem> {
-        // Most projects have no outputs. Do not parse these here, because the run parses them, too.
+        // Most projects have no outputs. Do not parse such a project here: the run parses it later.
         if !files.values().any(|file| file.text().contains("outputs")) {
             return Ok(BTreeSet::new());
         }

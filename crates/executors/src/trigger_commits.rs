@@ -68,8 +68,8 @@ impl CommitSource for CommitHistory {
                 tables.push(change.table);
             }
         }
-        // The properties belong to the commit `id` only, so they apply only if no other commit
-        // follows `from`.
+        // The properties describe only the commit `id`. If there are other commits between `from`
+        // and `id`, the properties do not describe all changes, so leave them out.
         let is_whole = commit.parents.first() == Some(&from);
         let properties = if is_whole { commit.properties } else { BTreeMap::new() };
         Ok(BranchCommit { id, properties, tables })

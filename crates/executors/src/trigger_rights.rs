@@ -1,4 +1,4 @@
-//! Rights that a trigger needs: to its source and to its target.
+//! The rights that a trigger needs to its source and to its target.
 //!
 //! A trigger has the rights of the identity that deployed or created it. The rights are checked at
 //! the deployment or creation, before each poll of the source, and before each delivery. The check
@@ -24,7 +24,7 @@ use crate::rights::{EVERY, check_unrecorded};
 /// Characters of patterns in the names of watched tables.
 const WILDCARDS: [char; 5] = ['*', '?', '[', '{', '\\'];
 
-/// The project that determines the rights to the target of a trigger.
+/// The project on which the rights that a trigger needs to its target depend.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum TargetProject<'a> {
     /// The project that declares the trigger. The functions and runs of this project need no

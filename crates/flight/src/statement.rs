@@ -172,9 +172,8 @@ impl FlightState {
         Ok(described)
     }
 
-    /// Adds the types of the parameters of INSERT, UPDATE or DELETE, as far as they can be
-    /// inferred. Ignores errors, because a client may have the right to change a table that it must
-    /// not read.
+    /// Adds the types that can be inferred for the parameters of INSERT, UPDATE or DELETE. Ignores
+    /// errors, because a client may have the right to change a table that it must not read.
     async fn infer(
         &self,
         caller: &Caller,

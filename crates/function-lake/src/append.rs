@@ -1,4 +1,4 @@
-//! Commits the writes of a call: to all tables in one commit, and only once per event.
+//! Commits the writes of a call to all tables in one commit, and only once per event.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The files of a function in a request: by path, or in an archive.
+//! The files of a function in a request, by path, or in an archive.
 
 use std::fs::File;
 use std::io::Write;

@@ -224,7 +224,7 @@ impl FunctionStore {
     /// this method returns.
     ///
     /// Errors: `function_not_found` for an unknown layer or version; `invalid_argument`;
-    /// `already_exists` for the id of a statement; `commit_conflict`, also if the user no longer
+    /// `already_exists` for the id of a statement; `commit_conflict`, even if the user no longer
     /// owns the layer.
     pub async fn change_layer(
         &self,

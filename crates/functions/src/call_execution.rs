@@ -1,4 +1,4 @@
-//! Execution of one call: in an idle instance, in a clone of the environment's zygote, or in a new
+//! Execution of one call, in an idle instance, in a clone of the environment's zygote, or in a new
 //! process. A call that runs out of memory may run a second time, with more memory.
 
 use std::sync::Arc;

@@ -122,7 +122,7 @@ impl Functions {
 /// Returns the reason why a call waits, as text for users. `number` is the number of the call.
 fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
     let Some((position, wanted)) = stats.order.get(&number).copied() else {
-        return "queued: the call starts soon, or many calls are ahead of it".to_owned();
+        return "queued: the position in the queue is unknown".to_owned();
     };
     let position = match position - 1 {
         0 => "first in the queue".to_owned(),
@@ -151,7 +151,7 @@ fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
     )
 }
 
-/// Returns, as texts, the owners whose running calls use most of a resource. `shown` formats an
+/// Returns the owners whose running calls use most of a resource, as texts. `shown` formats an
 /// owner's number of calls or bytes.
 fn holders(stats: &QueueStats, shown: impl Fn((usize, u64)) -> String) -> Vec<String> {
     let mut owners: Vec<_> = stats.owners.iter().collect();

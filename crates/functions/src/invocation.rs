@@ -58,13 +58,13 @@ pub struct Invocation {
 pub enum ReuseScope {
     /// No calls: the process ends with the call.
     Never,
-    /// Calls of the same function, also in other jobs.
+    /// Calls of the same function, including calls in other jobs.
     SameFunction,
-    /// Calls of the same job, also of other functions if their files are in the same folder.
+    /// Calls of the same job, including calls of other functions with files in the same folder.
     SameJob,
-    /// Calls of the same SQL statement, which has this id, also of other functions if their files
-    /// are in the same folder. [`Functions::end_instances`](crate::Functions::end_instances) ends
-    /// the process.
+    /// Calls of the SQL statement with this id, including calls of other functions with files in
+    /// the same folder. [`Functions::end_instances`](crate::Functions::end_instances) ends the
+    /// process.
     SameStatement(JobId),
 }
 
@@ -89,8 +89,9 @@ impl Default for CallOwner {
 }
 
 impl Invocation {
-    /// Returns the size of the arguments in bytes: of tables, and of values as JSON text. Streamed
-    /// rows are not included: they are counted when they are sent.
+    /// Returns the size of the arguments in bytes. The size of a value that is not a table is the
+    /// length of its JSON text. Streamed rows are not included, because they are counted when they
+    /// are sent.
     pub(crate) fn bytes(&self) -> u64 {
         let bytes = |argument: &Argument| match &argument.value {
             ArgumentValue::Table(table) | ArgumentValue::Batches(table) => table.bytes(),
@@ -148,7 +149,7 @@ pub enum ArgumentValue {
 /// The kind of result that the caller expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResultKind {
-    /// A table: of pyarrow, pandas or polars, a record batch reader, or a list of Python dicts.
+    /// A table of pyarrow, pandas or polars, a record batch reader, or a list of Python dicts.
     Table,
     /// True or false.
     Bool,
@@ -173,7 +174,7 @@ pub enum FunctionEvent {
     },
 }
 
-/// The outcome of a call. It includes the usage, also if the call failed.
+/// The outcome of a call. It includes the usage, even if the call failed.
 #[derive(Debug)]
 pub struct InvocationOutcome {
     /// The result, or the error.

@@ -78,8 +78,8 @@ impl Functions {
         }
     }
 
-    /// If the memory limit of a call is higher than the memory that all functions may use together,
-    /// reduces the limit to that memory.
+    /// Reduces the memory limit of a call to the memory that all functions may use together, if the
+    /// limit is higher.
     async fn limit_memory(&self, invocation: &mut Invocation, sink: &mpsc::Sender<FunctionEvent>) {
         let most = self.0.queue.memory_bytes();
         if invocation.limits.memory_bytes <= most {

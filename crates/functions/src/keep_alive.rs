@@ -93,7 +93,7 @@ impl KeepAlive {
         }
     }
 
-    /// No longer keeps the instance for the next regular call. It is then kept only for
+    /// Stops keeping the instance for the next regular call. The instance is then kept only for
     /// [`IDLE_MAX`].
     pub(crate) fn end_extension(&mut self) {
         if let KeepAliveReason::Regular { ended, .. } = self.reason {

@@ -82,7 +82,7 @@ pub struct FunctionsOptions {
     pub python_search: Vec<PathBuf>,
     /// DNS servers for functions with network access; by default the servers in `/etc/resolv.conf`.
     pub nameservers: Option<Vec<SocketAddr>>,
-    /// Addresses of this host to which functions may connect nevertheless. Only for tests on a
+    /// Addresses of this host to which functions may connect, as an exception. Only for tests on a
     /// machine without a second host.
     pub reachable_own: Vec<IpAddr>,
     /// Maximum number of network connections of all functions. The default depends on the number of

@@ -92,7 +92,7 @@ impl IdleInstance {
         }
     }
 
-    /// For an instance that has executed no call: sets the uncharged CPU time of its start.
+    /// Sets the uncharged CPU time of the start of an instance that has executed no call.
     pub(crate) fn with_uncharged(self, uncharged: UnchargedCpu) -> Self {
         IdleInstance { uncharged: Some(uncharged), ..self }
     }
@@ -168,8 +168,8 @@ impl Queue<IdleInstance> {
         self.end_idle(|idle, _| idle.keep_alive.is_extended(now));
     }
 
-    /// No longer keeps the idle instances of a function for a regular call; they end after the
-    /// usual time.
+    /// Stops keeping the idle instances of a function for a regular call. The instances then end
+    /// after the usual time.
     pub(crate) fn end_extensions_of(&self, label: &str) {
         self.with_idle(|instances| {
             for (idle, _) in instances.filter(|(idle, _)| idle.label == label) {

@@ -318,7 +318,7 @@ pub(crate) enum WorkerMessage {
         #[serde(default)]
         kept: Option<bool>,
     },
-    /// The result is another value, as JSON: in the message itself or in an attached memory file.
+    /// The result is another value, as JSON, in the message itself or in an attached memory file.
     Value {
         #[serde(default)]
         text: Option<String>,

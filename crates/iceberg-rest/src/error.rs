@@ -60,7 +60,8 @@ impl IcebergError {
         error.with_kind("CommitStateUnknownException")
     }
 
-    /// If the error reports a missing table, replaces its exception by the one for a missing view.
+    /// Replaces the exception for a missing table, if the error has it, by the one for a missing
+    /// view.
     pub(crate) fn for_view(mut self) -> Self {
         if self.problem.code == ErrorCode::TableNotFound {
             self.kind = NO_VIEW;

@@ -80,7 +80,7 @@ fn article(noun: &str) -> &'static str {
     if noun.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" }
 }
 
-/// Formats a value for a message: on one line, truncated.
+/// Formats a value for a message: writes it on one line, and truncates a long value.
 pub(crate) fn quoted(value: &str) -> String {
     let mut characters = value.chars();
     let mut text: String = characters.by_ref().take(QUOTED_CHARACTERS_MAX).collect();

@@ -7,7 +7,7 @@
 /// A timestamp, with or without a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ParsedTimestamp {
-    /// Microseconds since 1970-01-01: of the UTC time if the text has a zone, otherwise of the time
+    /// Microseconds since 1970-01-01, of the UTC time if the text has a zone, otherwise of the time
     /// as written.
     pub microseconds: i64,
     /// The nanoseconds in addition to the microseconds; less than 1000.

@@ -244,7 +244,7 @@ impl ColumnStatistics {
         ResolvedType { data_type, reason, hint: Some(hint) }
     }
 
-    /// Returns a hint how to import the column's texts as null, if all are common null markers.
+    /// Returns a hint to import the column's texts as null, if all of them are common null markers.
     fn null_hint(&self) -> Option<String> {
         let mut examples = self.examples.iter().filter(|_| !self.settled);
         let (_, example) = examples.find(|(class, _)| *class == ValueClass::Text)?;

@@ -457,7 +457,7 @@ impl ActiveJob {
         self.show(&state);
     }
 
-    /// Marks the record, and the ref that lists the job as open, as stored by the caller.
+    /// Records that the caller has stored the record, and the ref that lists the job as open.
     pub(crate) fn set_stored(&self) {
         let mut state = self.state.lock();
         state.changed = false;

@@ -124,7 +124,7 @@ impl Jobs {
         inner.end(&live, Ok(Value::Null), Vec::new());
     }
 
-    /// Returns a new id: for a job that [`Jobs::begin`] begins, or for other records. Ids sort by
+    /// Returns a new id, for a job that [`Jobs::begin`] begins, or for other records. Ids sort by
     /// time.
     pub fn new_id(&self) -> JobId {
         self.inner.shared.ids.next()

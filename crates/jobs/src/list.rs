@@ -195,7 +195,7 @@ impl JobRecords<'_> {
             match record::decode(journal.journal(), &entry.key, &entry.value) {
                 Ok(decoded) => record = Some(decoded),
                 Err(error) => {
-                    tracing::warn!(%error, "skipping a job with an unreadable record in a list");
+                    tracing::warn!(%error, "a list of jobs omits a job with an unreadable record");
                 }
             }
         }

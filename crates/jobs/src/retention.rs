@@ -22,7 +22,8 @@ use crate::writer::JobsState;
 const SUMS: &str = "query_sums";
 /// The key under which the end of the aggregated range is stored.
 const THROUGH: &str = "through";
-/// Key prefixes of the totals of each brief kind.
+/// Key prefixes of the daily totals, for each kind of job whose records are kept only for a short
+/// time.
 const DAYS: [(JobKind, &str); 8] = [
     (JobKind::Query, "day/"),
     (JobKind::Function, "function-day/"),

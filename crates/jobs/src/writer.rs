@@ -35,9 +35,9 @@ use crate::{Error, JobsOptions, Result};
 const GATHER: Duration = Duration::from_millis(100);
 /// Number of unstored events of one job that triggers an immediate write.
 const EVENTS_URGENT: usize = 1_000;
-/// Number of consecutive failed writes after which the writer gives up this attempt to write all
+/// Number of consecutive failed writes after which the writer stops this attempt to write all
 /// pending jobs.
-const HOPELESS: usize = 3;
+const FAILED_WRITES_MAX: usize = 3;
 /// Maximum pause after the store has failed.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -296,7 +296,7 @@ impl JobsState {
                     self.refuse(std::slice::from_ref(live), &error);
                 }
             }
-            if in_a_row == HOPELESS {
+            if in_a_row == FAILED_WRITES_MAX {
                 self.refuse(&lives[place + 1..], &error);
                 break;
             }
@@ -338,8 +338,8 @@ impl JobsState {
         applied
     }
 
-    /// After a failed write, reads from the store which ends are already recorded for triggers, so
-    /// that no end is recorded twice.
+    /// Reads from the store which ends a failed write has recorded for triggers, so that no end is
+    /// recorded twice.
     async fn resolve_uncertain_ends(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
         for live in lives.iter().filter(|live| live.is_end_in_doubt()) {
             let stored = self.stored(live.id).await?;

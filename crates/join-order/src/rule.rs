@@ -22,7 +22,7 @@ const COST_RATIO_MAX: f64 = 0.6;
 /// Rules of an optimizer.
 type OptimizerRules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
 
-/// Adds [`JoinOrderRule`] to DataFusion's rules: after the rule that pushes filters below the
+/// Adds [`JoinOrderRule`] to DataFusion's rules, after the rule that pushes filters below the
 /// joins, and before rules that insert projections between joins.
 pub fn with_join_order(mut rules: OptimizerRules) -> OptimizerRules {
     let filters = rules.iter().position(|rule| rule.name() == "push_down_filter");

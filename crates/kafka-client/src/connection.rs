@@ -104,9 +104,9 @@ impl Connection {
         exchanged.map_err(|_| BrokerFailure::TimedOut)?
     }
 
-    /// Requests, for each partition, the offset of the first record at or after `timestamp`, in
-    /// milliseconds since 1970. [`EARLIEST`](crate::EARLIEST) selects the first record, and
-    /// [`LATEST`](crate::LATEST) the offset after the last record.
+    /// Requests the offset of the first record at or after `timestamp` for each partition.
+    /// `timestamp` is in milliseconds since 1970. [`EARLIEST`](crate::EARLIEST) selects the first
+    /// record, and [`LATEST`](crate::LATEST) the offset after the last record.
     pub async fn offsets(
         &mut self,
         topic: &str,

@@ -118,7 +118,8 @@ impl Writer {
         self
     }
 
-    /// Writes the number of items of a list. Lists in the requests of this crate are short.
+    /// Writes the number of items of a list. The requests of this crate contain only short lists,
+    /// so the number always fits into 32 bits.
     pub fn count(&mut self, count: usize) -> &mut Self {
         self.i32(i32::try_from(count).unwrap_or(i32::MAX))
     }

@@ -67,7 +67,7 @@ impl TemporaryBranch {
         }
     }
 
-    /// Deletes all branches with a prefix. The caller must ensure that no process uses these
+    /// Deletes all branches with this prefix. The caller must ensure that no process uses these
     /// branches during the call.
     pub async fn delete_all(lake: &Lake, prefix: &str) {
         match lake.catalog().branches(Some(prefix)).await {

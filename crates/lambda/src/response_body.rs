@@ -1,4 +1,4 @@
-//! The body of a response: as a whole, or in parts while the function runs.
+//! The body of a response, as a whole, or in parts while the function runs.
 
 use std::io;
 

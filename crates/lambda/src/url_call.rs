@@ -29,8 +29,8 @@ use crate::url_stream::{StreamFailure, respond};
 const REQUESTED_METHOD: HeaderName = HeaderName::from_static("access-control-request-method");
 const ALLOW_ORIGIN: HeaderName = HeaderName::from_static("access-control-allow-origin");
 
-/// The author of calls without a signature. They have the rights of the identity that configured
-/// the URL.
+/// The author of calls without a signature. These calls have the rights of the identity that
+/// configured the URL.
 const ANONYMOUS: &str = "anonymous";
 
 /// The function URL that a request addresses.

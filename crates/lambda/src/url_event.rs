@@ -1,4 +1,4 @@
-//! The event of a request to a function URL: in version 2.0 of API Gateway's payload format.
+//! The event of a request to a function URL, in version 2.0 of API Gateway's payload format.
 
 use std::net::IpAddr;
 

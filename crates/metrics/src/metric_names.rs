@@ -24,9 +24,9 @@ pub(crate) const RUN_TIME: MetricFamily = MetricFamily {
     help: "Duration of calls, from the start of the handler",
 };
 pub(crate) const CALLS_WAITING: MetricFamily =
-    MetricFamily { name: "headwater_function_calls_waiting", help: "Calls that wait in the queue" };
+    MetricFamily { name: "headwater_function_calls_waiting", help: "Queued calls" };
 pub(crate) const CALLS_RUNNING: MetricFamily =
-    MetricFamily { name: "headwater_function_calls_running", help: "Calls that run" };
+    MetricFamily { name: "headwater_function_calls_running", help: "Running calls" };
 pub(crate) const INSTANCES: MetricFamily =
     MetricFamily { name: "headwater_instances", help: "Instances of functions, by state" };
 pub(crate) const FUNCTIONS_CPU: MetricFamily = MetricFamily {
@@ -111,5 +111,5 @@ pub(crate) const PROCESS_THREADS: MetricFamily =
     MetricFamily { name: "process_threads", help: "Threads of the server" };
 pub(crate) const SPANS: MetricFamily = MetricFamily {
     name: "headwater_trace_spans",
-    help: "Spans of traces, by result of their export",
+    help: "Spans of traces, by result of the export",
 };

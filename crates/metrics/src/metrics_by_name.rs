@@ -22,7 +22,7 @@ pub(crate) struct MetricsByName<T> {
 }
 
 impl<T: Default> MetricsByName<T> {
-    /// Returns the metrics of a name.
+    /// Returns the metrics with this name, or the shared metrics if there are too many names.
     pub(crate) fn get(&self, name: &str) -> Arc<T> {
         let named = self.named.read();
         if let Some(found) = named.get(name) {

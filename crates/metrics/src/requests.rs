@@ -31,7 +31,7 @@ pub(crate) struct RouteCounts {
     pub(crate) elapsed: DurationHistogram,
 }
 
-/// The labels of a response within its route.
+/// The labels of a response, without the route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ResponseLabels {
     pub(crate) method: &'static str,

@@ -169,7 +169,7 @@ impl AccessObject {
         self.owner.as_ref()
     }
 
-    /// Returns true if the owner of the object was looked up, also if the object has no owner. An
+    /// Returns true if the owner of the object was looked up, even if the object has no owner. An
     /// SQL function and a function without a project can have the same name, so an SQL function
     /// never belongs to the owner of the other function.
     pub const fn is_looked_up(&self) -> bool {

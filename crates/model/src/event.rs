@@ -59,7 +59,7 @@ impl Event {
         }
     }
 
-    /// Returns the tables that changed, also by a merge; empty for other events.
+    /// Returns the tables that a commit or a merge changed; empty for other events.
     pub fn tables(&self) -> &[String] {
         match &self.data {
             EventData::TableChanged { tables, .. } | EventData::BranchMerged { tables, .. } => {

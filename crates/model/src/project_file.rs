@@ -105,8 +105,8 @@ impl FileContent {
         }
     }
 
-    /// Reads the file's bytes, also from a pack file; `None` if there are more than `bytes_max`.
-    /// Blocks on the disk.
+    /// Reads the file's bytes, which may be in a pack file; `None` if there are more than
+    /// `bytes_max`. Blocks on the disk.
     pub fn read(&self, bytes_max: u64) -> io::Result<Option<Cow<'_, [u8]>>> {
         if self.size() > bytes_max {
             return Ok(None);

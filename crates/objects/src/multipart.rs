@@ -248,7 +248,7 @@ impl Objects {
 
     /// Aborts an upload.
     ///
-    /// Errors: [`Error::NoUpload`], also if another request completes the upload at the same time;
+    /// Errors: [`Error::NoUpload`], even if another request completes the upload at the same time;
     /// [`Error::Conflict`] if the parts change during each attempt.
     pub async fn abort(&self, target: &UploadTarget) -> Result<()> {
         for _ in 0..ATTEMPTS {

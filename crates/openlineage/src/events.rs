@@ -212,8 +212,8 @@ fn outputs(
 }
 
 /// Returns the facet that lists the source columns of each column of a table; `None` if no source
-/// is known. A source column from which the column is only possibly computed gets no
-/// transformation.
+/// is known. If it is uncertain whether a column is computed from a source column, the source
+/// column has no transformation in the facet.
 fn column_lineage(context: EventContext<'_>, table: &str) -> Option<Value> {
     let table = full_name(table);
     let mut fields: Map<String, Value> = Map::new();

@@ -224,8 +224,8 @@ impl Plan {
         known.names().unwrap_or_default().into_iter().map(str::to_owned).collect()
     }
 
-    /// If a model's table keeps rows of earlier runs, adds the table's existing columns to the
-    /// model's columns.
+    /// Adds the existing columns of a model's table to the model's columns, if the table keeps rows
+    /// of earlier runs.
     fn with_table(&self, index: usize, given: OutputColumns) -> OutputColumns {
         let accumulates = self.project.steps[index].materialization.accumulates();
         let Some(table) = self.steps[index].table.as_ref().filter(|_| accumulates) else {

@@ -1,4 +1,4 @@
-//! Runs projects: from source files to tables on a branch.
+//! Runs projects, from source files to tables on a branch.
 //!
 //! A [`Project`] is parsed by the crate `project`, which also has the graph of its steps. The
 //! [`Runner`] plans which steps are out of date and runs them on a run branch. It merges that

@@ -43,7 +43,7 @@ pub(crate) struct Plan {
     pub priority: Option<Priority>,
     /// If set, the run returns rows of every model instead of merging.
     pub preview: Option<PreviewOptions>,
-    /// Packages to use instead of resolving them.
+    /// Package versions to install without resolving them again.
     pub pinned: PinnedEnvironments,
     /// Installed environments of the Python steps.
     pub environments: RecordedEnvironments,
@@ -79,7 +79,7 @@ pub(crate) struct StepPlan {
     pub table: Option<Table>,
     /// The existing view of a model with `materialization = view`.
     pub lake_view: Option<SqlView>,
-    /// Output columns, as far as they are known before the run.
+    /// Output columns that are known before the run.
     pub columns: OutputColumns,
 }
 
@@ -110,7 +110,7 @@ pub(crate) struct PlanOptions<'a> {
     pub select: &'a [String],
     /// Selectors of the steps to exclude.
     pub exclude: &'a [String],
-    /// Packages to use instead of resolving them.
+    /// Package versions to install without resolving them again.
     pub environments: &'a [RunEnvironment],
 }
 

@@ -162,7 +162,7 @@ impl Plan {
         installs
     }
 
-    /// Returns the changes of a table's columns, as far as they are known before the run.
+    /// Returns the changes of a table's columns that are known before the run.
     fn column_changes(&self, index: usize) -> Option<PlannedColumns> {
         let (step, plan) = (&self.project.steps[index], &self.steps[index]);
         if plan.reuses.is_some() {

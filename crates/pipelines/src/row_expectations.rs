@@ -67,7 +67,7 @@ pub(crate) fn check_reserved<'n>(
 }
 
 impl Plan {
-    /// Checks the row expectations of a model against its columns, as far as these are known.
+    /// Checks the row expectations of a model against its columns, if these are known.
     pub(crate) async fn check_row_expectations(
         &self,
         runner: &Runner,

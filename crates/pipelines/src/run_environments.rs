@@ -16,7 +16,8 @@ use crate::{Defaults, Runner};
 pub(crate) struct PinnedEnvironments(BTreeMap<String, RunEnvironment>);
 
 impl PinnedEnvironments {
-    /// Creates the pins of a request. If a declaration occurs more than once, the last pin is used.
+    /// Creates the map from the environments in a request. If several of them have the same
+    /// declaration, the last one is used.
     pub fn new(environments: &[RunEnvironment]) -> Self {
         let pins = environments.iter().map(|one| (one.environment.clone(), one.clone()));
         PinnedEnvironments(pins.collect())

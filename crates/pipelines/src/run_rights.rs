@@ -235,7 +235,7 @@ impl Runner {
         restrictions.map_or(Ok(()), |found| Err(change_forbidden(action, &name, &found).into()))
     }
 
-    /// Removes, from an error of a plan, the names of tables that the runner may not read.
+    /// Removes the names of tables that the runner may not read from an error of a plan.
     pub(crate) fn conceal(&self, mut error: Error) -> Error {
         let is_limited = self.access.as_ref().is_some_and(|access| access.is_limited());
         if is_limited && let Error::TableMissing { nearest, .. } = &mut error {

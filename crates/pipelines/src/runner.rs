@@ -52,7 +52,8 @@ pub(crate) fn run_branch(job: JobId) -> String {
 }
 
 impl Runner {
-    /// Creates a runner and the runtime of SQL functions. The quota applies to rows of all runs.
+    /// Creates a runner, and the runtime of the Python functions in SQL. The quota limits the
+    /// memory of the tables that functions of all runs receive and return.
     pub fn new(
         engine: Engine,
         functions: Functions,
@@ -173,7 +174,7 @@ impl Runner {
         }
     }
 
-    /// If the project has expectations, records that all of them passed on a commit.
+    /// Records that all expectations of the project passed on a commit, if the project has any.
     async fn remember_checked(
         &self,
         plan: &Plan,

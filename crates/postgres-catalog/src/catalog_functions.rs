@@ -193,7 +193,7 @@ pub(crate) fn unknown_setting(arguments: &[String], at: &ConnectionProperties) -
     )))
 }
 
-/// Returns the text of a literal, also in a cast.
+/// Returns the text of a literal, or of a literal in a cast.
 fn constant(expr: Expr) -> Option<String> {
     match expr {
         Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => constant(*inner),

@@ -90,7 +90,7 @@ fn is_never(condition: &Expr) -> bool {
     }
 }
 
-/// Returns true for the literal null, also in parentheses or a cast.
+/// Returns true for the literal null, with or without parentheses and casts.
 pub(crate) fn is_null(expr: &Expr) -> bool {
     match expr {
         Expr::Value(value) => value.value == Value::Null,

@@ -103,8 +103,9 @@ pub(crate) fn only_else(conditions: &[CaseWhen], else_result: Option<&Expr>) -> 
     conditions.iter().all(is_never).then(|| else_result.cloned().unwrap_or_else(null))
 }
 
-/// Changes the column `proc.oid` to `proc.proname`, and returns true. Used in a comparison with a
-/// column such as `typreceive`, which contains the name of the function.
+/// Changes an expression that is the column `proc.oid` to `proc.proname`. Returns false for any
+/// other expression. Used for comparisons with a column such as `typreceive`, which contains the
+/// name of the function.
 pub(crate) fn name_function(expr: &mut Expr) -> bool {
     let column = match expr {
         Expr::Identifier(name) => Some(name),

@@ -181,7 +181,7 @@ pub struct AdvisoryLockQuery {
 }
 
 impl AdvisoryLockQuery {
-    /// Parses a query; `None` for every other query.
+    /// Parses a query that calls functions on advisory locks; `None` for any other query.
     pub fn parse(sql: &str) -> Option<Self> {
         let text = sql.to_ascii_lowercase();
         if !text.contains("pg_advisory_") && !text.contains("pg_try_advisory_") {

@@ -292,8 +292,8 @@ impl Session {
     }
 }
 
-/// If a column rejected a value, adds the number of the value's row to the error. `before` is the
-/// number of rows before `rows`.
+/// Adds the number of the row to the error, if a column rejected a value. `before` is the number of
+/// rows before `rows`.
 fn with_row(
     failure: MessageError,
     columns: &[PgType],

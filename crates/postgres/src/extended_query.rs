@@ -187,7 +187,7 @@ impl Session {
         Ok(Statement { parameters, ..statement })
     }
 
-    /// Returns the types of the parameters of an UPDATE or DELETE, as far as they can be inferred.
+    /// Returns the types that can be inferred for the parameters of an UPDATE or DELETE.
     async fn inferred(&mut self, sql: &str) -> Vec<ParameterDescription> {
         let query = typing_query(sql).and_then(|query| PreparedStatement::parse(&query).ok());
         let Some(query) = query.filter(|query| !query.parameters().is_empty()) else {

@@ -8,7 +8,8 @@ use crate::advisory_lock::AdvisoryLockQuery;
 use crate::session_command::{SessionCommand, StatementWords, unquoted};
 use crate::set_config_query::SetConfigQuery;
 
-/// Parses a query; `None` for every other query. `words` are the words after SELECT.
+/// Parses a query that calls one of these functions; `None` for any other query. `words` are the
+/// words after SELECT.
 pub fn parse(sql: &str, mut words: StatementWords<'_>) -> Option<SessionCommand> {
     if let Some(query) = SetConfigQuery::parse(sql) {
         return Some(SessionCommand::SetConfig(query));

@@ -191,7 +191,7 @@ pub struct SetConfigQuery {
 }
 
 impl SetConfigQuery {
-    /// Parses a query that calls `set_config`; `None` for every other query.
+    /// Parses a query that calls `set_config`; `None` for any other query.
     pub fn parse(sql: &str) -> Option<Self> {
         if !sql.to_ascii_lowercase().contains(SET_CONFIG) {
             return None;

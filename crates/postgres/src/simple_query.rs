@@ -156,7 +156,7 @@ impl Session {
         Ok("SET")
     }
 
-    /// Waits. A cancel request and `statement_timeout` end the wait.
+    /// Waits for this time. A cancel request and `statement_timeout` end the wait early.
     async fn sleep(&mut self, duration: Duration) -> MessageResult<&'static str> {
         let (token, timeout) = (self.connection.begin(), self.settings.statement_timeout());
         until_stopped(tokio::time::sleep(duration), &token, timeout, &mut self.wire).await?;
@@ -293,7 +293,7 @@ fn is_utc(zone: &str) -> bool {
         .contains(&zone.to_ascii_lowercase().as_str())
 }
 
-/// The error for a statement or cursor that does not exist.
+/// Returns the error for a statement or cursor that does not exist.
 pub fn missing(what: &str, name: &str) -> Problem {
     Problem::new(ErrorCode::InvalidArgument, format!("there is no {what} `{name}`"))
 }

@@ -7,7 +7,7 @@
 use headwater_model::{ErrorCode, Problem};
 use serde_json::Value;
 
-/// The key in a problem's context for a SQLSTATE that no error code has.
+/// Key in the context of a problem. Its value is a SQLSTATE that no error code has.
 pub const SQLSTATE: &str = "sqlstate";
 
 /// The SQLSTATE of a write in a read-only transaction.

@@ -36,8 +36,7 @@ pub struct Callable {
     pub outputs: Vec<String>,
     /// The daily budget for calls of the function after its deployment.
     pub budget: DailyBudget,
-    /// Paths of the files and folders with the function's code, as far as they are known. Some may
-    /// not exist.
+    /// The known paths of the files and folders with the function's code. Some may not exist.
     pub files: Vec<String>,
     /// Paths of the files that may contain the handler of a function with a runtime.
     pub handler_files: Vec<String>,
@@ -55,7 +54,7 @@ pub struct CallConcurrency {
 }
 
 impl CallConcurrency {
-    /// Maximum of the reserved and of the provisioned concurrency.
+    /// Maximum value of the reserved concurrency, and of the provisioned concurrency.
     pub(super) const MAX: u32 = 10_000;
 
     /// Checks the numbers.

@@ -41,10 +41,10 @@ pub struct Step {
     /// True if a run that is not strict only warns about output columns that differ from the
     /// declaration.
     pub lenient_columns: bool,
-    /// Types and nullability of declared output columns, as far as declared.
+    /// The declared types and nullability of output columns.
     pub contract: Vec<DeclaredColumn>,
-    /// The input columns from which each output column is computed, as far as declared. For Python
-    /// models only; in SQL models, the query's columns are traced.
+    /// The declared input columns from which each output column is computed. For Python models
+    /// only; in SQL models, the query's columns are traced.
     pub lineage: BTreeMap<String, Vec<InputColumn>>,
     /// Condition that selects the rows to be replaced by `overwrite_partitions`, as SQL with
     /// `$parameters`. If `None`, the partitions of the new rows are replaced.

@@ -74,7 +74,7 @@ impl EventSourceMappings {
         entries.iter().map(|entry| decode(MAPPINGS, entry)).collect()
     }
 
-    /// Returns the mapping with an id.
+    /// Returns the mapping with this id.
     pub async fn get(&self, id: &str) -> Result<EventSourceMapping> {
         let entry = self.store.latest(MAPPINGS, id).await?;
         let entry = entry.ok_or_else(|| Error::MappingNotFound { id: id.to_owned() })?;

@@ -63,7 +63,7 @@ impl RestrictedScanExec {
     }
 }
 
-/// If a plan is the scan of a restricted table, returns the scan below the barrier.
+/// Returns the scan below the barrier of a restricted table; `None` for other plans.
 ///
 /// Use the scan only for the number of bytes that it reads, which is also in the metrics. All other
 /// properties of the scan can reveal hidden rows.

@@ -233,7 +233,7 @@ impl RunningProcess {
         self.request_usage(&Request::Pause { id: self.id, inputs: inputs.to_vec() })
     }
 
-    /// For a zygote: returns and resets its CPU time that was not charged to a clone, in
+    /// Returns and resets the CPU time of a zygote that was not charged to a clone, in
     /// microseconds; 0 if unknown.
     pub async fn take_unmetered_cpu_us(&self) -> u64 {
         let Some(usage) = self.request_usage(&Request::Meter { id: self.id }) else { return 0 };

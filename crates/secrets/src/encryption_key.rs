@@ -1,4 +1,4 @@
-//! The keys that encrypt secrets. They are stored outside the lake: in a file with mode 0600, or
+//! The keys that encrypt secrets. They are stored outside the lake, in a file with mode 0600, or
 //! supplied by a command. A source has several keys only while a user replaces a key: the first key
 //! encrypts, the others only decrypt.
 
@@ -57,7 +57,7 @@ impl EncryptionKeys {
         Ok(EncryptionKeys { current, earlier: keys.collect() })
     }
 
-    /// Returns the key with an id.
+    /// Returns the key with this id.
     pub(crate) fn find(&self, id: &str) -> Option<&EncryptionKey> {
         std::iter::once(&self.current).chain(&self.earlier).find(|key| key.id == id)
     }

@@ -53,7 +53,7 @@ pub enum Error {
         mode: u32,
     },
     /// The key file or the output of the key command is not a key.
-    #[error("{origin} does not contain a valid key: 32 bytes in Base64")]
+    #[error("{origin} does not contain a valid key (32 bytes in Base64)")]
     InvalidKey {
         /// The file or the command.
         origin: String,

@@ -23,7 +23,8 @@ const BYTES_MIN: usize = 4;
 #[derive(Debug, Clone, Default)]
 pub struct Redactor(Option<SecretPatterns>);
 
-/// The texts to replace, each with the neighbouring characters to replace, too.
+/// The texts to replace. For each text, `extensions` determines the adjacent characters that are
+/// also replaced.
 #[derive(Debug, Clone)]
 struct SecretPatterns {
     search: AhoCorasick,

@@ -35,7 +35,7 @@ impl StandaloneFunctions {
 
     /// Returns the URL of a function or of its alias.
     ///
-    /// Errors: `function_not_found`, also for a function without a URL.
+    /// Errors: `function_not_found`, even if only the function's URL does not exist.
     pub async fn get_url(
         &self,
         principal: &Principal,
@@ -76,7 +76,7 @@ impl StandaloneFunctions {
 
     /// Deletes the URL of a function or of its alias.
     ///
-    /// Errors: `function_not_found`, also for a function without a URL.
+    /// Errors: `function_not_found`, even if only the function's URL does not exist.
     pub async fn delete_url(
         &self,
         principal: &Principal,

@@ -92,7 +92,7 @@ impl AsyncQueries {
 
     /// Returns a query. Waits for the end of the query, but at most `wait` and at most 60 seconds.
     ///
-    /// Errors: `job_not_found`, also for queries of other users.
+    /// Errors: `job_not_found`, even if the query belongs to another user.
     pub async fn get(
         &self,
         principal: &Principal,

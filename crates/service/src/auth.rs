@@ -46,7 +46,7 @@ impl Components {
 
     /// Checks that a principal may read the lake's state at a ref, and records only a denial.
     ///
-    /// Errors: `unauthenticated`; `forbidden`, also if the ref does not exist.
+    /// Errors: `unauthenticated`; `forbidden`, even if the ref does not exist.
     pub(crate) async fn check_ref(
         &self,
         principal: &Principal,

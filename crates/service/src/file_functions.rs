@@ -82,7 +82,7 @@ async fn register_columns(
 /// Registers the files that a statement reads. Returns the statement with references to the
 /// registered files.
 ///
-/// Errors: `forbidden`, also for files of a lake; the errors of an import.
+/// Errors: `forbidden`, even for files of a lake; the errors of an import.
 pub async fn register(
     components: &Components,
     principal: &Principal,

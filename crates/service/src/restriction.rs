@@ -145,7 +145,7 @@ impl Components {
     }
 
     /// Returns true if a principal may read all rows of a table, or the code if `table` is a
-    /// function. `readable` contains tables to which the principal has the right, also as their
+    /// function. `readable` contains tables that the principal may read by a grant or as their
     /// owner. `restricted` contains the tables in which the principal may not read all rows.
     pub(crate) fn reads_all(
         &self,

@@ -86,7 +86,7 @@ impl Runs {
         self.0.jobs.job(id).await.or_problem()
     }
 
-    /// If a request continues a failed run, adds the missing values from the request of that run.
+    /// Adds missing values to a request that continues a failed run, from the request of that run.
     async fn with_retried(
         &self,
         principal: &Principal,

@@ -51,7 +51,7 @@ pub(crate) struct BucketComponents {
 }
 
 impl BucketComponents {
-    /// Opens the buckets: in the lake's folder, or in the warehouse if it is in a cloud.
+    /// Opens the buckets, in the lake's folder, or in the warehouse if it is in a cloud.
     pub fn open(config: &ServiceConfig, lake: &Lake) -> Result<Self> {
         let (store, clock, tables) = (lake.store().clone(), lake.clock().clone(), lake.tables());
         let objects = if tables.root_url().starts_with("file://") {

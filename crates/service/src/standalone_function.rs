@@ -53,7 +53,8 @@ impl StandaloneFunctions {
 
     /// Returns a function.
     pub async fn get(&self, principal: &Principal, name: &str) -> Result<StoredFunction, Problem> {
-        // Read before the check, because an owner loses its rights before others change the code.
+        // Read the function before the check. If another user changes the code, the owner loses its
+        // rights first, so a permitted read never returns the changed code.
         let function = self.0.catalog.store().get(name).await;
         self.0.authorize(principal, Action::Deploy, &AccessObject::function(name))?;
         function.or_problem()

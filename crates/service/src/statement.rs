@@ -76,7 +76,7 @@ impl Statements {
         Statements { rows, ..self.clone() }
     }
 
-    /// In a transaction, replaces the name of its hidden branch in an error.
+    /// Replaces the name of a transaction's hidden branch in an error.
     fn described(&self, problem: Problem) -> Problem {
         match &self.transaction {
             Some(transaction) => transaction.described(problem),

@@ -33,7 +33,7 @@ impl Uploads {
 
     /// Deletes a file of the principal.
     ///
-    /// Errors: `file_not_found`, also for an upload of another user.
+    /// Errors: `file_not_found`, even if the upload belongs to another user.
     pub async fn delete(&self, principal: &Principal, path: &str) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
         self.0.import_rights.delete_upload(principal, path).await

@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn declared_sizes_are_checked() {
         let (_, whole) = sample();
-        // Search all 8-byte positions for the lengths of messages' bodies.
+        // Replace each aligned number that can be the length of a message's body by a large number.
         let mut found = 0;
         for at in (0..whole.len() - 8).step_by(8) {
             let number = i64::from_le_bytes(whole[at..at + 8].try_into().unwrap());

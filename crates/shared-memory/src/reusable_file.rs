@@ -87,7 +87,7 @@ impl Drop for WritableMapping {
 }
 
 impl ReusableFile {
-    /// Creates a file that contains rows: in memory, or on disk if the memory quota is exhausted.
+    /// Creates a file that contains rows, in memory, or on disk if the memory quota is exhausted.
     pub fn of(gathered: &IpcMessage, table_quota: Option<&TableQuota>) -> Result<ReusableFile> {
         let bytes = gathered.bytes().next_multiple_of(STEP);
         let mut taken = table_quota.map(TableQuota::in_memory);

@@ -1,4 +1,4 @@
-//! Writes the file of a table: in memory while the quota permits, otherwise on disk.
+//! Writes the file of a table, in memory while the quota permits, otherwise on disk.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -85,7 +85,7 @@ fn complete(names: &CompletionNames, before: &str) -> (usize, Vec<String>) {
     (start, matching(relations.chain(columns).chain(keywords), word))
 }
 
-/// If the line is a backslash command, returns its name and its argument.
+/// Returns the name and the argument of a backslash command; `None` for other lines.
 fn backslash_argument(line: &str) -> Option<(&str, &str)> {
     let line = line.trim_start();
     let (command, argument) = line.split_once(' ')?;

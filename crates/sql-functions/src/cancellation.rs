@@ -57,8 +57,8 @@ pub fn cancellable(
     plan.transform_up(wrap).data()
 }
 
-/// If the plan is a join with a condition, wraps the condition so that its evaluation checks the
-/// flag for each batch.
+/// Wraps the condition of a join so that its evaluation checks the flag for each batch. Other plans
+/// are not changed.
 fn with_asking_condition(
     plan: Arc<dyn ExecutionPlan>,
     stop: &CancellationFlag,

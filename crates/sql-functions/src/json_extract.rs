@@ -38,7 +38,7 @@ struct JsonExtract {
     name: &'static str,
     /// True to return a JSON string as its text without quotes; false to return it as JSON.
     is_text: bool,
-    /// True if the path is an array of keys, also as text.
+    /// True if the path is an array of keys, or the text of such an array.
     has_array: bool,
     signature: Signature,
 }

@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 use crate::array_literal::{self, ArrayItem};
 use crate::bytea::{bytes_of, hexadecimal, uuid};
 
-/// Returns true for a cast that [`parse_value`] performs instead of Arrow: from text to bytes or a
+/// Returns true for a cast that [`parse_value`] performs instead of Arrow, from text to bytes or a
 /// nested value, or from a list of such texts.
 pub fn is_parsed(from: &DataType, to: &DataType) -> bool {
     match (from, to) {

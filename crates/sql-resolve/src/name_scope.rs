@@ -294,8 +294,8 @@ impl Scopes {
         if open { Ok(ResolvedName::Unknown) } else { Err(self.missing_relation(parts, at)) }
     }
 
-    /// If a name refers to a column of a USING or NATURAL join, returns the expression by which the
-    /// name must be replaced.
+    /// Returns the expression that must replace a name which refers to a column of a USING or
+    /// NATURAL join; `None` for other names.
     pub fn merged(&self, spelling: &str) -> Option<Expr> {
         for scope in self.outward() {
             let named = scope.parameters.iter().chain(&scope.aliases);

@@ -22,8 +22,8 @@ struct WildcardColumn {
     name: String,
 }
 
-/// The names of a select list: of the columns that all its wildcards select, and of the items that
-/// have been added so far.
+/// The names in a select list: the names of the columns that all its wildcards select, and the
+/// names of the items that have been added so far.
 #[derive(Default)]
 pub(crate) struct SelectedNames {
     wildcards: Vec<WildcardColumn>,
@@ -150,7 +150,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Returns the parts of a column's name, also if casts surround the column; empty for other
+/// Returns the parts of a column's name, even if casts surround the column; empty for other
 /// expressions.
 fn path_under(expr: &Expr) -> &[Ident] {
     match expr {

@@ -227,8 +227,8 @@ impl Resolver<'_> {
         })
     }
 
-    /// Records the columns in ORDER BY before the select list is resolved. Returns the keys of
-    /// ORDER BY that name casts in the select list.
+    /// Records the columns in ORDER BY, before the select list is resolved. Returns the ORDER BY
+    /// expressions that refer to a cast in the select list.
     fn cast_keys(&mut self, select: &Select, order_by: Option<&OrderBy>) -> Vec<CastKey> {
         let names = self.wildcard_names(&select.projection);
         let Some(scope) = self.scopes.innermost() else { return Vec::new() };

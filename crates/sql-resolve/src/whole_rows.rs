@@ -43,7 +43,7 @@ impl Resolver<'_> {
             let row = match &*argument {
                 FunctionArgExpr::Expr(Expr::Identifier(name)) => self.row_of(&name.value, true),
                 FunctionArgExpr::Expr(Expr::Function(row)) => numbered_fields(row),
-                // `t.*` is the row of `t`, also if a column has this name.
+                // `t.*` is the row of `t`, even if a column has this name.
                 FunctionArgExpr::QualifiedWildcard(name) => match name.0.as_slice() {
                     [ObjectNamePart::Identifier(name)] => self.row_of(&name.value, false),
                     _ => None,

@@ -104,7 +104,7 @@ impl Resolver<'_> {
             && labels.iter().enumerate().any(overlaps)
     }
 
-    /// Returns the label of the relation of `t.*`.
+    /// Returns the label of the relation `t` in the wildcard `t.*`.
     fn wildcard_label(&mut self, name: &ObjectName) -> Result<String> {
         let parts: Vec<&str> = idents(name)?.into_iter().map(|part| part.value.as_str()).collect();
         Ok(self.scopes.relation(&parts, position(name))?.label.clone())

@@ -8,8 +8,8 @@ use sqlparser::ast::{Expr, Function, Ident, ObjectNamePart, Visit, visit_express
 /// The name of a function in a query.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CalledFunction {
-    /// The name by which the planner looks up the function: with the namespace, if there is one, as
-    /// written.
+    /// The name by which the planner looks up the function: the name as written, including the
+    /// namespace if the call has one.
     pub key: String,
     /// The namespace; `None` if the call has no namespace.
     pub namespace: Option<String>,

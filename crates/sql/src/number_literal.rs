@@ -4,7 +4,7 @@
 
 use sqlparser::ast::{Expr, Query, SelectItem, SetExpr, UnaryOperator, Value};
 
-/// The planner preserves all digits of an integer with at most this many digits.
+/// Maximum number of digits with which the planner reads an integer exactly.
 const DIGITS_OF_INTEGERS: usize = 15;
 
 /// Replaces a literal with a decimal point or many digits by a text literal, which is later cast to

@@ -88,16 +88,16 @@ pub fn collect(statement: &mut impl VisitMut) -> Result<Vec<Parameter>> {
     Ok(parameters)
 }
 
-/// If a column of a query is only a parameter, makes the parameter's name, such as `$1`, the name
-/// of the column. Otherwise, the bound value would become the column's name.
+/// Names each column of a query that is only a parameter after the parameter, such as `$1`.
+/// Otherwise, the bound value would become the column's name.
 pub fn name_columns(statement: &mut Statement) {
     if let Statement::Query(query) = statement {
         name_columns_of(&mut query.body, placeholder_of);
     }
 }
 
-/// If a column of a query contains parameters, makes its text the name of the column, so that casts
-/// of the parameters do not change the name.
+/// Names each column of a query that contains parameters after its text, so that casts of the
+/// parameters do not change the name.
 pub fn keep_column_names(statement: &mut Statement) {
     if let Statement::Query(query) = statement {
         name_columns_of(&mut query.body, text_with_placeholder);

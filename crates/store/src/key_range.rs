@@ -48,7 +48,7 @@ impl KeyRange {
         KeyRange::default()
     }
 
-    /// Returns the range of the keys with a prefix.
+    /// Returns the range of the keys with this prefix.
     pub fn with_prefix(prefix: impl Into<String>) -> Self {
         KeyRange { prefix: prefix.into(), ..KeyRange::default() }
     }

@@ -1,4 +1,4 @@
-//! The in-memory store: for tests, and the reference implementation of [`Store`].
+//! The in-memory store, which is used in tests. It is the reference implementation of [`Store`].
 
 use std::collections::{BTreeMap, HashSet};
 

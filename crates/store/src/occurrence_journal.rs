@@ -25,7 +25,7 @@ pub struct OccurrenceJournal<'a> {
 }
 
 impl<'a> OccurrenceJournal<'a> {
-    /// Returns the journal with a name.
+    /// Returns the journal with this name.
     pub fn new(store: &'a dyn Store, name: &'static str) -> Self {
         OccurrenceJournal { store, name }
     }

@@ -25,7 +25,7 @@ const PLACEHOLDERS: [(&str, &str); 4] = [
 /// Smallest number of buckets that denotes a placeholder.
 const PLACEHOLDER_MIN: u32 = 2_147_483_644;
 
-/// In the fields of a partition spec, replaces all time transforms of a column except the first.
+/// Replaces all time transforms of a column except the first, in the fields of a partition spec.
 /// Returns true if a transform was replaced.
 pub fn hide(spec: &mut Value) -> Result<bool> {
     let mut seen = Vec::new();

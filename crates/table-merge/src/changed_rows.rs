@@ -87,7 +87,7 @@ impl RowMerger<'_> {
     }
 }
 
-/// Returns, for each row of the base, the most similar new row. Both rows must have equal values in
+/// Returns the most similar new row for each row of the base. Both rows must have equal values in
 /// the first column, or in more than half of the columns. Among several candidates, one with an
 /// equal first column is preferred, then the one with the most equal columns. A single row of the
 /// base and a single new row are always paired.

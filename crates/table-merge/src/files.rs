@@ -156,9 +156,8 @@ impl<'a> FileChanges<'a> {
         change
     }
 
-    /// If not all snapshots of the side are known, it may have replaced all rows of a partition.
-    /// Returns the partitions in which this is possible: those of which the side kept no file of
-    /// the base.
+    /// Returns the partitions whose rows the side may have replaced completely: those of which the
+    /// side kept no file of the base. Used if not all snapshots of the side are known.
     fn possibly_replaced(&self, base: &'a [File]) -> ChangeScope {
         let removed = states_of(&self.removed);
         let remaining = base.iter().filter(|file| !removed.contains(&file.state()));

@@ -28,7 +28,7 @@ pub(crate) struct IncludedChanges {
 }
 
 impl IncludedChanges {
-    /// Returns the changes that the state contains, as far as they are known.
+    /// Returns the known changes that the state contains.
     pub fn of(state: &SnapshotAncestry) -> Self {
         let mut found = IncludedChanges::default();
         for snapshot in state.newest_first() {

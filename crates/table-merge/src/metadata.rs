@@ -119,8 +119,8 @@ impl MergedMetadata {
             && self.version.is_none()
     }
 
-    /// Returns three schemas with the columns of the merged table: with the field ids of the base,
-    /// of our side, and of their side.
+    /// Returns three schemas with the columns of the merged table. They have the field ids of the
+    /// base, of our side, and of their side, in this order.
     pub fn schemas(&self, base: &TableMetadata, merged: &SchemaRef) -> [SchemaRef; 3] {
         // After a criss-cross merge, the base may already have the column, with our id. Otherwise
         // the base is read with their id.

@@ -279,8 +279,8 @@ impl RowMerger<'_> {
     }
 }
 
-/// Returns, for each row, how many of its copies on their side may be skipped because our side has
-/// them, too. If our side has the row and their side has more copies than the base, this is the
+/// Returns the number of copies on their side that may be skipped for each row, because our side
+/// also has them. If our side has the row and their side has more copies than the base, this is the
 /// number of copies in the base; otherwise, it is 0.
 fn skippable(counts: &RowCounts) -> HashMap<RowHash, u32> {
     let equal =

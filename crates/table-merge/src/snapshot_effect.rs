@@ -66,8 +66,7 @@ impl<'a> KnownChanges<'a> {
     }
 
     /// Returns the effect of a snapshot that the base does not have. If the snapshot is a merge,
-    /// `merged` contains the snapshots that it brought: its ancestors that its first parent does
-    /// not have.
+    /// `merged` contains the merged snapshots: its ancestors that its first parent does not have.
     pub fn effect(
         &self,
         side: &SnapshotAncestry,

@@ -46,8 +46,8 @@ impl TableMerge {
         inherited
     }
 
-    /// For each change, such as a cherry-picked one, that both sides contain and the base does not:
-    /// returns the value of a summary property before the change and after it.
+    /// Returns the values of a summary property before and after each change that both sides
+    /// contain and the base does not, such as a cherry-picked change.
     pub fn shared_values(&self, property: &str) -> Vec<[Option<String>; 2]> {
         let value = |one: &HashMap<String, String>| one.get(property).cloned();
         self.shared.iter().map(|[before, after]| [value(before), value(after)]).collect()

@@ -26,8 +26,8 @@ const UNUSED_SHARE: u64 = 2;
 /// A column is kept only if it uses at most 1 / `COLUMN_SHARE` of the limit.
 const COLUMN_SHARE: u64 = 4;
 
-/// A column can be evicted for another column after scans have read this many times the bytes of
-/// the cache since the last use of the column.
+/// Bytes that scans must have read since the last use of a column before the column can be evicted
+/// for another column, as a multiple of the cache's size.
 const STALE_AFTER: u64 = 4;
 
 /// Number of reads after which the older half of the remembered reads is forgotten.

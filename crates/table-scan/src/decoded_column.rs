@@ -126,7 +126,7 @@ impl BufferMemory {
 }
 
 /// Copies the values of string views if their buffers are sparse. The Parquet reader returns views
-/// of whole pages, also for values that are stored in the views themselves.
+/// of whole pages, even for values that are stored in the views themselves.
 fn compacted(chunks: Vec<ArrayRef>) -> Vec<ArrayRef> {
     let mut buffers = BufferMemory::default();
     let (mut used, mut held) = (0, 0);

@@ -38,7 +38,8 @@ use crate::decoded_stream::DecodedStream;
 use crate::row_group_pruning::{RowGroupPruning, file_is_pruned};
 use crate::scan_cost::appended;
 
-/// A scan reads few rows if the bounds of pages exclude more than this share of the rows.
+/// Maximum share of the rows that the bounds of pages exclude. Above this share, the scan counts as
+/// a scan of few rows.
 const EXCLUDED_SHARE_MAX: f64 = 0.5;
 
 /// The scan of files in one partition of a plan.

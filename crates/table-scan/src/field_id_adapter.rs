@@ -105,7 +105,7 @@ fn defaults(table: &Schema, found: &[Option<FieldRef>]) -> Result<HashMap<String
     Ok(defaults)
 }
 
-/// Returns, for each field of a file, the field of the table with the same id; `None` if the table
+/// Returns the field of the table with the same id for each field of a file; `None` if the table
 /// dropped the column.
 fn current(table: &Schema, file: &Schema) -> Vec<Option<FieldRef>> {
     let by_id = file.fields().iter().any(|field| id(field).is_some());

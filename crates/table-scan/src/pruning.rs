@@ -41,7 +41,7 @@ pub fn can_match(
     prune(plan, schema, filters, session).map_or(true, |left| !left.files().is_empty())
 }
 
-/// Returns, for each file, true if all rows of the file are known to match the filter.
+/// Returns one value for each file: true if all rows of the file are known to match the filter.
 ///
 /// The filter is split at `AND`. A condition holds for all rows of a file if, by the bounds, no row
 /// can match its negation, and the condition is never null. A condition is never null if its
@@ -114,7 +114,7 @@ fn null_for_nulls_only(expr: &Expr, columns: &mut HashSet<String>) -> bool {
     }
 }
 
-/// Returns, for each file, true if the file may contain a row that matches the filter.
+/// Returns one value for each file: true if the file may contain a row that matches the filter.
 fn may_contain(
     plan: &ScanPlan,
     schema: &SchemaRef,
@@ -142,9 +142,9 @@ fn may_contain(
     Ok(keep)
 }
 
-/// For each file with a true entry, sets the entry to false if the file's partition contains none
-/// of the values in the filter. The caller prunes by bounds first, because bounds are arrays over
-/// all files, whereas partition values are read file by file.
+/// Sets the entry of each file to false whose partition contains none of the values in the filter.
+/// The caller prunes by bounds first, because bounds are arrays over all files, whereas partition
+/// values are read file by file.
 fn prune_by_partition(
     plan: &ScanPlan,
     predicate: &PruningPredicate,

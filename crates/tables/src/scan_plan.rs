@@ -229,13 +229,13 @@ impl ScanPlan {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Returns, for each file, a lower bound of a top-level column, in the column's type; null if
+    /// Returns a lower bound of a top-level column for each file, in the column's type; null if
     /// unknown. Returns `None` if the snapshot does not have the column.
     pub fn min(&self, column: &str) -> Option<ArrayRef> {
         self.bounds(column, FileStatKind::Lower)
     }
 
-    /// Returns, for each file, an upper bound of a top-level column, in the column's type; null if
+    /// Returns an upper bound of a top-level column for each file, in the column's type; null if
     /// unknown. Returns `None` if the snapshot does not have the column.
     pub fn max(&self, column: &str) -> Option<ArrayRef> {
         self.bounds(column, FileStatKind::Upper)
@@ -257,7 +257,7 @@ impl ScanPlan {
         Some(self.stats.get(bound, id, data_type, || to_array(data_type, values)))
     }
 
-    /// Returns, for each file, the null count of a top-level column, as `UInt64`; null if unknown.
+    /// Returns the null count of a top-level column for each file, as `UInt64`; null if unknown.
     pub fn null_counts(&self, column: &str) -> Option<ArrayRef> {
         let (id, data_type) = self.column(column)?;
         let counts = self.files.iter().map(|file| file.null_count(id));
@@ -283,8 +283,8 @@ impl ScanPlan {
         })
     }
 
-    /// Returns, for each file, `false` if its partition excludes all of these values of a top-level
-    /// column. Otherwise the value is null, because the file may contain one of the values. Returns
+    /// Returns one value for each file: `false` if the file's partition excludes all of these
+    /// values of a top-level column, and null if the file may contain one of the values. Returns
     /// `None` if no file can be excluded.
     ///
     /// `values` must be castable to the column's type.

@@ -40,7 +40,7 @@ const TOTAL_RECORDS: &str = "total-records";
 /// Maximum number of older metadata files to read for one lineage.
 const FILES_MAX: usize = 100;
 
-/// The current snapshot of a table state and its ancestors, as far as they are known.
+/// The current snapshot of a table state, and its known ancestors.
 #[derive(Debug)]
 pub struct SnapshotAncestry {
     current: Option<i64>,
@@ -258,7 +258,7 @@ impl SnapshotAncestry {
         (value(&merged_snapshot, TOTAL_RECORDS)? == rows).then_some(merged)
     }
 
-    /// Adds missing ancestors of this state, as far as another lineage has already read them.
+    /// Adds the missing ancestors of this state that another lineage has already read.
     pub fn add_ancestors_from(&mut self, other: &SnapshotAncestry) {
         let mut next = Vec::new();
         self.walk(self.current, &HashSet::new(), |id, _| next.push(id));

@@ -291,7 +291,7 @@ impl Table {
         summary
     }
 
-    /// Returns the description of the table for the API, with this name.
+    /// Returns the API's description of the table. `name` is the name in the description.
     pub fn describe(&self, name: &TableName) -> headwater_model::Table {
         headwater_model::Table {
             name: name.clone(),

@@ -159,7 +159,7 @@ impl SqlView {
         Ok(value)
     }
 
-    /// Returns the description of the view for the API, with this name.
+    /// Returns the API's description of the view. `name` is the name in the description.
     pub fn describe(&self, name: &TableName) -> headwater_model::SqlView {
         let queries = self.representations().into_iter();
         headwater_model::SqlView {

@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use crate::{TelemetryOptions, in_scope};
 
-    /// Returns traces whose spans reach no collector.
+    /// Returns telemetry whose collector is unreachable.
     fn telemetry() -> Telemetry {
         let endpoint = "http://127.0.0.1:9".to_owned();
         let options = TelemetryOptions { endpoint, ..TelemetryOptions::default() };

@@ -23,7 +23,7 @@ const KEY_BYTES_MAX: usize = 1_024;
 #[derive(Debug, Clone)]
 pub(crate) struct ObjectFilter {
     watch: ChangeFilter,
-    /// True to skip empty objects, also those that represent folders: there is nothing to import.
+    /// True to skip empty objects, such as objects that represent folders: they contain no rows.
     skips_empty: bool,
 }
 

@@ -218,9 +218,9 @@ impl TriggerWorker {
         Ok(())
     }
 
-    /// Reads the event of a delivery and the policy of its call, and acquires the memory permit of
-    /// a large event. Ends the delivery as failed if the event cannot be read, or if the causing
-    /// identity no longer has the right to cause the event.
+    /// Reads the event of a delivery and the policy of its call. For a large event, also acquires a
+    /// memory permit. Returns `None` if the delivery is postponed, or has failed because the event
+    /// cannot be read or the identity that caused the event has lost the right to do so.
     async fn prepare(&self, delivery: &Delivery) -> Result<Option<PreparedDelivery>> {
         let Ok(calls) = self.call_policy().await else {
             self.context.queue.update(self.postponed(delivery.clone(), JOBS_PAUSE));

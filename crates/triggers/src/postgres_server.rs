@@ -21,7 +21,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const SCHEME: &str = "postgres";
 const PORT: u16 = 5432;
 
-/// A PostgreSQL database with the identity of the client.
+/// A PostgreSQL database, and the user and the secret with which the trigger connects to it.
 #[derive(Debug, Clone)]
 pub(crate) struct PostgresServer {
     host: String,

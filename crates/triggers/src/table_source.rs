@@ -379,7 +379,7 @@ impl TableSource {
         Ok(())
     }
 
-    /// Maximum number of commits in one event.
+    /// Returns the maximum number of commits in one event.
     fn batch(&self) -> usize {
         self.tables.batch.min(COMMITS_MAX)
     }

@@ -207,7 +207,8 @@ impl CallQueue {
         entries.extend(rest.append(queue)?);
         entries.extend(also(&event, &delivery)?);
         let applied = log.store.apply(WriteBatch { entries, ..WriteBatch::default() }).await;
-        // The store may have applied the batch despite the error, so let the queue read it again.
+        // The store may have applied the batch despite the error, so the stored events must be read
+        // again.
         applied.inspect_err(|_| self.set_uncertain())?;
         self.unlist(first, rest.listed().user.as_ref());
         self.list(rest.events.first().map(|event| (event.id, rest.listed())));

@@ -349,8 +349,8 @@ fn print_merge(context: &Context, source: &str, target: &str, dry_run: bool, rep
     print_tables(context, source, report);
 }
 
-/// If a merge changed nothing because the target contains a revert of the source's changes, prints
-/// this revert, and the command that undoes it.
+/// Prints the commit of the target that reverted the source's changes, and the command that
+/// restores the changes. Prints nothing if there is no such commit.
 pub fn print_undone(context: &Context, target: &str, report: &MergeReport) {
     let Some(commit) = &report.undone_by else { return };
     let (style, id) = (context.style, commit.id.short());

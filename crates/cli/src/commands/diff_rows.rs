@@ -32,7 +32,7 @@ pub fn print_rows(style: OutputStyle, rows: &RowsDiff) {
     }
     if rows.duplicate_keys > 0 {
         let keys = output::plural(rows.duplicate_keys, "key");
-        remark(format!("the rows of {keys} with several rows count as removed and added"));
+        remark(format!("{keys} with several rows: their rows are shown as removed and added"));
     }
     if rows.null_keys > 0 {
         let count = output::plural(rows.null_keys, "row");

@@ -14,7 +14,7 @@ use crate::example;
 use crate::lake_folder::{LAKE_FOLDER, is_project};
 use crate::output;
 
-/// Creates the project and the lake. Keeps existing files, also those of a Bauplan project.
+/// Creates the project and the lake. Keeps existing files, including those of a Bauplan project.
 pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
     let dbt = arguments.dbt.as_deref().map(init_dbt::convert).transpose()?;
     let folder = &arguments.folder;

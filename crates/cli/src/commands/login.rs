@@ -57,7 +57,7 @@ fn api(context: &Context, profile: &Profile) -> Result<ApiClient> {
     Ok(ApiClient::new(endpoint, &context.author))
 }
 
-/// Returns an access token: from a login at the server's OpenID provider, a prompt or standard
+/// Returns an access token, from a login at the server's OpenID provider, a prompt or standard
 /// input.
 async fn credential(context: &Context, arguments: &Login, profile: &Profile) -> Result<String> {
     // Report a wrong URL before prompting for the token.

@@ -148,7 +148,7 @@ fn reference(context: &Context, named: Option<String>) -> Result<String> {
     }
 }
 
-/// If a command for tables names a view, or the reverse, adds the correct command as a hint.
+/// Adds the correct command as a hint, if a command for tables names a view, or the reverse.
 fn with_other_noun_hint(noun: &'static str, verb: &'static str) -> impl FnOnce(Problem) -> Problem {
     move |problem| match problem.context.get(noun).and_then(|name| name.as_str()) {
         Some(name) => {

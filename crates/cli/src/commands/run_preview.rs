@@ -13,7 +13,7 @@ pub fn request(arguments: &Run) -> Option<PreviewOptions> {
     arguments.preview.map(|rows| PreviewOptions { rows, tail: arguments.tail })
 }
 
-/// Prints the rows of every model: as text, or as one line with a JSON object per model.
+/// Prints the rows of every model, as text, or as one line with a JSON object per model.
 pub fn print(context: &Context, report: &RunReport) {
     let style = context.answer_style;
     for step in &report.steps {

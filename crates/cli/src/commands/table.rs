@@ -286,7 +286,7 @@ fn print_plan(context: &Context, plan: &ImportPlan) {
     }
 }
 
-/// If a column has a hint, prints its type, the reason for the type, and the hint.
+/// Prints the type of a column, the reason for the type, and the hint; nothing without a hint.
 fn print_hint(column: &ImportColumn, print: impl Fn(String)) {
     if let Some(hint) = &column.hint {
         print(format!("column `{}` is {}: {}", column.name, column.data_type, column.reason));

@@ -248,7 +248,7 @@ impl ChangeResultReader {
         self.tables.rewrites().with_ids(&self.table, &rows, ids).map(Some).map_err(failed)
     }
 
-    /// Returns, for each new row, the id of the row that it replaces; null for an inserted row.
+    /// Returns the id of the replaced row for each new row; null for an inserted row.
     async fn ids_of(&self, rows: &RecordBatch) -> Result<Int64Array> {
         let unplaced = || Error::Internal { message: "a changed row has no position".to_owned() };
         let files = rows.column(0).as_primitive_opt::<Int32Type>().ok_or_else(unplaced)?;

@@ -55,8 +55,8 @@ impl<W> Permit<W> {
         self.queue.keep(idle, &self.key.queue, pause);
     }
 
-    /// Like [`Permit::grow`], but if instances that start in advance of calls use the memory,
-    /// cancels their starts and waits until they have released it.
+    /// Like [`Permit::grow`], but also cancels the starts of instances that start in advance of
+    /// calls, if they use the memory, and waits until they have released the memory.
     pub(crate) async fn grow_or_wait(&self, bytes: u64) -> Option<ExtraMemory<W>> {
         let until = Instant::now() + EARLY_END_MAX;
         loop {

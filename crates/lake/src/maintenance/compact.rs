@@ -177,8 +177,7 @@ impl Maintenance<'_> {
     }
 }
 
-/// If the error is a conflict with another commit, records it in the report; otherwise returns the
-/// error.
+/// Records an error in the report if it is a conflict with another commit. Returns any other error.
 pub(super) fn record_conflict(report: &mut MaintainedTable, error: Error) -> Result<()> {
     if !error.is_stale() {
         return Err(error);

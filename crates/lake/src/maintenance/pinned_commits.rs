@@ -67,12 +67,12 @@ impl PinnedCommits {
         commits.into_iter().collect()
     }
 
-    /// Returns, by the system clock, the time at which the oldest current use of a commit started.
+    /// Returns the time at which the oldest current use of a commit started, by the system clock.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.0.lock().pins.values().map(|held| Timestamp::from(held.since)).min()
     }
 
-    /// Returns, by the lake's clock, the time at which the oldest current use of a commit started.
+    /// Returns the time at which the oldest current use of a commit started, by the lake's clock.
     pub fn oldest_in_lake(&self) -> Option<Timestamp> {
         self.0.lock().pins.values().map(|held| held.since_lake).min()
     }

@@ -212,8 +212,9 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Also excludes the folders of readable tables in which an unreadable table has files. This is
-    /// possible, because a registered table can have files in the folder of another table.
+    /// Excludes the folders of unreadable tables, and the folders of readable tables in which an
+    /// unreadable table has files. This is possible, because a registered table can have files in
+    /// the folder of another table.
     async fn exclude_broken(
         self,
         reach: &ReachableStates,

@@ -25,8 +25,8 @@ const COMMITS_MAX: usize = 1_000;
 /// Maximum number of trial merges in one search.
 const TRIALS_MAX: usize = 24;
 
-/// A branch may have got a conflicting change by a merge, so the search continues in the merged
-/// branch. Maximum number of such merges that it follows.
+/// Maximum number of merges that the search for a conflicting change follows. A branch may have got
+/// the change by a merge, so the search continues in the merged branch.
 const DEPTH_MAX: usize = 4;
 
 /// The commit that made a conflicting change.

@@ -136,15 +136,15 @@ impl OngoingMerge<'_> {
         let Some(reason) = self.order_reason(plan, own, &runs).await? else {
             return Ok(Vec::new());
         };
-        let reason = format!("{reason}, so the runs have no serial order");
+        let reason = format!("{reason}; the runs have no serial order");
         let conflicts = stale.into_iter().map(|(table, (run, change))| {
             let commit = run.description();
             let message = if own.tables.contains(&table) {
-                format!("this run read the table before {commit} changed it, and {reason}")
+                format!("this run read the table before {commit} changed it; {reason}")
             } else {
                 format!(
-                    "this run used the read positions in this table before {commit} changed them, \
-                     and {reason}"
+                    "this run used the read positions in this table before {commit} changed them; \
+                     {reason}"
                 )
             };
             MergeConflict {
@@ -189,7 +189,7 @@ impl OngoingMerge<'_> {
                 if changes.any(|change| run.reads.are_changed(&change.table, &earlier.reads)) {
                     let (shown, earlier) = (run.description(), earlier.description());
                     return Ok(Some(format!(
-                        "the run of {shown} read a table before {earlier} changed it, and this run \
+                        "the run of {shown} read a table before {earlier} changed it, but this run \
                          started after {earlier}"
                     )));
                 }

@@ -192,7 +192,7 @@ impl Transaction {
         self.check_namespace(name).await
     }
 
-    /// Fails if neither the catalog nor this transaction has the namespace of a name.
+    /// Fails if the namespace of a table exists neither in the catalog nor in this transaction.
     pub(super) async fn check_namespace(&self, name: &TableName) -> Result<()> {
         if !self.creates_namespace(&name.namespace) {
             self.view.check_namespace(&name.namespace).await?;

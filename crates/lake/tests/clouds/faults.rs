@@ -57,7 +57,7 @@ pub async fn transient_faults_are_retried(cloud: Provider) {
 pub async fn permanent_write_faults_fail_in_time_and_leave_no_files(cloud: Provider) {
     let lake = CloudLake::new(cloud, SHORT).await;
     let cases = [
-        (BUSY, "also after retries"),
+        (BUSY, "even after retries"),
         (DENIED, "denies access"),
         (lake.cloud.words.expired, "rejects the credentials"),
         (Fault::CutBefore, "was lost during a request"),
@@ -85,7 +85,7 @@ pub async fn permanent_write_faults_fail_in_time_and_leave_no_files(cloud: Provi
 pub async fn permanent_read_faults_fail_in_time(cloud: Provider) {
     let lake = CloudLake::new(cloud, SHORT).await;
     let cases = [
-        (BUSY, "also after retries"),
+        (BUSY, "even after retries"),
         (Fault::Hang, "timed out"),
         (Fault::HangHalf, "timed out"),
         (Fault::CutHalf, "was lost during a request"),

@@ -185,7 +185,7 @@ async fn permanent_bucket_faults_are_reported_and_transient_ones_retried() {
     };
     for (fault, expected) in [
         (Fault::Answer(403, "AccessDenied"), "denies access"),
-        (Fault::Answer(503, "SlowDown"), "also after retries"),
+        (Fault::Answer(503, "SlowDown"), "even after retries"),
         (Fault::Hang, "timed out"),
     ] {
         for file in ["b.csv", "a.parquet"] {

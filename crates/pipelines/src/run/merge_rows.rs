@@ -103,7 +103,7 @@ impl Run {
         Err(Error::Keys { step: step.name.clone(), at: step.at.clone(), what, null_column })
     }
 
-    /// If the MERGE changed no row, adds an empty snapshot that records the run.
+    /// Adds an empty snapshot that records the run, if the MERGE changed no row.
     async fn note_unchanged(
         &self,
         index: usize,

@@ -251,7 +251,7 @@ async fn two_runs_that_each_read_what_the_other_writes_are_a_conflict() {
     second.report();
     insta::assert_snapshot!(without_ids(&refused(&first)), @r"
     merge_conflict: during the run, other commits on `main` changed tables that the run read: one
-      caused by: `one`: this run read the table before commit `ID` changed it, and the run of commit `ID` read `two` before this run changed it, so the runs have no serial order
+      caused by: `one`: this run read the table before commit `ID` changed it; the run of commit `ID` read `two` before this run changed it; the runs have no serial order
       hint: Start a new run with `headwater run`: it reads the latest commit.
     ");
     assert!(world.sql("main", &["SELECT count(*) AS n FROM two"]).await.contains("| 1 |"));
@@ -325,7 +325,7 @@ async fn a_run_that_read_a_load_conflicts_with_an_older_run_that_did_not() {
     assert_eq!(old_ran.report().tables, ["other"], "ordered before the load");
     insta::assert_snapshot!(without_ids(&refused(&new_ran)), @r"
     merge_conflict: during the run, other commits on `main` changed tables that the run read: other
-      caused by: `other`: this run read the table before commit `ID` changed it, and the run of commit `ID` read a table before commit `ID` changed it, and this run started after commit `ID`, so the runs have no serial order
+      caused by: `other`: this run read the table before commit `ID` changed it; the run of commit `ID` read a table before commit `ID` changed it, but this run started after commit `ID`; the runs have no serial order
       hint: Start a new run with `headwater run`: it reads the latest commit.
     ");
 }

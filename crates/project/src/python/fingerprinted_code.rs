@@ -131,7 +131,7 @@ fn imported<'f>(
         .collect()
 }
 
-/// Returns the files that an imported module may refer to: in the importing file's folder, or at
+/// Returns the files that an imported module may refer to, in the importing file's folder, or at
 /// the root.
 pub(super) fn candidates<'f>(
     folder: &str,

@@ -23,7 +23,7 @@ const DESCRIPTORS_PER_CONNECTION: u64 = 4;
 /// The maximum number of connections of all calls, and the check for the host's own addresses.
 #[derive(Debug)]
 pub struct ConnectionCap {
-    /// The host's own addresses that sandboxes may reach nevertheless.
+    /// The host's own addresses that sandboxes may reach, as an exception.
     exempt: Vec<IpAddr>,
     permits: Arc<Semaphore>,
     max: usize,

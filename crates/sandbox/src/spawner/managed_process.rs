@@ -135,8 +135,8 @@ impl ManagedProcess {
         self.messages.iter().any(|one| matches!(one, StatusMessage::Failed { .. }))
     }
 
-    /// For a clone: returns the pid of the process that the zygote forked for the function. The pid
-    /// is valid in the zygote's pid namespace. `None` if no fork has been reported.
+    /// Returns the pid of the process that the zygote forked for the function of a clone, in the
+    /// zygote's pid namespace. `None` if no fork has been reported.
     pub(super) fn cloned(&self) -> Option<i32> {
         self.messages.iter().find_map(|one| match one {
             StatusMessage::Cloned { pid } => Some(*pid),
@@ -144,7 +144,7 @@ impl ManagedProcess {
         })
     }
 
-    /// For a zygote: returns its CPU time since the last charge to a clone or since the last use of
+    /// Returns the CPU time of a zygote since the last charge to a clone or since the last use of
     /// this method, in microseconds. Includes the CPU time of unused clones.
     pub(super) fn take_unmetered_cpu_us(&mut self) -> u64 {
         let now = self.group.measure().cpu_us.unwrap_or(self.metered_us);

@@ -24,7 +24,7 @@ use super::error::{ErrorResponse, HandlerResult};
 /// Unit of the quotas, in bytes.
 const UNIT_BYTES: u64 = 64 << 10;
 
-/// Minimum size of a quota, in units.
+/// Minimum size of a quota, in units of [`UNIT_BYTES`].
 const UNITS_MIN: usize = 1 << 12;
 
 /// Minimum transfer rate of a body, in bytes per second. The rate is checked only after the timeout
@@ -40,7 +40,8 @@ const TOO_LONG: &str = "the request body is too long";
 /// Maximum time spent reading a body that is too long.
 const SKIP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Additional quota that a body acquires for bytes that have not arrived yet, in units.
+/// Quota that a body acquires in advance for bytes that have not arrived yet, in units of
+/// [`UNIT_BYTES`].
 const AHEAD_UNITS: usize = 16;
 
 /// The kind of content in a body.
@@ -108,9 +109,9 @@ impl BodyQuotas {
     pub fn new(bytes: u64, timeout: Duration) -> Self {
         let units = usize::try_from(bytes / UNIT_BYTES).unwrap_or(usize::MAX);
         let units = units.clamp(UNITS_MIN, Semaphore::MAX_PERMITS);
-        // The body of a call with the maximum length then needs at most twice `bytes` of memory. At
-        // most two such bodies are in memory at once: one holds the whole quota, the other the
-        // permit to exceed the quota.
+        // With this limit, the body of a call needs at most twice `bytes` of memory. At most two
+        // bodies of this size are in memory at once: one body holds the whole quota, and the other
+        // body holds the permit to exceed the quota.
         let call_bytes_max = usize::try_from(bytes / 8).unwrap_or(usize::MAX);
         let call_bytes_max =
             call_bytes_max.clamp(BodyKind::Values.bytes_max(), BodyKind::Call.bytes_max());
@@ -273,7 +274,7 @@ impl BodyPermit {
     }
 }
 
-/// Returns the quota for a number of bytes, in units.
+/// Returns the quota that a body with this number of bytes needs, in units of [`UNIT_BYTES`].
 fn units_of(kind: BodyKind, bytes: usize) -> usize {
     let units = (bytes.saturating_mul(kind.weight()) as u64).div_ceil(UNIT_BYTES);
     usize::try_from(units).unwrap_or(usize::MAX).max(1)

@@ -57,7 +57,7 @@ pub fn round_cast(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
     Ok(Transformed::yes(expr))
 }
 
-/// Returns true if a cast converts fractional numbers to integers, also if the numbers are elements
+/// Returns true if a cast converts fractional numbers to integers, even if the numbers are elements
 /// of lists.
 fn loses_fraction(from: &DataType, to: &DataType) -> bool {
     match (element(from), element(to)) {

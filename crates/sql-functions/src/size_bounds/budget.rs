@@ -20,7 +20,7 @@ const FOLDED_BYTES_MIN: u64 = 4 << 10;
 /// Limit for functions that are called outside of a statement, in bytes.
 const LIMIT_ELSEWHERE: u64 = 64 << 20;
 
-/// The limit for one value is the statement's limit divided by this number.
+/// Ratio of the statement's limit to the limit for one value.
 const VALUES_PER_LIMIT: u64 = 4;
 
 /// Memory that the results of a statement's function calls use, with its limits.

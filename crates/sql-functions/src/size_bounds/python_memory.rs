@@ -20,7 +20,7 @@ use super::charged_buffer::{attach_charge, memory_bytes, total_bytes};
 /// Maximum size of the arguments of one call, in bytes.
 const SLICE_BYTES_MAX: u64 = 64 << 20;
 
-/// The limit for the arguments of one call is the statement's limit divided by this number.
+/// Ratio of the statement's limit to the limit for the arguments of one call.
 const SLICES_PER_LIMIT: u64 = 8;
 
 /// Calls a function with the rows of a batch, in one or more slices.

@@ -16,8 +16,8 @@ pub(super) enum SizeRule {
     Within(u64),
     /// Computed by a function from the arguments of each row.
     Each(for<'a, 'b> fn(&'a CallArguments<'b>) -> RowSizeBound<'a>),
-    /// For casts that parse text: computed from the text of each row if the result is nested,
-    /// otherwise like [`OTHERS`].
+    /// The rule for casts that parse text. The size of a nested result is computed from the text of
+    /// each row; for any other result, the rule is [`OTHERS`].
     Parsed,
 }
 

@@ -79,8 +79,8 @@ impl FunctionRewrite for MicrosecondComparisonRewrite {
     }
 }
 
-/// If at least one operand is a timestamp with microseconds and none has nanoseconds, casts the
-/// other operands to microseconds.
+/// Casts the other operands to microseconds, if at least one operand is a timestamp with
+/// microseconds and none has nanoseconds.
 fn alike(
     parts: &mut [&mut Expr],
     schema: &DFSchema,

@@ -203,8 +203,8 @@ impl ScalarUDFImpl for DateTrunc {
     }
 }
 
-/// Returns, for each timestamp, the number of 400-year cycles by which to shift it; `None` if all
-/// timestamps are in range.
+/// Returns the number of 400-year cycles by which to shift each timestamp; `None` if all timestamps
+/// are in range.
 fn cycles(value: &ColumnarValue) -> Result<Option<Vec<i64>>> {
     let DataType::Timestamp(TimeUnit::Microsecond, _) = value.data_type() else {
         return Ok(None);

@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, Volatility, lit,
 };
 
-/// If an expression casts text to a timestamp, adds the missing seconds to the text.
+/// Adds missing seconds to the text in a cast of text to a timestamp.
 pub(crate) fn add_seconds(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let (text, to) = match &mut expr {
         Expr::Cast(cast) => (&mut cast.expr, cast.field.data_type()),

@@ -1,4 +1,4 @@
-//! Parses the schema with which an Avro file was written, as far as decoding needs it.
+//! Parses the parts that decoding needs of the schema with which an Avro file was written.
 
 use std::collections::HashMap;
 
@@ -59,7 +59,7 @@ pub struct Field {
 }
 
 impl Schema {
-    /// For a nullable type, returns the variant that is not null; otherwise the type itself.
+    /// Returns the variant of a nullable type that is not null; any other type itself.
     pub fn not_null(&self) -> &Schema {
         match &self.kind {
             Kind::Union(variants) => {

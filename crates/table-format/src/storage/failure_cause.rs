@@ -106,7 +106,7 @@ impl FailureCause {
             }
             FailureCause::Busy => {
                 format!(
-                    "the object store failed every request for `{location}`, also after retries"
+                    "the object store failed every request for `{location}`, even after retries"
                 )
             }
             FailureCause::Taken => format!("another file already exists at `{location}`"),

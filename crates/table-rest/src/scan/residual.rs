@@ -41,7 +41,7 @@ impl<'f> ResidualFilter<'f> {
         ResidualFilter { filter, transformed_values: RefCell::default() }
     }
 
-    /// Evaluates the filter for a file, as far as the partition values determine the result.
+    /// Evaluates the filter for a file, from the file's partition values only.
     pub(super) fn evaluate(&self, file: &DataFile) -> RowMatch {
         self.evaluate_part(self.filter, file)
     }

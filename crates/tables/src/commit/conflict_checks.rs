@@ -20,7 +20,8 @@ pub(super) async fn check_rows(
     Err(Error::internal("compacted", message))
 }
 
-/// Checks that a change does not affect rows that another commit added after its computation.
+/// Checks that a change does not affect rows that another commit added after the change was
+/// computed.
 pub(super) async fn check_added_rows(
     tables: &Tables,
     table: &Table,

@@ -15,7 +15,7 @@ pub struct BinPackOptions {
     pub files_min: usize,
     /// A file is rewritten if at least this fraction of its rows is deleted.
     pub deleted_share: f64,
-    /// A data file is rewritten if at least this many delete files apply to it.
+    /// Minimum number of delete files that must apply to a data file for it to be rewritten.
     pub delete_files: usize,
     /// True to rewrite every data file to which delete files apply, regardless of their number.
     pub folds_all: bool,

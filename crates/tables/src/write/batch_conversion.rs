@@ -96,7 +96,7 @@ pub fn check_values(rows: &RecordBatch, table: &Schema) -> Result<()> {
     Ok(())
 }
 
-/// Returns, for each table field, its index among the input fields. A missing field must be
+/// Returns the index of each table field among the input fields. A missing field must be
 /// nullable or have a default; a field that the table does not have is an error.
 fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option<usize>>> {
     let mut used = vec![false; found.len()];

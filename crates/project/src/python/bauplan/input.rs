@@ -81,7 +81,7 @@ impl BauplanReader<'_> {
         Ok(())
     }
 
-    /// If the expression is `Model` or `Parameter`, returns its name and arguments.
+    /// Returns the name and the arguments of `Model` or `Parameter`; `None` for other expressions.
     fn marker<'e>(&self, expression: &'e Expr) -> Option<(&'static str, Option<&'e Arguments>)> {
         let call: Option<&ExprCall> = expression.as_call_expr();
         let member = self.names.resolve(call.map_or(expression, |call| &*call.func))?;

@@ -39,7 +39,7 @@ struct UsageFiles {
 /// The two CPU weights that the groups of a process can have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum CpuWeight {
-    /// The weight during a CPU boost: at the start of a call.
+    /// The weight during a CPU boost, at the start of a call.
     Boosted,
     /// The weight derived from the memory limit.
     #[default]
