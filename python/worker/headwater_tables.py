@@ -443,17 +443,31 @@ def size_of(table):
         return 1 << 40  # Older versions of pyarrow do not support every type.
 
 
-def write_whole(table, rows_max, descriptor, inputs):
-    """Writes an in-memory table to a file. Returns the table's size in bytes, and its extents."""
+def write_ipc(table, rows_max, sink):
+    """Writes an in-memory table to a file object, as an Arrow IPC file."""
     import pyarrow
 
+    # All batches of a file must share one dictionary per column.
+    options = pyarrow.ipc.IpcWriteOptions(unify_dictionaries=True)
+    with pyarrow.ipc.new_file(sink, table.schema, options=options) as ipc:
+        ipc.write_table(table, max_chunksize=rows_max)
+
+
+def to_ipc(table, rows_max):
+    """Returns an in-memory table as the bytes of an Arrow IPC file."""
+    import pyarrow
+
+    sink = pyarrow.BufferOutputStream()
+    write_ipc(table, rows_max, sink)
+    return sink.getvalue()
+
+
+def write_whole(table, rows_max, descriptor, inputs):
+    """Writes an in-memory table to a file. Returns the table's size in bytes, and its extents."""
     writer = Writer(descriptor, threads_for(size_of(table)))
     try:
         sink = Sink(writer, inputs)
-        # All batches of a file must share one dictionary per column.
-        options = pyarrow.ipc.IpcWriteOptions(unify_dictionaries=True)
-        with pyarrow.ipc.new_file(sink, table.schema, options=options) as ipc:
-            ipc.write_table(table, max_chunksize=rows_max)
+        write_ipc(table, rows_max, sink)
     finally:
         writer.finish()
     if not sink.referred:

@@ -145,7 +145,11 @@ class Output:
 def send_whole(server, table, task, inputs):
     """Sends an in-memory table as a list of extents. Some extents may refer to the files of the
     inputs."""
-    large = task["huge_pages"] and tables.size_of(table) >= HUGE_BYTES_MIN
+    bytes_estimate = tables.size_of(table)
+    if bytes_estimate < tables.REFERRED_BYTES_MIN:
+        send_small(server, table)
+        return
+    large = task["huge_pages"] and bytes_estimate >= HUGE_BYTES_MIN
     given = server.ask_for_file() if large else None
     own = lake.memory_file("headwater-output") if given is None else given
     size, extents = tables.write_whole(table, BATCH_ROWS_MAX, own, inputs)
@@ -160,6 +164,16 @@ def send_whole(server, table, task, inputs):
     os.close(own)
     server.send("laid", [outline])
     os.close(outline)
+
+
+def send_small(server, table):
+    """Sends an in-memory table that is too small to refer to the files of the inputs."""
+    descriptor = lake.memory_file("headwater-output")
+    left = memoryview(tables.to_ipc(table, BATCH_ROWS_MAX))
+    while left:
+        left = left[os.write(descriptor, left) :]
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+    server.hold("table", [descriptor])
 
 
 def send_table(server, table, task, inputs):

@@ -340,9 +340,12 @@ impl RunningInstance {
         messages: &mut WorkerCallState,
     ) -> Option<Result<FunctionResult>> {
         let early = self.invocation.early_result.as_ref()?;
-        // `Laid` with a second file is a sealed table, which the process cannot change.
-        let is_final =
-            matches!(messages.said, FinalMessage::Laid(_, Some(_)) | FinalMessage::Bool(_));
+        // `Table`, and `Laid` with a second file, are sealed tables, which the process cannot
+        // change.
+        let is_final = matches!(
+            messages.said,
+            FinalMessage::Table(_) | FinalMessage::Laid(_, Some(_)) | FinalMessage::Bool(_)
+        );
         if !messages.is_last || !is_final || !self.feeding.is_empty() {
             return None;
         }

@@ -226,15 +226,17 @@ pub(crate) async fn listen(
                 // buffer has space for all of them.
                 let _ = channel.get_ref().send(answer, &[]);
             }
-            Ok(WorkerMessage::Table) if parts.any() => {
+            Ok(WorkerMessage::Table { kept: is_kept }) if parts.any() => {
                 parts.add(file).await;
                 // The table is complete. Parts that still follow belong to a new table, with the
                 // same quota.
                 let whole = std::mem::replace(&mut parts, TableReceiver::new(quota.clone()));
                 said = FinalMessage::ChunkedTable(whole.finish().await.map_err(Error::from));
+                kept = is_kept;
             }
-            Ok(WorkerMessage::Table) => {
+            Ok(WorkerMessage::Table { kept: is_kept }) => {
                 said = file.map_or(FinalMessage::Nothing, FinalMessage::Table);
+                kept = is_kept;
             }
             Ok(message) => (said, kept) = result_of(message, file),
             // User code has written an invalid message to the worker's socket. This affects only

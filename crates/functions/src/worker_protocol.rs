@@ -310,7 +310,11 @@ pub(crate) enum WorkerMessage {
         kept: Option<bool>,
     },
     /// The result is a table. An attached memory file contains the table, or its last part.
-    Table,
+    Table {
+        /// True if the process waits for another call, as in `Laid`.
+        #[serde(default)]
+        kept: Option<bool>,
+    },
     /// The result is true or false.
     Bool {
         value: bool,
