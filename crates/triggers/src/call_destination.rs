@@ -89,7 +89,11 @@ impl EndedCall<'_> {
         let mut record = CallRecord { event, trigger, attempts, outcome, now }.to_json();
         if self.is_hidden {
             record["requestPayload"] = Value::Null;
-            let message = "the user of the trigger lost a right that the event needs";
+            let (id, name) = (&event.id, &trigger.name);
+            let message = format!(
+                "the user of trigger `{name}` lost a right that event `{id}` needs; \
+                 `headwater event show {id}` names the right"
+            );
             record["responsePayload"]["errorMessage"] = message.into();
         }
         record
