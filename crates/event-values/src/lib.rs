@@ -1,6 +1,6 @@
 //! Events as values. The modules create the argument of a function from an event, read values at
 //! paths, parse payloads, detect loops in the lineage, limit the rate of events, remember recent
-//! ids, and describe events by schemas. This crate does no I/O.
+//! ids, and describe events by schemas and short texts. This crate does no I/O.
 
 mod aws_event;
 mod call_record;

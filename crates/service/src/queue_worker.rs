@@ -67,7 +67,7 @@ impl WorkerState {
     }
 
     fn set_problem(&self, problem: &Problem) {
-        let hint: String = problem.hint.iter().map(|hint| format!(". {hint}")).collect();
+        let hint = problem.hint.as_ref().map_or_else(String::new, |hint| format!(". {hint}"));
         self.set(format!("PROBLEM: {problem}{hint}"));
     }
 }

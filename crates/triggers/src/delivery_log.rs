@@ -126,7 +126,7 @@ impl Delivery {
     /// be parsed. Its delivery then ends as failed without an attempt. A replay ignores the reason.
     pub(crate) fn rejection(&self) -> Option<&Problem> {
         let error = self.error.as_ref().filter(|error| is_retryable(error) == Some(false));
-        error.filter(|_| self.replayed.is_none())
+        error.filter(|_| self.attempts == 0 && self.replayed.is_none())
     }
 
     /// Returns the event of a call of `function`, in place of an event that cannot be read.
