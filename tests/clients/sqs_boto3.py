@@ -70,30 +70,38 @@ def messages(sqs, url):
     }
     sent = sqs.send_message(QueueUrl=url, MessageBody="one é", MessageAttributes=typed)
     assert sent["MD5OfMessageBody"] and sent["MD5OfMessageAttributes"], sent
+    # A message that must stay in flight has a long timeout, so that a slow machine changes nothing.
+    in_flight = {"QueueUrl": url, "VisibilityTimeout": 600}
     got = sqs.receive_message(
-        QueueUrl=url, AttributeNames=["All"], MessageAttributeNames=["All"]
+        **in_flight, AttributeNames=["All"], MessageAttributeNames=["All"]
     )["Messages"][0]
     assert (got["MessageId"], got["Body"]) == (sent["MessageId"], "one é"), got
     assert got["MD5OfBody"] == sent["MD5OfMessageBody"], got
     assert got["MD5OfMessageAttributes"] == sent["MD5OfMessageAttributes"], got
     assert got["MessageAttributes"]["raw"]["BinaryValue"] == b"\x00\xff", got
     assert got["Attributes"]["ApproximateReceiveCount"] == "1", got
-    # A received message is invisible until its visibility timeout, and is then received again.
+    # A received message is invisible.
     counted = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     got_counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=counted)["Attributes"]
     assert [got_counts[name] for name in counted] == ["0", "1"], got_counts
-    again = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=10, AttributeNames=["All"])
+
+    def end_timeout(received):
+        handle = received["ReceiptHandle"]
+        sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)
+
+    # After the visibility timeout of the queue, the message is received again.
+    end_timeout(got)
+    assert len(sqs.receive_message(QueueUrl=url)["Messages"]) == 1
+    again = sqs.receive_message(**in_flight, WaitTimeSeconds=20, AttributeNames=["All"])
     again = again["Messages"][0]
-    assert again["Attributes"]["ApproximateReceiveCount"] == "2", again
-    # The first receipt handle is invalid after the second reception. The second handle is valid.
+    assert again["Attributes"]["ApproximateReceiveCount"] == "3", again
+    # An earlier receipt handle is invalid after a later reception. The last handle is valid.
     sqs.delete_message(QueueUrl=url, ReceiptHandle=got["ReceiptHandle"])
-    sqs.change_message_visibility(
-        QueueUrl=url, ReceiptHandle=again["ReceiptHandle"], VisibilityTimeout=0
-    )
-    third = sqs.receive_message(QueueUrl=url)["Messages"][0]
-    sqs.delete_message(QueueUrl=url, ReceiptHandle=third["ReceiptHandle"])
+    end_timeout(again)
+    last = sqs.receive_message(**in_flight)["Messages"][0]
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=last["ReceiptHandle"])
     assert "Messages" not in sqs.receive_message(QueueUrl=url)
-    change = {"QueueUrl": url, "ReceiptHandle": third["ReceiptHandle"], "VisibilityTimeout": 5}
+    change = {"QueueUrl": url, "ReceiptHandle": last["ReceiptHandle"], "VisibilityTimeout": 5}
     fails("AWS.SimpleQueueService.MessageNotInflight", sqs.change_message_visibility, **change)
     fails("ReceiptHandleIsInvalid", sqs.delete_message, QueueUrl=url, ReceiptHandle="x")
     fails("InvalidParameterValue", sqs.send_message, QueueUrl=url, MessageBody="x", DelaySeconds=901)
@@ -105,7 +113,7 @@ def messages(sqs, url):
     entries[3]["DelaySeconds"] = 1_000
     sent = sqs.send_message_batch(QueueUrl=url, Entries=entries)
     assert len(sent["Successful"]) == 9 and sent["Failed"][0]["Id"] == "3", sent
-    got = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    got = sqs.receive_message(**in_flight, MaxNumberOfMessages=10)["Messages"]
     assert len(got) == 9, got
     entries = [{"Id": str(n), "ReceiptHandle": one["ReceiptHandle"]} for n, one in enumerate(got)]
     deleted = sqs.delete_message_batch(QueueUrl=url, Entries=entries)
@@ -119,11 +127,12 @@ def messages(sqs, url):
     timer = threading.Timer(0.3, sqs.send_message, kwargs={"QueueUrl": url, "MessageBody": "late"})
     timer.start()
     began = time.monotonic()
-    got = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=20)["Messages"][0]
+    got = sqs.receive_message(**in_flight, WaitTimeSeconds=20)["Messages"][0]
     assert got["Body"] == "late" and time.monotonic() - began < 15, got
+    timer.join()
     sqs.delete_message(QueueUrl=url, ReceiptHandle=got["ReceiptHandle"])
     sqs.send_message(QueueUrl=url, MessageBody="delayed", DelaySeconds=1)
-    got = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=20)["Messages"][0]
+    got = sqs.receive_message(**in_flight, WaitTimeSeconds=20)["Messages"][0]
     assert got["Body"] == "delayed", got
     sqs.send_message(QueueUrl=url, MessageBody="delayed", DelaySeconds=900)
     assert "Messages" not in sqs.receive_message(QueueUrl=url)

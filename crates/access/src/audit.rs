@@ -81,6 +81,8 @@ pub struct AuditLog {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     pending: Mutex<Vec<JournalAppend>>,
+    /// Lock that is held while events are stored.
+    storing: tokio::sync::Mutex<()>,
     /// The number of recorded failed logins by address; removed a minute after the last one.
     failed_logins: Cache<IpAddr, u32>,
     /// The time at which old events were last deleted.
@@ -117,7 +119,8 @@ impl AuditLog {
             .time_to_live(FAILED_LOGINS_PERIOD)
             .build();
         let (pending, expired) = (Mutex::default(), Mutex::default());
-        AuditLog { store, clock, pending, failed_logins, expired }
+        let storing = tokio::sync::Mutex::default();
+        AuditLog { store, clock, pending, storing, failed_logins, expired }
     }
 
     /// Creates an event of a principal, at the current time.
@@ -216,6 +219,8 @@ impl AuditLog {
     /// Stores the recorded events. After an error, or if the future is dropped, the events are kept
     /// for the next attempt.
     pub async fn flush(&self) -> Result<()> {
+        // Wait for a concurrent call, which may not have stored its events yet.
+        let _storing = self.storing.lock().await;
         let entries = std::mem::take(&mut *self.pending.lock());
         if entries.is_empty() {
             return Ok(());

@@ -1,13 +1,35 @@
 //! Records of ended calls by clients and triggers, in the format of AWS Lambda.
 
+use std::collections::BTreeMap;
+
 use chrono::SecondsFormat;
-use headwater_model::{ErrorCode, Event, EventData, Problem, Timestamp, Trigger};
+use headwater_model::{ErrorCode, Event, EventData, Problem, SpecVersion, Timestamp, Trigger};
 use serde_json::{Value, json};
 
 use crate::{function_argument, function_arn};
 
 /// The name of the argument in which a function receives an event or a record.
 pub const CALL_EVENT: &str = "event";
+
+/// Returns the event of a call of `function` whose argument [`CALL_EVENT`] is `content`.
+pub fn call_event(
+    id: String,
+    queue: &str,
+    time: Timestamp,
+    function: &str,
+    content: Value,
+) -> Event {
+    let arguments = BTreeMap::from([(CALL_EVENT.to_owned(), content)]);
+    Event {
+        specversion: SpecVersion::default(),
+        id,
+        source: queue.to_owned(),
+        subject: None,
+        time,
+        data: EventData::FunctionInvoked { function: function.to_owned(), arguments },
+        caused_by: Vec::new(),
+    }
+}
 
 /// An ended call, from which the record for its destination is created.
 #[derive(Debug)]

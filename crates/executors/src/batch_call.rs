@@ -37,7 +37,9 @@ impl<'a> BatchCall<'a> {
         let Some(stored) = stored else { return Ok(None) };
         serde_json::from_slice(&stored.value).map(Some).map_err(|error| {
             let message = format!("the stored result of event `{id}` is invalid: {error}");
-            Problem::new(ErrorCode::Internal, message)
+            let hint = "Send the items of the event again, and remove the event with \
+                        `headwater event rm`.";
+            Problem::new(ErrorCode::Internal, message).with_hint(hint)
         })
     }
 

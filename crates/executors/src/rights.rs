@@ -167,7 +167,8 @@ pub(crate) fn check_unrecorded(
 fn no_account(principal: &Principal) -> Problem {
     let user = principal.user_name().unwrap_or_default();
     let message = format!("user `{user}` was dropped or disabled");
-    Problem::new(ErrorCode::Unauthenticated, message)
+    let hint = "Enable the user, or deploy the trigger or call the function as another user.";
+    Problem::new(ErrorCode::Unauthenticated, message).with_hint(hint)
 }
 
 /// Returns the error of a decision that denies an action; `Ok` if the decision allows the action.

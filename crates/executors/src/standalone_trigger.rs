@@ -95,7 +95,8 @@ impl ActiveDeployment {
             Some(_) => {}
         }
         let message = format!("trigger `{}` was replaced or removed", trigger.name);
-        Err(Problem::new(ErrorCode::Unavailable, message))
+        let hint = "If the trigger was replaced, its new definition delivers the event.";
+        Err(Problem::new(ErrorCode::Unavailable, message).with_hint(hint))
     }
 
     /// Returns the name of the active project.

@@ -99,8 +99,11 @@ impl ToProblem for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::QueueNotFound { .. } => {
-                Some("Create the queue with `aws sqs create-queue --queue-name NAME`.".into())
+            Error::QueueNotFound { name } => {
+                Some(format!("Create the queue with `aws sqs create-queue --queue-name {name}`."))
+            }
+            Error::MappingNotFound { .. } => {
+                Some("List the mappings with `aws lambda list-event-source-mappings`.".into())
             }
             Error::QueueExists { .. } => Some(
                 "Change the attributes of the queue with \
@@ -108,9 +111,20 @@ impl ToProblem for Error {
                  first."
                     .into(),
             ),
-            Error::QueueFull { .. } => Some("Send the message again later.".into()),
+            Error::QueueFull { .. } => {
+                Some("Receive and delete messages of the queue, and send the message again.".into())
+            }
+            Error::InvalidContents => {
+                Some("Remove the control characters from the message, or encode it.".into())
+            }
+            Error::InvalidReceipt { .. } | Error::NotInFlight { .. } => Some(
+                "Receive the message again, and use the receipt handle of the response.".into(),
+            ),
             Error::Store(error) => error.hint(),
-            _ => None,
+            Error::Invalid { .. }
+            | Error::Missing { .. }
+            | Error::Corrupt { .. }
+            | Error::Stopped => None,
         }
     }
 }

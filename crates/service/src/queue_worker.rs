@@ -65,6 +65,11 @@ impl WorkerState {
     fn set(&self, result: String) {
         *self.last_result.lock() = Some(result);
     }
+
+    fn set_problem(&self, problem: &Problem) {
+        let hint = problem.hint.as_ref().map_or_else(String::new, |hint| format!(". {hint}"));
+        self.set(format!("PROBLEM: {problem}{hint}"));
+    }
 }
 
 /// The worker of a mapping. Clones share the worker's state.
@@ -117,7 +122,7 @@ impl QueueWorker {
                 Err(problem) => Some(problem),
             };
             let Some(problem) = problem else { continue };
-            self.state.set(format!("PROBLEM: {problem}"));
+            self.state.set_problem(&problem);
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(FAULT_PAUSE) => {}
@@ -130,12 +135,12 @@ impl QueueWorker {
         self.check_right()?;
         let is_visible = self.queues.wait(&self.mapping.queue, WAIT).await.or_problem()?;
         // The right can end while the worker waits.
-        self.check_right()?;
-        Ok(is_visible)
+        self.check_right().map(|()| is_visible)
     }
 
     /// Checks the right to read the queue.
     fn check_right(&self) -> Result<(), Problem> {
+        let stopped = || Problem::new(ErrorCode::Unavailable, "the server is stopping");
         let components = self.components.upgrade().ok_or_else(stopped)?;
         let (principal, queue) = (self.principal(), AccessObject::queue(&self.mapping.queue));
         components.check_allowed(&principal, Action::Read, &queue)
@@ -218,8 +223,7 @@ impl QueueWorker {
 
     /// Releases messages above the size limit of a call, so that they are received again.
     async fn release_surplus(&self, messages: &mut Vec<ReceivedMessage>) {
-        let mut kept = 0;
-        let mut bytes = 0;
+        let (mut kept, mut bytes) = (0, 0);
         for message in messages.iter() {
             bytes += message.message.bytes();
             if kept > 0 && bytes > BATCH_BYTES_MAX {
@@ -263,10 +267,11 @@ impl QueueWorker {
         let (looping, others): (Vec<MessageRecord>, Vec<MessageRecord>) =
             messages.into_iter().partition(is_own);
         if let Some((first, _)) = looping.first() {
-            let chain = first.message.caused_by.join("`, `");
+            let (id, chain) = (&first.message.id, first.message.caused_by.join("`, `"));
             self.state.set(format!(
-                "PROBLEM: a call of this mapping caused the message itself, so the message is \
-                 postponed; causes of the message: `{chain}`"
+                "PROBLEM: message `{id}` closes a loop, so it is postponed: a call of this mapping \
+                 caused the message; its causes: `{chain}`. Delete the message, and remove the \
+                 code that sends it."
             ));
             self.postpone(&messages_of(&looping)).await;
         }
@@ -329,7 +334,7 @@ impl QueueWorker {
                     failed
                 }
                 Err(problem) => {
-                    self.state.set(format!("PROBLEM: {problem}"));
+                    self.state.set_problem(&problem);
                     if let Some(seconds) = retry_pause(&problem) {
                         return self.release(&held, seconds).await;
                     }
@@ -348,10 +353,9 @@ impl QueueWorker {
 
     /// Deletes messages.
     async fn delete(&self, receipts: Vec<String>) {
-        if receipts.is_empty() {
-            return;
-        }
-        if let Err(error) = self.queues.delete_messages(&self.mapping.queue, &receipts).await {
+        if !receipts.is_empty()
+            && let Err(error) = self.queues.delete_messages(&self.mapping.queue, &receipts).await
+        {
             tracing::warn!(queue = self.mapping.queue, %error, "cannot delete processed messages");
         }
     }
@@ -430,17 +434,13 @@ fn failures(
     reports: bool,
     ids: &BTreeSet<String>,
 ) -> Result<BTreeSet<String>, Problem> {
-    let FunctionResult::Json(text) = returned else { return Ok(BTreeSet::new()) };
-    if !reports {
+    let (FunctionResult::Json(text), true) = (returned, reports) else {
         return Ok(BTreeSet::new());
-    }
+    };
     let invalid = |reason: String| {
         let message = format!("the function's `batchItemFailures` are invalid: {reason}");
-        Problem::new(ErrorCode::FunctionFailed, message)
+        let hint = "Return a list with the `messageId` of each failed message, or an empty list.";
+        Problem::new(ErrorCode::FunctionFailed, message).with_hint(hint)
     };
     failed_message_ids(&text, ids).map_err(invalid)
-}
-
-fn stopped() -> Problem {
-    Problem::new(ErrorCode::Unavailable, "the server is stopping")
 }

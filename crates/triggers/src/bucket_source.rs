@@ -4,7 +4,7 @@
 //! selects is one event of its [source](crate::occurrence_source).
 
 use headwater_model::{
-    BucketEvent, BucketTrigger, ChangedObject, EventData, Problem, ToProblem, Trigger,
+    BucketEvent, BucketTrigger, ChangedObject, ErrorCode, ToProblem, EventData, Problem, Trigger,
 };
 use headwater_objects::{ChangeFilter, ObjectChange, Objects, is_bucket_name};
 use headwater_store::JournalEntry;
@@ -85,7 +85,9 @@ impl ObjectFilter {
     /// Returns a problem if the trigger's bucket does not exist.
     pub(crate) async fn fault(&self, objects: &Objects) -> Option<Problem> {
         let problem = objects.check_bucket(self.bucket()).await.err()?.to_problem();
-        Some(problem.with_hint("Create the bucket; the trigger watches it as soon as it exists."))
+        let hint = "Create the bucket; the trigger watches it as soon as it exists.";
+        let is_missing = problem.code == ErrorCode::BucketNotFound;
+        Some(if is_missing { problem.with_hint(hint) } else { problem })
     }
 }
 

@@ -4,12 +4,8 @@
 //! One batch stores the end of a call and the record for its destination. So after a crash, both
 //! are stored or neither.
 
-use std::collections::BTreeMap;
-
-use headwater_event_values::{CALL_EVENT, CallRecord, loop_problem};
-use headwater_model::{
-    Event, EventData, Problem, SpecVersion, Timestamp, Trigger, TriggerEventStatus,
-};
+use headwater_event_values::{CallRecord, call_event};
+use headwater_model::{Event, Problem, Timestamp, Trigger, TriggerEventStatus};
 use serde_json::Value;
 
 use crate::async_calls::{is_address, queue_name};
@@ -59,21 +55,10 @@ impl EndedCall<'_> {
     pub fn forward(&self, to: CallDestination, id: String, now: Timestamp) -> (Event, Delivery) {
         let CallDestination { target: function, actor: by } = to;
         let (queue, sends) = (queue_name(&function), is_address(&function));
-        let arguments = BTreeMap::from([(CALL_EVENT.to_owned(), self.record(now))]);
+        let lineage = self.event.caused_by.iter().chain([&self.delivery.trigger]);
         let event = Event {
-            specversion: SpecVersion::default(),
-            id: id.clone(),
-            source: queue.clone(),
-            subject: None,
-            time: now,
-            data: EventData::FunctionInvoked { function, arguments },
-            caused_by: self
-                .event
-                .caused_by
-                .iter()
-                .chain([&self.delivery.trigger])
-                .cloned()
-                .collect(),
+            caused_by: lineage.cloned().collect(),
+            ..call_event(id.clone(), &queue, now, &function, self.record(now))
         };
         let Delivery { mut author, mut user, mut actor, .. } = self.delivery.clone();
         if sends {
@@ -87,11 +72,9 @@ impl EndedCall<'_> {
             // A source detected the event, without a user, so name the trigger as the author.
             author = Some(format!("trigger {}", self.delivery.trigger));
         }
-        let mut delivery = Delivery { author, user, actor, ..Delivery::new(id, &queue, now) };
-        if let Some(problem) = loop_problem(&event, &queue) {
-            delivery.status = TriggerEventStatus::Failed;
-            delivery.error = Some(problem);
-        }
+        // The record is sent even if the chain of triggers is too long, because the record may be
+        // about this chain. Each destination in a chain receives only one record.
+        let delivery = Delivery { author, user, actor, ..Delivery::new(id, &queue, now) };
         (event, delivery)
     }
 
@@ -106,7 +89,11 @@ impl EndedCall<'_> {
         let mut record = CallRecord { event, trigger, attempts, outcome, now }.to_json();
         if self.is_hidden {
             record["requestPayload"] = Value::Null;
-            let message = "the user of the trigger lost a right that the event needs";
+            let (id, name) = (&event.id, &trigger.name);
+            let message = format!(
+                "the user of trigger `{name}` lost a right that event `{id}` needs; \
+                 `headwater event show {id}` names the right"
+            );
             record["responsePayload"]["errorMessage"] = message.into();
         }
         record

@@ -8,10 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_event_values::event_summary;
 use headwater_jobs::{Error as JobsError, JobContext, JobGuard, NewJob};
 use headwater_model::{
     Event, EventData, JobKind, MAIN_BRANCH, Problem, ToProblem, TriggerEventStatus, TriggerTarget,
 };
+use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::call_destination::{EndedCall, ResolvedDestination};
@@ -20,11 +22,12 @@ use crate::delivery_outcome::{
     DeliveryOutcome, RetryPolicy, THROTTLE_PAUSE, classify_outcome, is_complete, job_result,
     was_stopped,
 };
+use crate::event_ingestion::unreadable;
 use crate::event_queue::TakenDelivery;
 use crate::event_split::EndedAttempt;
 use crate::target::CallPolicy;
 use crate::trigger_worker::TriggerWorker;
-use crate::{Error, Result, event_logging};
+use crate::{Error, Result};
 
 /// Number of deliveries of a trigger after which the trigger's old deliveries are removed.
 const TRIM_EVERY: u64 = 1_000;
@@ -84,6 +87,7 @@ impl TriggerWorker {
 
     async fn attempt(&self, delivery: Delivery) -> Result<()> {
         let (options, log) = (&self.context.options, &self.context.log);
+        let Some((event, calls, _permit)) = self.prepare(&delivery).await? else { return Ok(()) };
         let function = self.trigger().function.as_deref();
         let budget = match function.map_or(Ok(None), |name| self.targets.budget(name)) {
             Ok(budget) => budget,
@@ -93,7 +97,6 @@ impl TriggerWorker {
                 return Ok(());
             }
         };
-        let Some((event, calls, _permit)) = self.prepare(&delivery).await? else { return Ok(()) };
         // Share the event with the task of the call instead of copying it, because it may be large.
         let event = Arc::new(event);
         let id = options.jobs.new_id();
@@ -103,7 +106,7 @@ impl TriggerWorker {
         let (context, guard) = match started {
             Err(JobsError::Stopped { .. }) => {
                 let call = UnstartedCall { event: &event, calls: &calls, is_hidden: false };
-                return self.end_as_failed(running, was_stopped(), Some(call)).await;
+                return self.end_as_failed(running, was_stopped(), call).await;
             }
             started => started?,
         };
@@ -218,9 +221,9 @@ impl TriggerWorker {
         Ok(())
     }
 
-    /// Reads the event of a delivery and the policy of its call. For a large event, also acquires a
-    /// memory permit. Returns `None` if the delivery is postponed, or has failed because the event
-    /// cannot be read or the identity that caused the event has lost the right to do so.
+    /// Reads the event of a delivery and the policy of its call, and acquires the memory permit of
+    /// a large event. Ends the delivery as failed if the event cannot be read, if it was rejected
+    /// when it was recorded, or if the causing identity no longer has the right to cause the event.
     async fn prepare(&self, delivery: &Delivery) -> Result<Option<PreparedDelivery>> {
         let Ok(calls) = self.call_policy().await else {
             self.context.queue.update(self.postponed(delivery.clone(), JOBS_PAUSE));
@@ -228,24 +231,27 @@ impl TriggerWorker {
         };
         let (event, permit) = match self.context.log.event_to_deliver(&delivery.event).await {
             Err(error @ (Error::EventNotFound { .. } | Error::Corrupt { .. })) => {
-                // Without the event, there is neither a payload nor a lineage for a record.
-                self.end_as_failed(delivery.clone(), error.to_problem(), None).await?;
+                let function = self.trigger().function.as_deref().unwrap_or_default();
+                let event = delivery.unreadable_event(function, Value::Null);
+                let call = UnstartedCall { event: &event, calls: &calls, is_hidden: false };
+                let (id, trigger) = (&delivery.event, &delivery.trigger);
+                let message = format!("event `{id}` of `{trigger}` cannot be delivered: {error}");
+                let problem = unreadable(error.code(), message);
+                self.end_as_failed(delivery.clone(), problem, call).await?;
                 return Ok(None);
             }
             read => read?,
         };
         let authorized = self.targets.authorize(self.trigger(), &event, delivery.actor.as_ref());
-        match authorized.await {
-            Ok(()) => Ok(Some((event, calls, permit))),
-            Err(problem) => {
-                // The caller of a function knows its own arguments. The identity of a trigger may
-                // have lost the right to see the event.
-                let is_hidden = delivery.actor.is_none();
-                let call = UnstartedCall { event: &event, calls: &calls, is_hidden };
-                self.end_as_failed(delivery.clone(), problem, Some(call)).await?;
-                Ok(None)
-            }
-        }
+        let denied = authorized.await.err();
+        // The caller of a function knows its own arguments. The identity of a trigger may have lost
+        // the right to see the event.
+        let is_hidden = denied.is_some() && delivery.actor.is_none();
+        let rejection = delivery.rejection().filter(|_| !is_hidden).cloned();
+        let Some(problem) = rejection.or(denied) else { return Ok(Some((event, calls, permit))) };
+        let call = UnstartedCall { event: &event, calls: &calls, is_hidden };
+        self.end_as_failed(delivery.clone(), problem, call).await?;
+        Ok(None)
     }
 
     /// Returns the record of an ended call, as an event for the call's destination, if it has one.
@@ -313,25 +319,33 @@ impl TriggerWorker {
         &self,
         delivery: Delivery,
         problem: Problem,
-        call: Option<UnstartedCall<'_>>,
+        call: UnstartedCall<'_>,
     ) -> Result<()> {
+        let log = &self.context.log;
         let error = Some(problem.clone());
         let failed = Delivery { status: TriggerEventStatus::Failed, error, ..delivery };
-        let mut entries = vec![failed.open_entry()?];
-        let forwarded = call.and_then(|UnstartedCall { event, calls, is_hidden }| {
-            let (trigger, delivery, result) = (self.trigger(), &failed, &Err(problem));
-            let call = EndedCall { event, trigger, delivery, result, is_hidden };
-            self.forwarded(&call, calls, None)
-        });
-        if let Some((event, delivery)) = &forwarded {
-            entries.extend(delivery.new_entries(event)?);
+        let UnstartedCall { event, calls, is_hidden } = call;
+        let (trigger, delivery, result) = (self.trigger(), &failed, &Err(problem));
+        let call = EndedCall { event, trigger, delivery, result, is_hidden };
+        let forwarded = self.forwarded(&call, calls, None);
+        // An earlier attempt may have stored this batch, although the store returned an error. A
+        // second batch would send a second record.
+        let stored = log.delivery(&failed.event).await?;
+        let is_stored = stored.is_some_and(|stored| stored.status == failed.status);
+        if !is_stored {
+            let mut entries = vec![failed.open_entry()?];
+            if let Some((event, delivery)) = &forwarded {
+                entries.extend(delivery.new_entries(event)?);
+            }
+            log.append(entries).await?;
         }
-        self.context.log.append(entries).await?;
         self.context.queue.counts.attempted(failed.status, false);
         self.end_span(&failed);
         self.context.queue.update(failed);
-        if let Some((_, delivery)) = forwarded {
-            self.calls.push_call(delivery).await;
+        match forwarded {
+            Some((_, delivery)) if is_stored => self.calls.catch_up(&delivery.trigger).await,
+            Some((_, delivery)) => self.calls.push_call(delivery).await,
+            None => {}
         }
         Ok(())
     }
@@ -360,7 +374,7 @@ impl TriggerWorker {
         let author = author.unwrap_or_else(|| format!("trigger {}", trigger.name));
         let summary = match &event.data {
             EventData::FunctionInvoked { function, .. } => function.clone(),
-            data => format!("{}: {}", trigger.name, event_logging::summary(data)),
+            data => format!("{}: {}", trigger.name, event_summary(data)),
         };
         NewJob {
             name: self.called_name(&event.data),

@@ -15,17 +15,20 @@
 
 use std::sync::Arc;
 
-use headwater_event_values::loop_problem;
+use headwater_event_values::{call_event, loop_problem};
 use headwater_jobs::Jobs;
 use headwater_model::{Actor, Event, JobId, Problem, Timestamp, TriggerEvent, TriggerEventStatus};
 use headwater_store::{JournalAppend, KeyRange, ReverseScan, Store, WriteBatch};
 use headwater_telemetry::TraceContext;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::async_calls::target_of;
 use crate::event_source::{DetectedEvents, NewEvent, SourceContext};
 use crate::event_split::BATCH_RESULTS;
 use crate::journal_codec::{decode, encode, read, read_all};
+use crate::target::{is_retryable, with_retryable};
 use crate::{Error, Result, event_logging};
 
 const EVENTS: &str = "trigger_events";
@@ -55,7 +58,8 @@ pub(crate) struct Delivery {
     pub attempts: u32,
     /// Job of the last attempt; `None` before the first attempt.
     pub job: Option<JobId>,
-    /// Error of the last attempt, if it failed.
+    /// Error of the last attempt, if it failed; before the first attempt, the reason why the event
+    /// must not be delivered, if any ([`Delivery::rejection`]).
     pub error: Option<Problem>,
     /// Order key: deliveries of a trigger with the same key are executed one after the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -118,6 +122,18 @@ impl Delivery {
         removal(&self.event)
     }
 
+    /// Returns the reason why the event must not be delivered, if any: it closes a loop, or cannot
+    /// be parsed. Its delivery then ends as failed without an attempt. A replay ignores the reason.
+    pub(crate) fn rejection(&self) -> Option<&Problem> {
+        let error = self.error.as_ref().filter(|error| is_retryable(error) == Some(false));
+        error.filter(|_| self.attempts == 0 && self.replayed.is_none())
+    }
+
+    /// Returns the event of a call of `function`, in place of an event that cannot be read.
+    pub(crate) fn unreadable_event(&self, function: &str, content: Value) -> Event {
+        call_event(self.event.clone(), &self.trigger, self.created, function, content)
+    }
+
     /// Returns the event with its delivery.
     pub(crate) fn of(self, event: Event) -> TriggerEvent {
         let Delivery { trigger, status, created, due, attempts, job, error, author, .. } = self;
@@ -168,12 +184,9 @@ impl DeliveryLog {
         for event in &events {
             let of_path = context.order_by.as_ref().and_then(|path| path.key(event));
             let key = of_path.or_else(|| event.group().map(str::to_owned));
-            let error = loop_problem(event, trigger);
-            let is_stopped = error.is_some();
-            let status =
-                if is_stopped { TriggerEventStatus::Failed } else { TriggerEventStatus::Pending };
+            let error = loop_problem(event, trigger).map(|problem| with_retryable(problem, false));
             let new = Delivery::new(event.id.clone(), trigger, now);
-            let delivery = Delivery { status, error, key, ..new };
+            let delivery = Delivery { error, key, ..new };
             batch.entries.extend(delivery.new_entries(event)?);
             deliveries.push(delivery);
         }
@@ -234,9 +247,18 @@ impl DeliveryLog {
         }
     }
 
-    /// Returns a delivery with its event.
+    /// Returns a delivery with its event. A dead letter that cannot be read has an event without
+    /// content, so that a user can list and remove it.
     pub(crate) async fn with_event(&self, delivery: Delivery) -> Result<TriggerEvent> {
-        let event = self.event(&delivery.event).await?;
+        let event = match self.event(&delivery.event).await {
+            Err(Error::EventNotFound { .. } | Error::Corrupt { .. })
+                if delivery.status == TriggerEventStatus::Failed =>
+            {
+                let function = target_of(&delivery.trigger).unwrap_or_default();
+                delivery.unreadable_event(function, Value::Null)
+            }
+            event => event?,
+        };
         Ok(delivery.of(event))
     }
 

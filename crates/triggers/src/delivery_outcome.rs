@@ -71,7 +71,7 @@ fn is_limit(problem: &Problem) -> bool {
 }
 
 pub(crate) fn was_stopped() -> Problem {
-    Problem::new(ErrorCode::Cancelled, "the job was stopped")
+    Problem::new(ErrorCode::Cancelled, "the job of the event was stopped")
         .with_hint("Deliver the event again with `headwater event replay`.")
 }
 
@@ -157,8 +157,9 @@ fn expired(age_max: Duration, last: Option<&Problem>) -> Problem {
         Some(last) => format!("the event reached its maximum age of {age}: {}", last.message),
         None => format!("the event reached its maximum age of {age} before an attempt succeeded"),
     };
-    Problem::new(ErrorCode::EventExpired, message)
-        .with_hint("Deliver the event again with `headwater event replay`.")
+    let hint = "Deliver the event again with `headwater event replay`. To retry later events for \
+                longer, raise `max_age`.";
+    Problem::new(ErrorCode::EventExpired, message).with_hint(hint)
 }
 
 fn age_text(age: Duration) -> String {

@@ -16,20 +16,21 @@ use std::sync::Arc;
 use headwater_event_values::IdHash;
 use headwater_model::{
     AcceptedEvent, Actor, CloudEvent, ErrorCode, Event, EventData, JobId, ObjectId, Problem,
-    SpecVersion, Timestamp, TriggerEventStatus,
+    SpecVersion, Timestamp,
 };
-use headwater_store::{JournalAppend, WriteBatch};
+use headwater_store::{JournalAppend, JournalEntry, WriteBatch};
 use headwater_telemetry::with_current;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::async_calls::check_key;
+use crate::async_calls::{check_key, target_of};
 use crate::delivery_log::Delivery;
 use crate::event_operations::to_end;
 use crate::event_source::SourceContext;
 use crate::journal_codec::encode;
+use crate::target::with_retryable;
 use crate::waiting_events::ListedEntry;
 use crate::{Error, Result, Triggers};
 
@@ -116,7 +117,8 @@ pub(crate) struct WaitingEntry {
 }
 
 impl WaitingEntry {
-    /// Returns the deliveries of the events. An event that cannot be parsed has a failed delivery.
+    /// Returns the deliveries of the events. The delivery of an event that cannot be parsed has a
+    /// rejection.
     pub(crate) fn deliveries(&self, queue: &str) -> Vec<(Event, Delivery)> {
         self.events.iter().map(|waiting| self.delivery(queue, waiting)).collect()
     }
@@ -136,15 +138,16 @@ impl WaitingEntry {
             }
             None => serde_json::from_str(text),
         };
-        let (arguments, status, error) = match parsed {
-            Ok(arguments) => (arguments, TriggerEventStatus::Pending, None),
+        let (arguments, error) = match parsed {
+            Ok(arguments) => (arguments, None),
             // Keep the event's text as the argument, so that no data is lost.
             Err(error) => {
-                let message = format!("event `{}` cannot be parsed: {error}", waiting.id);
-                let problem = Problem::new(ErrorCode::InvalidArgument, message);
+                let what = format!("event `{}` for function `{function}`", waiting.id);
+                let message = format!("{what} cannot be parsed: {error}");
+                let problem = unreadable(ErrorCode::InvalidArgument, message);
                 let name = self.call.argument.clone().unwrap_or_else(|| "event".to_owned());
                 let kept = BTreeMap::from([(name, Value::from(text))]);
-                (kept, TriggerEventStatus::Failed, Some(problem))
+                (kept, Some(problem))
             }
         };
         let event = Event {
@@ -157,7 +160,6 @@ impl WaitingEntry {
             caused_by: Vec::new(),
         };
         let delivery = Delivery {
-            status,
             error,
             key: waiting.key.clone(),
             author: Some(author),
@@ -167,6 +169,34 @@ impl WaitingEntry {
         };
         (event, delivery)
     }
+}
+
+/// Returns the deliveries of the events in a stored entry, which begins with the event `first`. If
+/// the entry cannot be read, returns one delivery with a rejection. Its event contains the text of
+/// the entry, so that no data is lost, and has no rights, because its sender is not known.
+pub(crate) fn stored_deliveries(
+    context: &SourceContext,
+    stored: &JournalEntry,
+    first: JobId,
+) -> Vec<(Event, Delivery)> {
+    let (queue, now) = (&context.trigger, context.now());
+    let error = match serde_json::from_slice::<WaitingEntry>(&stored.value) {
+        Ok(waiting) => return waiting.deliveries(queue),
+        Err(error) => error,
+    };
+    let function = target_of(queue).unwrap_or_default();
+    let message = format!("the stored events for function `{function}` cannot be read: {error}");
+    let error = Some(unreadable(ErrorCode::Corrupt, message));
+    let new = Delivery::new(first.to_string(), queue, now);
+    let delivery = Delivery { error, actor: Some(Actor::Anonymous), ..new };
+    let text = String::from_utf8_lossy(&stored.value).into_owned();
+    vec![(delivery.unreadable_event(function, text.into()), delivery)]
+}
+
+/// Returns the rejection of an event whose content is unusable.
+pub(crate) fn unreadable(code: ErrorCode, message: String) -> Problem {
+    let hint = "Send a correct event again, and remove this event with `headwater event rm`.";
+    with_retryable(Problem::new(code, message).with_hint(hint), false)
 }
 
 impl Triggers {

@@ -3,7 +3,8 @@
 //! All these messages have this module as their log target, so that a server that runs in the
 //! background can filter them out.
 
-use headwater_model::{Event, EventData};
+use headwater_event_values::event_summary;
+use headwater_model::Event;
 
 /// Maximum length of a text in a log message, in characters.
 const CHARACTERS_MAX: usize = 200;
@@ -11,69 +12,11 @@ const CHARACTERS_MAX: usize = 200;
 /// Logs that an event was recorded.
 pub(crate) fn recorded(trigger: &str, event: &Event) {
     let id = &event.id;
-    tracing::info!("trigger {trigger} recorded event {id}: {}", line(&summary(&event.data)));
-}
-
-/// Returns a short description of an event.
-pub(crate) fn summary(data: &EventData) -> String {
-    match data {
-        EventData::FileArrived { files } => counted(files.len(), "file"),
-        EventData::ObjectCreated { object } => format!("{} created", object.uri),
-        EventData::ObjectRemoved { object } => format!("{} removed", object.uri),
-        EventData::ScheduleFired { scheduled } => {
-            scheduled.format("%Y-%m-%d %H:%M:%S UTC").to_string()
-        }
-        EventData::FunctionInvoked { function, .. } if function.contains("://") => {
-            format!("record for {function}")
-        }
-        EventData::FunctionInvoked { function, .. } => format!("call of {function}"),
-        EventData::PostgresNotified { channel, payloads } => {
-            format!("{} of {channel}", counted(payloads.len(), "notification"))
-        }
-        EventData::PostgresRowsAdded { table, rows } => {
-            format!("{} of {table}", counted(rows.len(), "row"))
-        }
-        EventData::QueueReceived { queue, messages } => {
-            format!("{} of {queue}", counted(messages.len(), "message"))
-        }
-        EventData::NatsReceived { stream, messages } => {
-            format!("{} of {stream}", counted(messages.len(), "message"))
-        }
-        EventData::KafkaReceived { topic, partition, records } => {
-            format!("{} of {topic}-{partition}", counted(records.len(), "record"))
-        }
-        EventData::BranchMerged { branch, source, .. } => format!("{source} merged into {branch}"),
-        EventData::JobEnded { job } => format!("{} {}", job.kind.as_str(), job.id.short()),
-        EventData::TableChanged { tables, .. } => match tables.as_slice() {
-            [table] => format!("{table} changed"),
-            tables => format!("{} tables changed", tables.len()),
-        },
-    }
-}
-
-/// Returns a number with its noun, such as `1 file` or `2 files`.
-fn counted(count: usize, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{plural}")
+    tracing::info!("trigger {trigger} recorded event {id}: {}", line(&event_summary(&event.data)));
 }
 
 /// Replaces control characters, because they could move a terminal's cursor, and truncates.
 fn line(text: &str) -> String {
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     clean.take(CHARACTERS_MAX).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_single_notification_is_in_the_singular() {
-        let summary_of = |count: usize| {
-            let payloads = vec![serde_json::Value::Null; count];
-            summary(&EventData::PostgresNotified { channel: "orders".to_owned(), payloads })
-        };
-        assert_eq!(summary_of(1), "1 notification of orders");
-        assert_eq!(summary_of(2), "2 notifications of orders");
-    }
 }

@@ -138,11 +138,6 @@ impl SourceContext {
         let deliveries = self.log.record(self, detected).await?;
         self.queue.counts.accepted(deliveries.len());
         for delivery in deliveries {
-            if let Some(problem) = &delivery.error {
-                self.queue.counts.attempted(delivery.status, false);
-                let telemetry = self.log.jobs.monitor().telemetry();
-                telemetry.end_event(&delivery.event, &self.trigger, Some(problem.code.as_str()));
-            }
             self.queue.push(delivery);
         }
         Ok(())

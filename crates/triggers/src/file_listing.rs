@@ -13,6 +13,9 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::definition::WatchedFolder;
 
+/// The hint for a file or folder that the server cannot read.
+const UNREADABLE_HINT: &str = "Allow the user of the server process to read it.";
+
 /// Suffixes of the names of incomplete files, which are skipped.
 const INCOMPLETE: [&str; 3] = [".tmp", ".part", ".crdownload"];
 
@@ -117,14 +120,14 @@ fn no_folder(path: &Path, error: &std::io::Error) -> Problem {
     let mut problem =
         Problem::new(ErrorCode::Storage, format!("the folder `{path}` cannot be read"));
     problem.causes.push(error.to_string());
-    problem
+    problem.with_hint(UNREADABLE_HINT)
 }
 
 fn unreadable(error: &walkdir::Error) -> Problem {
     let path = error.path().unwrap_or_else(|| Path::new("")).display();
     let mut problem = Problem::new(ErrorCode::Storage, format!("`{path}` cannot be read"));
     problem.causes.extend(error.io_error().map(ToString::to_string));
-    problem
+    problem.with_hint(UNREADABLE_HINT)
 }
 
 /// New and changed files, each with its version and the time at which this version was found.

@@ -176,7 +176,7 @@ impl QueueSource {
 
 /// Returns the problem of a queue that cannot be used.
 fn fault(error: &headwater_queues::Error) -> Problem {
-    error
-        .to_problem()
-        .with_hint("Create the queue; its messages are received as soon as it exists.")
+    let hint = "Create the queue; its messages are received as soon as it exists.";
+    let is_missing = matches!(error, headwater_queues::Error::QueueNotFound { .. });
+    if is_missing { error.to_problem().with_hint(hint) } else { error.to_problem() }
 }

@@ -35,15 +35,25 @@ pub(crate) struct WeakTriggers(Weak<TriggersInner>);
 impl WeakTriggers {
     /// Queues an asynchronous call that is stored.
     pub(crate) async fn push_call(&self, delivery: Delivery) {
-        let Some(function) = target_of(&delivery.trigger) else { return };
-        let Some(inner) = self.0.upgrade() else { return };
-        match (Triggers { inner }).call_worker(function).await {
-            Ok(worker) => {
-                worker.context.queue.counts.accepted(1);
-                worker.context.queue.push(delivery);
-            }
-            Err(error) => tracing::warn!(function, %error, "a stored call could not be queued"),
-        }
+        let Some(worker) = self.call_worker(&delivery.trigger).await else { return };
+        worker.context.queue.counts.accepted(1);
+        worker.context.queue.push(delivery);
+    }
+
+    /// Lets a queue of calls read its stored calls that it does not contain.
+    pub(crate) async fn catch_up(&self, queue: &str) {
+        let Some(worker) = self.call_worker(queue).await else { return };
+        worker.context.queue.set_uncertain();
+        worker.context.wake.notify_one();
+    }
+
+    async fn call_worker(&self, queue: &str) -> Option<Arc<TriggerWorker>> {
+        let function = target_of(queue)?;
+        let triggers = Triggers { inner: self.0.upgrade()? };
+        let worker = triggers.call_worker(function).await.inspect_err(|error| {
+            tracing::warn!(function, %error, "a stored call could not be queued");
+        });
+        worker.ok()
     }
 }
 

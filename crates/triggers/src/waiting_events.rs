@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use crate::delivery_log::{Delivery, DeliveryLog};
 use crate::event_ingestion::{
     BATCHES, IDS, NewEntry, WaitingEntry, decode_ids, entry_key, parse_key, prefix,
+    stored_deliveries,
 };
 use crate::event_source::SourceContext;
 use crate::journal_codec::{decode, read_all};
@@ -159,12 +160,7 @@ impl CallQueue {
             self.set_uncertain();
             return Ok(true);
         };
-        let Some(waiting) = readable::<WaitingEntry>(BATCHES, &entry) else {
-            // Keep the stored entry, but do not let it stop all later events of the function.
-            self.unlist(first, listed.user.as_ref());
-            return Ok(true);
-        };
-        let deliveries = waiting.deliveries(queue);
+        let deliveries = stored_deliveries(context, &entry, first);
         let mut entries = vec![JournalAppend::tombstone(BATCHES, &key)];
         for (event, delivery) in &deliveries {
             entries.extend(delivery.new_entries(event)?);
@@ -175,10 +171,6 @@ impl CallQueue {
             .apply(WriteBatch { entries, relaxed: true, ..WriteBatch::default() })
             .await?;
         for (_, delivery) in deliveries {
-            if let Some(problem) = &delivery.error {
-                let (event, error) = (&delivery.event, &problem.message);
-                tracing::warn!(event, error, "accepted event cannot be parsed; recorded as failed");
-            }
             context.queue.push(delivery);
         }
         // Remove the entry from the list only after its events are queued. Otherwise, a call with

@@ -3,17 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{
-    Actor, ErrorCode, FixedClock, Problem, Trigger, TriggerEvent, TriggerEventStatus,
-};
-use headwater_triggers::{
-    CallDestination, CallPolicy, NewCall, TriggerEventFilter, Triggers, with_retryable,
-};
+use headwater_model::{Actor, ErrorCode, FixedClock, Problem, Trigger, TriggerEventStatus};
+use headwater_triggers::{CallDestination, CallPolicy, NewCall, Triggers, with_retryable};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{clock, jobs, memory};
-use crate::targets::{Tables, by_hand, file};
+use crate::targets::{Tables, by_hand, file, sent_records};
 
 /// A process whose calls of `notify` send a record to a queue after a failure.
 struct Process {
@@ -55,14 +51,7 @@ impl Process {
 
     /// Returns the records for the queue.
     async fn records(&self) -> Vec<Value> {
-        let filter = TriggerEventFilter {
-            trigger: Some("/destinations/queue://alarms".to_owned()),
-            ..TriggerEventFilter::default()
-        };
-        let records = self.triggers.events(&filter).await.expect("events");
-        let record =
-            |found: &TriggerEvent| json!(found.event)["data"]["arguments"]["event"].clone();
-        records.iter().map(record).collect()
+        sent_records(&self.triggers, "queue://alarms").await
     }
 }
 

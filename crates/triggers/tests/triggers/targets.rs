@@ -7,9 +7,13 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use headwater_jobs::{CallBudget, JobContext, Jobs};
-use headwater_model::{Actor, Clock, ErrorCode, Event, EventData, FixedClock, Problem, Trigger};
+use headwater_model::{
+    Actor, Clock, ErrorCode, Event, EventData, FixedClock, Problem, Trigger, TriggerEvent,
+};
 use headwater_store::Store;
-use headwater_triggers::{CallPolicy, TargetExecutor, Triggers, TriggersOptions};
+use headwater_triggers::{
+    CallPolicy, TargetExecutor, TriggerEventFilter, Triggers, TriggersOptions,
+};
 use serde_json::{Value, json};
 
 /// Tables that the triggers write to. They survive the end of a process.
@@ -146,6 +150,15 @@ pub async fn by_hand(
         ..TriggersOptions::new(store.clone(), clock, jobs.clone(), project)
     };
     Triggers::start(options, tables.clone()).await
+}
+
+/// Returns the records for the address of a destination, newest first.
+pub async fn sent_records(triggers: &Triggers, address: &str) -> Vec<Value> {
+    let trigger = Some(format!("/destinations/{address}"));
+    let filter = TriggerEventFilter { trigger, ..TriggerEventFilter::default() };
+    let records = triggers.events(&filter).await.expect("events");
+    let record = |found: &TriggerEvent| json!(found.event)["data"]["arguments"]["event"].clone();
+    records.iter().map(record).collect()
 }
 
 /// Creates a file and its parent folders.
