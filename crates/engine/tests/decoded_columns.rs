@@ -208,6 +208,25 @@ async fn a_query_with_a_limit_uses_cached_columns_and_keeps_none() {
     assert_eq!(lake.usage(few).await.bytes_read, 0);
 }
 
+#[tokio::test]
+async fn a_small_cached_column_does_not_cause_the_read_of_whole_columns() {
+    let lake = Fixture::new().await;
+    lake.run(&["CREATE TABLE t AS SELECT value AS id, md5(value::VARCHAR) AS a, \
+                md5((value + 1)::VARCHAR) AS b FROM generate_series(1, 200000)"])
+        .await;
+    for _ in 0..2 {
+        lake.usage("SELECT sum(id) FROM t").await;
+    }
+    let (_, whole) = rows(&lake.plain, "SELECT count(DISTINCT a), count(DISTINCT b) FROM t").await;
+    // The bounds of pages exclude two fifths of the rows.
+    let sql = "SELECT sum(id), count(DISTINCT a), count(DISTINCT b) FROM t WHERE id <= 120000";
+    let first = lake.usage(sql).await;
+    assert!(first.bytes_read * 4 < whole.bytes_read * 3, "{first:?} {whole:?}");
+    lake.usage(sql).await;
+    assert_eq!(lake.usage(sql).await.bytes_read, 0);
+    lake.check(&[sql]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_queries_keep_a_column_once() {
     let lake = Fixture::new().await;

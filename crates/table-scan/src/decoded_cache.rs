@@ -176,7 +176,8 @@ impl DecodedCache {
         bytes: u64,
     ) -> Option<ColumnFill> {
         let mut state = self.0.state.lock();
-        state.clock += bytes;
+        // The size in the file can be wrong, and must not make all columns old.
+        state.clock = state.clock.saturating_add(bytes.min(self.0.bytes_max));
         if state.filling.contains_key(&key) {
             return None;
         }
@@ -396,6 +397,18 @@ mod tests {
         drop(first);
         assert_eq!(cache.bytes(), 0);
         assert!(cache.fill(key(0), &DataType::Int64, 1).is_some());
+    }
+
+    #[test]
+    fn a_wrong_size_in_a_file_evicts_no_column() {
+        let (cache, _) = cache(u64::MAX);
+        assert!(keep(&cache, 0));
+        for column in 1..4 {
+            assert!(cache.fill(key(column), &DataType::Int64, u64::MAX).is_some());
+        }
+        assert!(keep(&cache, 1) && cache.contains(&key(0), &DataType::Int64));
+        assert!(cache.shrink_to(0) > 16_000);
+        assert_eq!(cache.bytes(), 0);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Chooses whether the columns of a file are taken from the cache of decoded columns.
 //!
-//! The cache is used if a column of the file is cached, or is read for the second time. If a scan
-//! reads few rows, because of a limit or the bounds of pages, then the cache is used only if it
-//! contains all columns: decoding whole columns would take longer than reading the few rows.
+//! The cache is used if a column of the file is read for the second time, or if enough columns are
+//! cached: the columns that are not cached are decoded as a whole, whereas the Parquet source
+//! decodes only the pages that can contain matching rows, but of all columns. If a scan has a
+//! limit, then the cache is used only if it contains all columns.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -28,7 +29,7 @@ use datafusion::physical_expr_adapter::{
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
 use parquet::arrow::RowNumber;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData};
 
 use crate::column_cache::FileKey;
 use crate::decoded_cache::DecodedCache;
@@ -38,7 +39,7 @@ use crate::decoded_stream::DecodedStream;
 use crate::row_group_pruning::{RowGroupPruning, file_is_pruned};
 use crate::scan_cost::appended;
 
-/// A scan reads few rows if the bounds of pages exclude more than this share of the rows.
+/// No column is decoded to keep it if the bounds of pages exclude more than this share of the rows.
 const EXCLUDED_SHARE_MAX: f64 = 0.5;
 
 /// The scan of files in one partition of a plan.
@@ -87,6 +88,8 @@ pub(crate) struct FileColumns {
     pub footer: ArrowReaderMetadata,
     /// Schema of the file with the types that the scan uses.
     pub schema: SchemaRef,
+    /// For each leaf of the file, the index of its top-level column, ascending.
+    pub leaves: Vec<usize>,
     /// Indexes of the top-level columns that the scan reads, ascending. The value is true if the
     /// column is kept in the cache.
     pub columns: BTreeMap<usize, bool>,
@@ -212,9 +215,8 @@ impl DecodedScan {
             self.count_read(file, pruning.load_pages(&mut reader, &left).await?);
         }
         let (row_groups, excluded) = pruning.selected(left);
-        let is_useful = columns.columns.values().any(|keeps| *keeps)
-            || row_groups.iter().any(|group| self.has_any(&columns, group.index));
-        if row_groups.is_empty() || !all_cached && (excluded > EXCLUDED_SHARE_MAX || !is_useful) {
+        let is_useful = all_cached || self.is_useful(&columns, &row_groups, excluded);
+        if row_groups.is_empty() || !is_useful {
             return Ok(None);
         }
         let stream = DecodedStream::new(Arc::clone(self), file.clone(), columns, pruning)?;
@@ -274,10 +276,14 @@ impl DecodedScan {
         let predicate = expressions.predicate.map(adapted).transpose()?;
         let position = |index: usize| columns.range(..index).count();
         let projection = projection.try_map_exprs(|expr| moved_columns(expr, &position))?;
+        let parquet = metadata.parquet_schema();
+        let leaves = (0..parquet.num_columns()).map(|leaf| parquet.get_column_root_idx(leaf));
+        let leaves: Vec<usize> = leaves.collect();
         Ok(Some(FileColumns {
             file: Arc::new(file_key(file)),
             footer: metadata,
             schema,
+            leaves,
             columns,
             row_numbers,
             projection,
@@ -290,9 +296,29 @@ impl DecodedScan {
         columns.columns.keys().all(|column| self.has(columns, row_group, *column))
     }
 
-    /// Returns true if at least one column of a row group is cached.
-    fn has_any(&self, columns: &FileColumns, row_group: usize) -> bool {
-        columns.columns.keys().any(|column| self.has(columns, row_group, *column))
+    /// Returns true if a column is decoded for the cache, or if the columns that are not cached
+    /// take less time to decode than the pages of all columns that the Parquet source decodes.
+    /// `excluded` is the share of the rows that the bounds of pages exclude.
+    fn is_useful(
+        &self,
+        columns: &FileColumns,
+        row_groups: &[SelectedRowGroup],
+        excluded: f64,
+    ) -> bool {
+        let (mut all, mut decoded, mut keeps_any) = (0_u64, 0_u64, false);
+        for row_group in row_groups.iter().map(|row_group| row_group.index) {
+            for (column, keeps) in &columns.columns {
+                let size = ColumnChunkMetaData::uncompressed_size;
+                let bytes = columns.bytes(row_group, *column, size);
+                all = all.saturating_add(bytes);
+                if !self.has(columns, row_group, *column) {
+                    decoded = decoded.saturating_add(bytes);
+                    keeps_any |= *keeps;
+                }
+            }
+        }
+        keeps_any && excluded <= EXCLUDED_SHARE_MAX
+            || (decoded as f64) < all as f64 * (1.0 - excluded)
     }
 
     fn has(&self, columns: &FileColumns, row_group: usize, column: usize) -> bool {
@@ -314,6 +340,20 @@ impl FileColumns {
     /// Returns the identity of a column in a row group.
     pub(crate) fn key(&self, row_group: usize, column: usize) -> ColumnKey {
         ColumnKey { file: Arc::clone(&self.file), row_group, column }
+    }
+
+    /// Returns the size of a top-level column in a row group, summed over its leaves.
+    pub(crate) fn bytes(
+        &self,
+        row_group: usize,
+        column: usize,
+        size: impl Fn(&ColumnChunkMetaData) -> i64,
+    ) -> u64 {
+        let first = self.leaves.partition_point(|root| *root < column);
+        let end = self.leaves.partition_point(|root| *root <= column);
+        let chunks = self.footer.metadata().row_group(row_group).columns().get(first..end);
+        let sizes = chunks.unwrap_or_default().iter().map(|leaf| u64::try_from(size(leaf)));
+        sizes.fold(0_u64, |sum, bytes| sum.saturating_add(bytes.unwrap_or(0)))
     }
 }
 
