@@ -227,6 +227,24 @@ async fn a_small_cached_column_does_not_cause_the_read_of_whole_columns() {
     lake.check(&[sql]).await;
 }
 
+#[tokio::test]
+async fn a_projection_with_functions_uses_cached_columns() {
+    let lake = Fixture::new().await;
+    lake.run(&["CREATE TABLE t AS SELECT value AS id, 'name ' || value AS name, \
+                named_struct('a', value) AS pair FROM generate_series(1, 1000)"])
+        .await;
+    let sql = "SELECT upper(name) || id AS name FROM t";
+    for _ in 0..2 {
+        lake.usage(sql).await;
+    }
+    assert_eq!(lake.usage(sql).await.bytes_read, 0);
+    lake.check(&[
+        "SELECT upper(name) || id AS name FROM t ORDER BY id",
+        "SELECT pair.a + length(name) AS size FROM t ORDER BY size",
+    ])
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_queries_keep_a_column_once() {
     let lake = Fixture::new().await;

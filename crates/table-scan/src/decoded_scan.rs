@@ -42,6 +42,10 @@ use crate::scan_cost::appended;
 /// No column is decoded to keep it if the bounds of pages exclude more than this share of the rows.
 const EXCLUDED_SHARE_MAX: f64 = 0.5;
 
+/// Functions that the Parquet source replaces when it opens a file: those that depend on the file,
+/// and the access to a field of a struct, for which the source decodes only this field.
+const FUNCTIONS_OF_SOURCE: [&str; 3] = ["file_row_index", "get_field", "input_file_name"];
+
 /// The scan of files in one partition of a plan.
 pub(crate) struct DecodedScan {
     pub cache: DecodedCache,
@@ -138,8 +142,7 @@ impl DecodedScan {
             });
         let mut names = Vec::new();
         for expr in projection.expr_iter() {
-            // A function may depend on the file, such as the function that returns its name.
-            if expr.exists(|node| Ok(node.downcast_ref::<ScalarFunctionExpr>().is_some()))? {
+            if expr.exists(|node| Ok(is_of_source(node)))? {
                 return Ok(None);
             }
             names.push(file_columns(&expr, &table));
@@ -366,6 +369,12 @@ fn has_only_row_numbers(table: &TableSchema) -> bool {
     let computed = table.virtual_columns();
     computed.len() <= 1
         && computed.iter().all(|field| field.has_valid_extension_type::<RowNumber>())
+}
+
+/// Returns true for a function that the Parquet source replaces.
+fn is_of_source(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let function = expr.downcast_ref::<ScalarFunctionExpr>();
+    function.is_some_and(|function| FUNCTIONS_OF_SOURCE.contains(&function.name()))
 }
 
 /// Returns the names of the columns of the files that an expression reads.
