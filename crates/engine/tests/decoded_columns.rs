@@ -228,6 +228,21 @@ async fn a_small_cached_column_does_not_cause_the_read_of_whole_columns() {
 }
 
 #[tokio::test]
+async fn a_column_with_one_value_in_a_file_is_not_kept() {
+    let lake = Fixture::new().await;
+    lake.run(&["CREATE TABLE t AS SELECT value AS id, 7 AS day FROM generate_series(1, 100000)"])
+        .await;
+    let sql = "SELECT day, sum(id) FROM t GROUP BY day";
+    for _ in 0..2 {
+        lake.usage(sql).await;
+    }
+    let cached = lake.usage(sql).await;
+    let other = lake.usage("SELECT sum(id) FROM t").await;
+    assert_eq!((cached.bytes_read, cached.bytes_cached), (0, other.bytes_cached));
+    lake.check(&[sql]).await;
+}
+
+#[tokio::test]
 async fn a_projection_with_functions_uses_cached_columns() {
     let lake = Fixture::new().await;
     lake.run(&["CREATE TABLE t AS SELECT value AS id, 'name ' || value AS name, \

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{ColumnStatistics, Result, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::apply_file_schema_type_coercions;
 use datafusion::datasource::physical_plan::{
@@ -194,7 +195,7 @@ impl DecodedScan {
         file: &PartitionedFile,
         known: &[bool],
     ) -> Result<Option<DecodedStream>> {
-        let expressions = self.with_partition_values(file)?;
+        let expressions = self.with_constants(file)?;
         if file_is_pruned(expressions.predicate.as_ref(), self.table.file_schema(), file)? {
             return Ok(None);
         }
@@ -226,13 +227,15 @@ impl DecodedScan {
         Ok(Some(stream.over(row_groups)))
     }
 
-    /// Replaces the columns with partition values by these values.
-    fn with_partition_values(&self, file: &PartitionedFile) -> Result<ScanExpressions> {
+    /// Replaces the columns that have one value in all rows of a file by this value, as the Parquet
+    /// source does.
+    fn with_constants(&self, file: &PartitionedFile) -> Result<ScanExpressions> {
         let fields = self.table.table_partition_cols().iter();
-        let values: HashMap<String, ScalarValue> = fields
+        let parts = fields
             .zip(&file.partition_values)
-            .map(|(field, value)| (field.name().clone(), value.clone()))
-            .collect();
+            .map(|(field, value)| (field.name().clone(), value.clone()));
+        let values: HashMap<String, ScalarValue> =
+            constants(file, self.table.file_schema()).into_iter().chain(parts).collect();
         let replaced = |expr| replace_columns_with_literals(expr, &values);
         Ok(ScanExpressions {
             projection: self.projection.clone().try_map_exprs(replaced)?,
@@ -369,6 +372,27 @@ fn has_only_row_numbers(table: &TableSchema) -> bool {
     let computed = table.virtual_columns();
     computed.len() <= 1
         && computed.iter().all(|field| field.has_valid_extension_type::<RowNumber>())
+}
+
+/// Returns the columns that, by the exact bounds in the manifests, have one value in all rows of a
+/// file, with this value.
+fn constants(file: &PartitionedFile, schema: &Schema) -> Vec<(String, ScalarValue)> {
+    let Some(statistics) = &file.statistics else { return Vec::new() };
+    let columns = schema.fields().iter().zip(&statistics.column_statistics);
+    let constant = |(field, column): (&FieldRef, &ColumnStatistics)| {
+        let Precision::Exact(nulls) = column.null_count else { return None };
+        let value = match (&column.min_value, &column.max_value) {
+            (Precision::Exact(min), Precision::Exact(max)) if nulls == 0 && min == max => {
+                min.cast_to(field.data_type()).ok()?
+            }
+            _ if statistics.num_rows == Precision::Exact(nulls) => {
+                ScalarValue::try_new_null(field.data_type()).ok()?
+            }
+            _ => return None,
+        };
+        Some((field.name().clone(), value))
+    };
+    columns.filter_map(constant).collect()
 }
 
 /// Returns true for a function that the Parquet source replaces.
