@@ -62,10 +62,17 @@ pub(crate) struct DecodedScan {
     table: TableSchema,
     projection: ProjectionExprs,
     predicate: Option<Arc<dyn PhysicalExpr>>,
-    /// For each expression of the projection, the names of the table's columns that it reads.
-    names: Vec<Vec<String>>,
+    read_columns: ReadColumns,
     /// True if the scan has a limit, or belongs to a sort with a limit.
     reads_few_rows: bool,
+}
+
+/// The columns of the files that a projection reads.
+struct ReadColumns {
+    /// The names of the columns in the table.
+    names: Vec<String>,
+    /// For each expression of the projection, the indexes of its columns in `names`.
+    expressions: Vec<Vec<usize>>,
 }
 
 /// Options for the pruning of row groups and pages.
@@ -141,12 +148,10 @@ impl DecodedScan {
             && predicate.as_ref().is_some_and(|predicate| {
                 DynamicFilterTracking::classify(predicate).contains_dynamic_filter()
             });
-        let mut names = Vec::new();
         for expr in projection.expr_iter() {
             if expr.exists(|node| Ok(is_of_source(node)))? {
                 return Ok(None);
             }
-            names.push(file_columns(&expr, &table));
         }
         Ok(Some(DecodedScan {
             cache: source.cache.clone(),
@@ -163,7 +168,7 @@ impl DecodedScan {
             adapter: Arc::clone(adapter),
             projection: projection.clone(),
             predicate,
-            names,
+            read_columns: ReadColumns::new(projection, &table),
             reads_few_rows: config.limit.is_some() || is_top,
             table,
         }))
@@ -173,19 +178,13 @@ impl DecodedScan {
     /// projection, true if the expression reads only columns that were read before.
     pub(crate) fn record_read(&self, file: &PartitionedFile) -> Vec<bool> {
         let start = file.range.as_ref().map_or(0, |range| range.start);
-        let mut reads: Vec<(i64, &str)> = Vec::new();
-        for name in self.names.iter().flatten() {
-            let read = (start, name.as_str());
-            if !reads.contains(&read) {
-                reads.push(read);
-            }
-        }
+        let ReadColumns { names, expressions } = &self.read_columns;
+        let reads: Vec<(i64, &str)> = names.iter().map(|name| (start, name.as_str())).collect();
         let known = self.cache.record_reads(&file_key(file), &reads);
-        let is_known = |name: &String| {
-            let at = reads.iter().position(|(_, read)| *read == name.as_str());
-            at.is_some_and(|at| known[at])
+        let is_known = |columns: &Vec<usize>| {
+            !columns.is_empty() && columns.iter().all(|column| known[*column])
         };
-        self.names.iter().map(|names| !names.is_empty() && names.iter().all(is_known)).collect()
+        expressions.iter().map(is_known).collect()
     }
 
     /// Opens a file. Returns `None` if the Parquet source should read the file. `known` is the
@@ -280,7 +279,10 @@ impl DecodedScan {
         let simplifier = PhysicalExprSimplifier::new(&all);
         let adapted = |expr| simplifier.simplify(adapter.rewrite(expr)?);
         let predicate = expressions.predicate.map(adapted).transpose()?;
-        let position = |index: usize| columns.range(..index).count();
+        let positions = columns.keys().enumerate().map(|(position, index)| (*index, position));
+        let positions: HashMap<usize, usize> = positions.collect();
+        // The column with the indexes of the rows follows the other columns.
+        let position = |index: usize| positions.get(&index).copied().unwrap_or(columns.len());
         let projection = projection.try_map_exprs(|expr| moved_columns(expr, &position))?;
         let parquet = metadata.parquet_schema();
         let leaves = (0..parquet.num_columns()).map(|leaf| parquet.get_column_root_idx(leaf));
@@ -339,6 +341,25 @@ impl DecodedScan {
             let builder = MetricBuilder::new(&self.metrics).with_new_label("filename", path);
             builder.counter("bytes_scanned", self.partition).add(bytes as usize);
         }
+    }
+}
+
+impl ReadColumns {
+    fn new(projection: &ProjectionExprs, table: &TableSchema) -> Self {
+        let (mut indexes, mut expressions) = (HashMap::new(), Vec::new());
+        for expr in projection.expr_iter() {
+            let mut columns = Vec::new();
+            for name in file_columns(&expr, table) {
+                let next = indexes.len();
+                columns.push(*indexes.entry(name).or_insert(next));
+            }
+            expressions.push(columns);
+        }
+        let mut names = vec![String::new(); indexes.len()];
+        for (name, index) in indexes {
+            names[index] = name;
+        }
+        ReadColumns { names, expressions }
     }
 }
 
