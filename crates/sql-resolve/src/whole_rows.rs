@@ -3,7 +3,7 @@
 //! As in PostgreSQL, the name of a relation stands for its row if no column has this name, and the
 //! fields of ROW have the names `f1`, `f2` and so on. Both become structs.
 
-use headwater_sql::ast_builders::{binary, text};
+use headwater_sql::ast_builders::{joined, text};
 use headwater_sql::expression::call;
 use headwater_sql::name_match::{NameMatch, equals_ignoring_case};
 use sqlparser::ast::helpers::attached_token::AttachedToken;
@@ -84,7 +84,7 @@ fn fields(relation: &Relation, is_joined: bool) -> Expr {
     let result = call(STRUCT, columns.collect());
     let names = relation.columns.names.iter().filter(|_| is_joined);
     let is_known = names.map(|name| Expr::IsNotNull(Box::new(relation.column(name))));
-    let Some(condition) = any(is_known.collect()) else { return result };
+    let Some(condition) = joined(is_known.collect(), &BinaryOperator::Or) else { return result };
     Expr::Case {
         case_token: AttachedToken::empty(),
         end_token: AttachedToken::empty(),
@@ -92,23 +92,6 @@ fn fields(relation: &Relation, is_joined: bool) -> Expr {
         conditions: vec![CaseWhen { condition, result }],
         else_result: None,
     }
-}
-
-/// Combines conditions with OR, as a tree with few levels: a table can have thousands of columns,
-/// and the planner needs stack for each level.
-fn any(mut conditions: Vec<Expr>) -> Option<Expr> {
-    while conditions.len() > 1 {
-        let mut left = conditions.into_iter();
-        let mut combined = Vec::with_capacity(left.len().div_ceil(2));
-        while let Some(condition) = left.next() {
-            combined.push(match left.next() {
-                Some(other) => binary(condition, BinaryOperator::Or, other),
-                None => condition,
-            });
-        }
-        conditions = combined;
-    }
-    conditions.pop()
 }
 
 /// Returns the struct for `ROW(a, b)`; `None` for calls of other functions.
@@ -123,30 +106,4 @@ fn numbered_fields(function: &Function) -> Option<Expr> {
         fields.extend([text(format!("f{}", index + 1)), value.clone()]);
     }
     (!fields.is_empty()).then(|| call(STRUCT, fields))
-}
-
-#[cfg(test)]
-mod tests {
-    use headwater_sql::ast_builders::{name, text};
-    use sqlparser::ast::Expr;
-
-    use super::any;
-
-    fn levels(expr: &Expr) -> usize {
-        match expr {
-            Expr::BinaryOp { left, right, .. } => 1 + levels(left).max(levels(right)),
-            _ => 0,
-        }
-    }
-
-    #[test]
-    fn many_conditions_have_few_levels() {
-        let column = |number: usize| Expr::Identifier(name(&format!("c{number}")));
-        let shown = |count: usize| any((0..count).map(column).collect()).map(|it| it.to_string());
-        assert_eq!(shown(0), None);
-        assert_eq!(shown(1).as_deref(), Some("\"c0\""));
-        assert_eq!(shown(3).as_deref(), Some("\"c0\" OR \"c1\" OR \"c2\""));
-        let many = any((0..10_000).map(|_| text("x")).collect());
-        assert!(levels(&many.expect("a condition")) <= 14);
-    }
 }
