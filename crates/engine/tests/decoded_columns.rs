@@ -208,6 +208,58 @@ async fn a_query_with_a_limit_uses_cached_columns_and_keeps_none() {
     assert_eq!(lake.usage(few).await.bytes_read, 0);
 }
 
+#[tokio::test]
+async fn a_small_cached_column_does_not_cause_the_read_of_whole_columns() {
+    let lake = Fixture::new().await;
+    lake.run(&["CREATE TABLE t AS SELECT value AS id, md5(value::VARCHAR) AS a, \
+                md5((value + 1)::VARCHAR) AS b FROM generate_series(1, 200000)"])
+        .await;
+    for _ in 0..2 {
+        lake.usage("SELECT sum(id) FROM t").await;
+    }
+    let (_, whole) = rows(&lake.plain, "SELECT count(DISTINCT a), count(DISTINCT b) FROM t").await;
+    // The bounds of pages exclude two fifths of the rows.
+    let sql = "SELECT sum(id), count(DISTINCT a), count(DISTINCT b) FROM t WHERE id <= 120000";
+    let first = lake.usage(sql).await;
+    assert!(first.bytes_read * 4 < whole.bytes_read * 3, "{first:?} {whole:?}");
+    lake.usage(sql).await;
+    assert_eq!(lake.usage(sql).await.bytes_read, 0);
+    lake.check(&[sql]).await;
+}
+
+#[tokio::test]
+async fn a_column_with_one_value_in_a_file_is_not_kept() {
+    let lake = Fixture::new().await;
+    lake.run(&["CREATE TABLE t AS SELECT value AS id, 7 AS day FROM generate_series(1, 100000)"])
+        .await;
+    let sql = "SELECT day, sum(id) FROM t GROUP BY day";
+    for _ in 0..2 {
+        lake.usage(sql).await;
+    }
+    let cached = lake.usage(sql).await;
+    let other = lake.usage("SELECT sum(id) FROM t").await;
+    assert_eq!((cached.bytes_read, cached.bytes_cached), (0, other.bytes_cached));
+    lake.check(&[sql]).await;
+}
+
+#[tokio::test]
+async fn a_projection_with_functions_uses_cached_columns() {
+    let lake = Fixture::new().await;
+    lake.run(&["CREATE TABLE t AS SELECT value AS id, 'name ' || value AS name, \
+                named_struct('a', value) AS pair FROM generate_series(1, 1000)"])
+        .await;
+    let sql = "SELECT upper(name) || id AS name FROM t";
+    for _ in 0..2 {
+        lake.usage(sql).await;
+    }
+    assert_eq!(lake.usage(sql).await.bytes_read, 0);
+    lake.check(&[
+        "SELECT upper(name) || id AS name FROM t ORDER BY id",
+        "SELECT pair.a + length(name) AS size FROM t ORDER BY size",
+    ])
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_queries_keep_a_column_once() {
     let lake = Fixture::new().await;

@@ -259,8 +259,8 @@ impl Deployer {
             return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint));
         }
         if let Some(access) = &by.access {
-            let project = self.deployed().project_name();
-            let project = TargetProject::Active(project.as_deref());
+            let version = self.deployed().version().ok().flatten();
+            let project = TargetProject::Active(version.as_ref());
             check_trigger_rights(trigger, project, &**access)?;
         }
         let secrets: Vec<String> = trigger.secrets().into_iter().map(str::to_owned).collect();

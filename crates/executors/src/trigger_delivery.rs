@@ -233,8 +233,8 @@ impl TriggerExecutor {
     pub(crate) fn authorize_trigger(&self, trigger: &Trigger) -> Result<(), Problem> {
         let created = self.deployed.standalone().get(&trigger.name).map(|it| it.actor.clone());
         let (actor, needed) = if let Some(actor) = created {
-            let project = self.deployed.project_name();
-            (actor, trigger_rights(trigger, TargetProject::Active(project.as_deref())))
+            let version = self.deployed.version().ok().flatten();
+            (actor, trigger_rights(trigger, TargetProject::Active(version.as_ref())))
         } else {
             // If no version is deployed, the attempt itself fails, with a more specific error.
             let Ok(Some(version)) = self.deployed.version() else { return Ok(()) };

@@ -16,8 +16,8 @@ use headwater_model::{
 use headwater_pipelines::Project;
 use serde_json::json;
 
-use crate::deployer::ActiveDeployment;
-use crate::function_catalog::split_name;
+use crate::deployer::{ActiveDeployment, ParsedDeployment};
+use crate::function_owner::called_object;
 use crate::import::ImportExecutor;
 use crate::rights::{EVERY, check_unrecorded};
 
@@ -30,8 +30,8 @@ pub(crate) enum TargetProject<'a> {
     /// The project that declares the trigger. The functions and runs of this project need no
     /// further right.
     Declares(&'a Project),
-    /// The name of the active project, for a trigger that is created without a project.
-    Active(Option<&'a str>),
+    /// The active version, for a trigger that is created without a project.
+    Active(Option<&'a ParsedDeployment>),
 }
 
 /// Returns all rights that the identity of a trigger needs.
@@ -49,18 +49,17 @@ pub(crate) fn trigger_rights(
 fn target_rights(trigger: &Trigger, project: TargetProject<'_>) -> Vec<(Action, AccessObject)> {
     let mut needed = Vec::new();
     if let Some(name) = &trigger.function {
-        let is_declared = match project {
-            TargetProject::Declares(project) => project.callables.contains_key(name),
-            TargetProject::Active(_) => false,
+        let called = match project {
+            TargetProject::Declares(project) if project.callables.contains_key(name) => None,
+            TargetProject::Declares(_) => Some(called_object(None, name)),
+            TargetProject::Active(version) => Some(called_object(version, name)),
         };
-        if !is_declared {
-            needed.push((Action::Invoke, AccessObject::function(split_name(name).0)));
-        }
+        needed.extend(called.map(|function| (Action::Invoke, function)));
     }
-    if let TargetProject::Active(Some(project)) = project
+    if let TargetProject::Active(Some(version)) = project
         && trigger.run
     {
-        needed.push((Action::Run, AccessObject::project(project)));
+        needed.push((Action::Run, AccessObject::project(&version.project.name)));
     }
     needed
 }
@@ -234,7 +233,37 @@ fn of_trigger(trigger: &Trigger, mut problem: Problem) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use headwater_model::{
+        Actor, AuthMethod, AuthenticatedUser, ObjectId, ObjectOwner, ProjectFiles, Timestamp,
+    };
+    use headwater_pipelines::parse_project;
+
     use super::*;
+
+    /// Returns a version that the user `ana` deployed, of the project `shop` with the function `f`.
+    fn version() -> ParsedDeployment {
+        let code = "import headwater\n\n\n@headwater.function()\ndef f(event):\n    return event\n";
+        let files = ProjectFiles::from([
+            ("headwater.toml".to_owned(), "[project]\nname = \"shop\"\n".into()),
+            ("functions/f.py".to_owned(), code.into()),
+        ]);
+        let project = parse_project(&files).expect("files").into_runnable().expect("a project");
+        let user = AuthenticatedUser {
+            name: "ana".to_owned(),
+            created: Timestamp::UNIX_EPOCH,
+            method: AuthMethod::Token,
+            token: None,
+            scopes: None,
+            expires: None,
+        };
+        ParsedDeployment {
+            id: ObjectId::of(b""),
+            project: Arc::new(project),
+            actor: Actor::User(Box::new(user)),
+        }
+    }
 
     fn trigger(definition: serde_json::Value) -> Trigger {
         let mut definition = definition;
@@ -286,13 +315,20 @@ mod tests {
 
     #[test]
     fn a_standalone_trigger_also_needs_the_rights_to_its_target() {
-        let trigger = trigger(json!({"schedule": "@daily", "run": true}));
-        let active = |name| trigger_rights(&trigger, TargetProject::Active(name));
-        assert_eq!(active(Some("shop")), [(Action::Run, AccessObject::project("shop"))]);
-        assert!(active(None).is_empty());
-        let calls = Trigger { run: false, function: Some("f:1".to_owned()), ..trigger.clone() };
-        let needed = trigger_rights(&calls, TargetProject::Active(Some("shop")));
-        assert_eq!(needed, [(Action::Invoke, AccessObject::function("f"))]);
+        let (trigger, version) = (trigger(json!({"schedule": "@daily", "run": true})), version());
+        let run = trigger_rights(&trigger, TargetProject::Active(Some(&version)));
+        assert_eq!(run, [(Action::Run, AccessObject::project("shop"))]);
+        assert!(trigger_rights(&trigger, TargetProject::Active(None)).is_empty());
+        let check = |function: &str, expected: AccessObject| {
+            let function = Some(function.to_owned());
+            let calls = Trigger { run: false, function, ..trigger.clone() };
+            let needed = trigger_rights(&calls, TargetProject::Active(Some(&version)));
+            assert_eq!(needed, [(Action::Invoke, expected)]);
+        };
+        // The function of the project belongs to the user that deployed the version.
+        let owner = ObjectOwner { user: "ana".to_owned(), created: Timestamp::UNIX_EPOCH };
+        check("f", AccessObject::function("f").with_owner(Some(&owner)));
+        check("g:1", AccessObject::function("g"));
     }
 
     #[test]

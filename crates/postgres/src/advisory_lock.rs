@@ -108,7 +108,8 @@ impl KeyPart {
             KeyPart::Number(number) => Ok(*number),
             KeyPart::Parameter(name) => {
                 let message = format!("parameter `${name}` is not the number of a lock");
-                Err(Problem::new(ErrorCode::InvalidArgument, message))
+                Err(Problem::new(ErrorCode::InvalidArgument, message)
+                    .with_hint("Send an integer of at most 64 bits, which is not null."))
             }
         }
     }
@@ -170,6 +171,7 @@ impl LockColumn {
 fn out_of_range() -> Problem {
     let message = "the two numbers of an advisory lock must be in the range of `integer`";
     Problem::new(ErrorCode::InvalidArgument, message)
+        .with_hint("Use one number of at most 64 bits, or two of at most 32 bits.")
 }
 
 /// A query whose columns are calls of functions on advisory locks.
@@ -335,7 +337,11 @@ mod tests {
         };
         assert_eq!(keys(&query)[2], None);
         let expected = [AdvisoryKey::One(-5), AdvisoryKey::Two(1, 2), AdvisoryKey::One(9)];
-        assert_eq!(keys(&query.bound(&values, &[])), expected.map(Some));
+        assert_eq!(keys(&query.clone().bound(&values, &[])), expected.map(Some));
+        let wide = AdvisoryLockQuery::parse("SELECT pg_advisory_lock(1, 2147483648)");
+        for column in [&query.columns[2], &wide.expect("a query").columns[0]] {
+            assert!(column.key().expect_err("no key").hint.is_some());
+        }
         for other in [
             "SELECT pg_try_advisory_lock(id) FROM t",
             "SELECT pg_try_advisory_lock(1), 2",

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_executors::split_name;
 use headwater_lake::Lake;
 use headwater_model::{AccessObject, Action, Actor, ErrorCode, Principal, Problem, ResultExt};
 use headwater_queues::{
@@ -168,7 +167,7 @@ impl EventSourceMappings {
     }
 
     fn allows(&self, principal: &Principal, mapping: &EventSourceMapping) -> bool {
-        let object = AccessObject::function(split_name(&mapping.settings.function).0);
+        let object = self.0.deployer.deployed().called_object(&mapping.settings.function);
         self.0.allows(principal, Action::Deploy, &object)
     }
 
@@ -179,7 +178,7 @@ impl EventSourceMappings {
         queue: &str,
         settings: &MappingSettings,
     ) -> Result<(), Problem> {
-        let object = AccessObject::function(split_name(&settings.function).0);
+        let object = self.0.deployer.deployed().called_object(&settings.function);
         self.0.authorize(principal, Action::Deploy, &object)?;
         self.0.authorize(principal, Action::Read, &AccessObject::queue(queue))?;
         let invocations = Invocations(self.0.clone());

@@ -165,8 +165,10 @@ impl ResidentMemoryMonitorInner {
             let in_grace = ended_at.is_some_and(|at| at.elapsed() < GRACE);
             let excess = resident_bytes().map_or(0, |resident| resident.saturating_sub(limit));
             if !in_grace && excess > 0 {
+                // Statements start and end during this time: a large cache is not freed at once.
+                drop(state);
                 if self.total.clear_cache() < excess {
-                    state.end_one();
+                    self.state.lock().end_one();
                 }
                 ended_at = Some(Instant::now());
             }

@@ -3,7 +3,7 @@
 //! As in PostgreSQL, the name of a relation stands for its row if no column has this name, and the
 //! fields of ROW have the names `f1`, `f2` and so on. Both become structs.
 
-use headwater_sql::ast_builders::{binary, text};
+use headwater_sql::ast_builders::{joined, text};
 use headwater_sql::expression::call;
 use headwater_sql::name_match::{NameMatch, equals_ignoring_case};
 use sqlparser::ast::helpers::attached_token::AttachedToken;
@@ -84,10 +84,7 @@ fn fields(relation: &Relation, is_joined: bool) -> Expr {
     let result = call(STRUCT, columns.collect());
     let names = relation.columns.names.iter().filter(|_| is_joined);
     let is_known = names.map(|name| Expr::IsNotNull(Box::new(relation.column(name))));
-    let Some(condition) = is_known.reduce(|left, right| binary(left, BinaryOperator::Or, right))
-    else {
-        return result;
-    };
+    let Some(condition) = joined(is_known.collect(), &BinaryOperator::Or) else { return result };
     Expr::Case {
         case_token: AttachedToken::empty(),
         end_token: AttachedToken::empty(),

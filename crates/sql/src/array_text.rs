@@ -7,11 +7,8 @@ use sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Value, ValueWithSpan,
 };
 
-use crate::ast_builders::{binary, text};
-
-/// Maximum number of comparisons with an operator for which there is no list, such as `> ANY`.
-/// Each comparison is one level of nesting.
-const COMPARISONS_MAX: usize = 100;
+use crate::ast_builders::{binary, joined, text};
+use crate::expression_rewrite::can_copy;
 
 /// Replaces `ANY` and `ALL` of an array whose elements are texts by comparisons with the elements.
 pub(crate) fn expand_quantified(expr: &mut Expr) {
@@ -27,13 +24,11 @@ pub(crate) fn expand_quantified(expr: &mut Expr) {
         BinaryOperator::NotEq if !is_any => {
             Expr::InList { expr: left.clone(), list, negated: true }
         }
-        _ if list.len() > COMPARISONS_MAX => return,
+        _ if !can_copy(left, list.len()) => return,
         op => {
             let connective = if is_any { BinaryOperator::Or } else { BinaryOperator::And };
             let one = |item: Expr| binary((**left).clone(), op.clone(), item);
-            let all = list.into_iter().map(one);
-            let Some(all) = all.reduce(|left, right| binary(left, connective.clone(), right))
-            else {
+            let Some(all) = joined(list.into_iter().map(one).collect(), &connective) else {
                 return;
             };
             Expr::Nested(Box::new(all))
@@ -166,6 +161,9 @@ mod tests {
         check("x = ALL('{1,2}')", "(x = '1' AND x = '2')");
         check("x = ANY('{}')", "false");
         check("x <> ALL('{}')", "true");
+        // Each level would copy the other levels as often as its array has elements.
+        let nested = "(x > ANY('{1,2}')) > ANY('{t,f}')";
+        check(nested, nested);
         for other in ["x = ANY(ARRAY[1, 2])", "x = ANY(y)", "x = ANY('a')", "x = ANY('{{1}}')"] {
             check(other, other);
         }

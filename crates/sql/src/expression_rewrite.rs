@@ -1,17 +1,22 @@
 //! Rewrites expressions that the planner does not support or interprets differently.
 
+use std::ops::ControlFlow;
+
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CharacterLength, DataType, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArguments, ObjectName, ObjectNamePart, Subscript, UnaryOperator,
-    Value, ValueWithSpan,
+    Value, ValueWithSpan, visit_expressions,
 };
 
 use crate::array_text::expand_quantified;
-use crate::ast_builders::{binary, name, number, text};
+use crate::ast_builders::{binary, joined, name, number, text};
 use crate::expression::{SIMILAR_TO, SLICE, call};
 use crate::foreign_operators::in_list;
 use crate::interval_product;
 use crate::interval_text::with_units;
+
+/// Maximum size of the copies of an operand, as SQL, that are compared with the elements of a list.
+const COPIED_BYTES_MAX: usize = 16 << 20;
 
 /// Rewrites an expression for the planner. For example, `SIMILAR TO` becomes a function call, and
 /// `RLIKE` becomes `~`. A cast to `VARCHAR(n)` truncates the text, and `LIKE ANY` becomes several
@@ -111,7 +116,11 @@ fn take_length(data_type: &mut DataType) -> Option<u64> {
 
 /// Rewrites `a LIKE ANY (b, c)` as `(a LIKE b OR a LIKE c)`, and `LIKE ALL` with AND.
 fn expand_like_any(expr: &mut Expr) {
-    let (Expr::Like { any, pattern, .. } | Expr::ILike { any, pattern, .. }) = expr else { return };
+    let (Expr::Like { any, pattern, expr: operand, .. }
+    | Expr::ILike { any, pattern, expr: operand, .. }) = expr
+    else {
+        return;
+    };
     let (op, patterns) = match (&**pattern, *any) {
         (Expr::Tuple(patterns), true) => (BinaryOperator::Or, patterns.clone()),
         (Expr::Nested(pattern), true) => match &**pattern {
@@ -125,18 +134,41 @@ fn expand_like_any(expr: &mut Expr) {
         }
         _ => return,
     };
+    if patterns.is_empty() || !can_copy(operand, patterns.len()) {
+        return;
+    }
+    // The copies of the comparison must not contain the list.
+    *any = false;
+    **pattern = Expr::value(Value::Null);
     let one = |new: Expr| {
         let mut one = expr.clone();
-        if let Expr::Like { any, pattern, .. } | Expr::ILike { any, pattern, .. } = &mut one {
-            *any = false;
+        if let Expr::Like { pattern, .. } | Expr::ILike { pattern, .. } = &mut one {
             **pattern = new;
         }
         one
     };
-    let all = patterns.into_iter().map(one).reduce(|left, right| binary(left, op.clone(), right));
-    if let Some(all) = all {
+    if let Some(all) = joined(patterns.into_iter().map(one).collect(), &op) {
         *expr = Expr::Nested(Box::new(all));
     }
+}
+
+/// Returns true if an operand can be copied for each element of a list. An operand that has itself
+/// such a list, or that is long, could make the statement too large for the memory.
+pub(crate) fn can_copy(operand: &Expr, count: usize) -> bool {
+    if count <= 1 {
+        return true;
+    }
+    let is_list = |expr: &Expr| match expr {
+        Expr::AnyOp { .. } | Expr::AllOp { .. } => ControlFlow::Break(()),
+        Expr::Like { any, pattern, .. } | Expr::ILike { any, pattern, .. }
+            if *any || matches!(&**pattern, Expr::Function(list) if is_all(&list.name)) =>
+        {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    };
+    visit_expressions(operand, is_list).is_continue()
+        && operand.to_string().len().saturating_mul(count) <= COPIED_BYTES_MAX
 }
 
 fn is_all(name: &ObjectName) -> bool {
@@ -245,4 +277,26 @@ fn packed(function: &Function) -> Option<Vec<Expr>> {
         }
     }
     (!fields.is_empty()).then_some(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlparser::parser::Parser;
+
+    use super::*;
+    use crate::dialect::HeadwaterDialect;
+
+    #[test]
+    fn operands_with_lists_are_not_copied() {
+        let check = |sql: &str, count: usize, expected: bool| {
+            let parser = Parser::new(&HeadwaterDialect).try_with_sql(sql);
+            let operand = parser.expect("tokens").parse_expr().expect(sql);
+            assert_eq!(can_copy(&operand, count), expected, "{count} copies of {sql}");
+        };
+        check("a || 'text'", 10_000, true);
+        check("a || 'text'", COPIED_BYTES_MAX, false);
+        check("f(x > ANY('{1,2}'))", 2, false);
+        check("f(x > ANY('{1,2}'))", 1, true);
+        check("(SELECT x = ALL('{1}')) + 1", 2, false);
+    }
 }

@@ -5,7 +5,9 @@
 //! [`DecodedCache::shrink_to`] evicts the least recently used columns. For a new column, only
 //! columns are evicted that were not used for a long time. So a scan of a table that is larger than
 //! the cache does not evict its own columns before the next scan reads them. Only one scan at a
-//! time keeps the values of a column while it decodes them; their memory is counted from the start.
+//! time collects the values of a column while it decodes them; their memory is counted from the
+//! start. If a statement needs this memory, the collected values are discarded, because the scan
+//! may wait for its client for a long time.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -53,10 +55,10 @@ struct DecodedCacheState {
     columns: HashMap<ColumnKey, CachedColumn>,
     /// The keys of all columns, ordered by the time of their last use.
     order: BTreeMap<u64, ColumnKey>,
-    /// The columns whose values a scan keeps while it decodes them.
-    filling: HashSet<ColumnKey>,
+    /// The columns whose values a scan collects while it decodes them.
+    filling: HashMap<ColumnKey, CollectedChunks>,
     reads: RememberedReads,
-    /// Memory of all columns, and of the values that scans keep while they decode them.
+    /// Memory of all columns, and of the values that scans collect while they decode them.
     bytes: u64,
     /// Decoded bytes that scans have read. The cache uses this number as the time.
     clock: u64,
@@ -65,6 +67,16 @@ struct DecodedCacheState {
 struct CachedColumn {
     column: Arc<DecodedColumn>,
     last_use: u64,
+}
+
+/// The values of a column that a scan has decoded so far.
+#[derive(Default)]
+struct CollectedChunks {
+    chunks: Vec<ArrayRef>,
+    /// Memory that is counted for the chunks.
+    bytes: u64,
+    /// True if a statement needed the memory. The scan then collects no further chunks.
+    is_discarded: bool,
 }
 
 /// Hashes of reads, in two generations.
@@ -103,8 +115,9 @@ impl DecodedCache {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// Evicts the least recently used columns until the cache uses at most `bytes` bytes. Returns
-    /// the bytes that were released.
+    /// Evicts the least recently used columns until the cache uses at most `bytes` bytes. If this
+    /// does not suffice, discards the values that scans collect. Returns the bytes that were
+    /// released.
     pub fn shrink_to(&self, bytes: u64) -> u64 {
         if self.bytes() <= bytes {
             return 0;
@@ -112,10 +125,11 @@ impl DecodedCache {
         let mut state = self.0.state.lock();
         let before = state.bytes;
         let evicted = state.evict(bytes, u64::MAX);
+        let discarded = state.discard(bytes);
         let released = before - state.bytes;
         self.0.bytes.store(state.bytes, Ordering::Relaxed);
         drop(state);
-        drop(evicted);
+        drop((evicted, discarded));
         released
     }
 
@@ -162,37 +176,63 @@ impl DecodedCache {
         bytes: u64,
     ) -> Option<ColumnFill> {
         let mut state = self.0.state.lock();
-        state.clock += bytes;
-        if !state.filling.insert(key.clone()) {
+        // The size in the file can be wrong, and must not make all columns old.
+        state.clock = state.clock.saturating_add(bytes.min(self.0.bytes_max));
+        if state.filling.contains_key(&key) {
             return None;
         }
+        state.filling.insert(key.clone(), CollectedChunks::default());
         drop(state);
-        Some(ColumnFill {
-            cache: self.clone(),
-            key,
-            data_type: data_type.clone(),
-            chunks: Vec::new(),
-            counted: BufferMemory::default(),
-            reserved: 0,
-        })
+        let (cache, data_type) = (self.clone(), data_type.clone());
+        Some(ColumnFill { cache, key, data_type, counted: BufferMemory::default() })
     }
 
-    /// Reserves memory for values. Evicts columns that were not used for a long time. Returns
-    /// false, and reserves nothing, if the memory is not sufficient.
-    fn reserve(&self, bytes: u64) -> bool {
+    /// Adds a chunk to the collected chunks of a column, and counts its memory. Evicts columns that
+    /// were not used for a long time. Returns false, and adds nothing, if the memory is not
+    /// sufficient or the chunks were discarded.
+    fn collect(&self, key: &ColumnKey, chunk: &ArrayRef, bytes: u64) -> bool {
         let limit = self.0.bytes_max.min((self.0.unused)() / UNUSED_SHARE);
         let Some(left) = limit.checked_sub(bytes) else { return false };
-        let mut state = self.0.state.lock();
+        let mut guard = self.0.state.lock();
+        let state = &mut *guard;
+        let Some(collected) = state.filling.get(key) else { return false };
+        let share = self.0.bytes_max / COLUMN_SHARE;
+        if collected.is_discarded || collected.bytes.saturating_add(bytes) > share {
+            return false;
+        }
         let stale = state.clock.saturating_sub(self.0.bytes_max.saturating_mul(STALE_AFTER));
         let evicted = state.evict(left, stale);
         let fits = state.bytes <= left;
-        if fits {
+        if let Some(collected) = state.filling.get_mut(key).filter(|_| fits) {
+            collected.chunks.push(Arc::clone(chunk));
+            collected.bytes += bytes;
             state.bytes += bytes;
         }
         self.0.bytes.store(state.bytes, Ordering::Relaxed);
-        drop(state);
+        drop(guard);
         drop(evicted);
         fits
+    }
+
+    /// Removes and returns the collected chunks of a column, whose memory still counts; `None` if
+    /// they were discarded.
+    fn collected(&self, key: &ColumnKey) -> Option<Vec<ArrayRef>> {
+        let mut state = self.0.state.lock();
+        let collected = state.filling.get_mut(key).filter(|it| !it.is_discarded)?;
+        Some(std::mem::take(&mut collected.chunks))
+    }
+
+    /// Keeps a column instead of its collected chunks, unless these were discarded.
+    fn keep(&self, key: &ColumnKey, column: DecodedColumn) {
+        let mut guard = self.0.state.lock();
+        let state = &mut *guard;
+        let Some(collected) = state.filling.get_mut(key) else { return };
+        if collected.is_discarded || column.bytes() > collected.bytes {
+            return;
+        }
+        state.bytes -= std::mem::take(&mut collected.bytes);
+        state.insert(key.clone(), column);
+        self.0.bytes.store(state.bytes, Ordering::Relaxed);
     }
 }
 
@@ -211,6 +251,21 @@ impl DecodedCacheState {
             evicted.extend(self.remove(&key));
         }
         evicted
+    }
+
+    /// Discards the values that scans collect until at most `bytes` bytes are used. Returns the
+    /// chunks; their memory should be freed without the lock.
+    fn discard(&mut self, bytes: u64) -> Vec<Vec<ArrayRef>> {
+        let mut discarded = Vec::new();
+        for collected in self.filling.values_mut().filter(|it| it.bytes > 0) {
+            if self.bytes <= bytes {
+                break;
+            }
+            self.bytes -= std::mem::take(&mut collected.bytes);
+            collected.is_discarded = true;
+            discarded.push(std::mem::take(&mut collected.chunks));
+        }
+        discarded
     }
 
     /// Removes a column from the map and from the count of bytes, but not from the order.
@@ -245,52 +300,37 @@ impl RememberedReads {
     }
 }
 
-/// The chunks of a column that a scan is decoding. Dropping the value discards them.
+/// Collects the chunks of a column that a scan is decoding. Dropping the value discards them.
 pub(crate) struct ColumnFill {
     cache: DecodedCache,
     key: ColumnKey,
     data_type: DataType,
-    chunks: Vec<ArrayRef>,
     counted: BufferMemory,
-    /// Memory that is reserved for the chunks.
-    reserved: u64,
 }
 
 impl ColumnFill {
-    /// Adds the next chunk. Returns false if the column does not fit into the cache; the value must
-    /// then be dropped.
+    /// Adds the next chunk. Returns false if the column does not fit into the cache, or if its
+    /// chunks were discarded; the value must then be dropped.
     pub(crate) fn push(&mut self, chunk: &ArrayRef) -> bool {
         let bytes = self.counted.add(chunk);
-        let share = self.cache.0.bytes_max / COLUMN_SHARE;
-        if self.reserved + bytes > share || !self.cache.reserve(bytes) {
-            return false;
-        }
-        self.reserved += bytes;
-        self.chunks.push(Arc::clone(chunk));
-        true
+        self.cache.collect(&self.key, chunk, bytes)
     }
 
     /// Keeps the column. All of its chunks were added.
-    pub(crate) fn finish(mut self) {
-        let column = DecodedColumn::new(self.data_type.clone(), std::mem::take(&mut self.chunks));
-        if column.bytes() > self.reserved {
-            return;
-        }
-        let mut state = self.cache.0.state.lock();
-        state.bytes -= self.reserved;
-        self.reserved = 0;
-        state.insert(self.key.clone(), column);
-        self.cache.0.bytes.store(state.bytes, Ordering::Relaxed);
+    pub(crate) fn finish(self) {
+        let Some(chunks) = self.cache.collected(&self.key) else { return };
+        self.cache.keep(&self.key, DecodedColumn::new(self.data_type.clone(), chunks));
     }
 }
 
 impl Drop for ColumnFill {
     fn drop(&mut self) {
-        self.chunks.clear();
         let mut state = self.cache.0.state.lock();
-        state.filling.remove(&self.key);
-        state.bytes -= self.reserved;
+        let collected = state.filling.remove(&self.key);
+        state.bytes -= collected.as_ref().map_or(0, |it| it.bytes);
         self.cache.0.bytes.store(state.bytes, Ordering::Relaxed);
+        drop(state);
+        drop(collected);
     }
 }
 
@@ -357,6 +397,34 @@ mod tests {
         drop(first);
         assert_eq!(cache.bytes(), 0);
         assert!(cache.fill(key(0), &DataType::Int64, 1).is_some());
+    }
+
+    #[test]
+    fn a_wrong_size_in_a_file_evicts_no_column() {
+        let (cache, _) = cache(u64::MAX);
+        assert!(keep(&cache, 0));
+        for column in 1..4 {
+            assert!(cache.fill(key(column), &DataType::Int64, u64::MAX).is_some());
+        }
+        assert!(keep(&cache, 1) && cache.contains(&key(0), &DataType::Int64));
+        assert!(cache.shrink_to(0) > 16_000);
+        assert_eq!(cache.bytes(), 0);
+    }
+
+    #[test]
+    fn a_statement_gets_the_memory_of_values_that_a_scan_collects() {
+        let (cache, _) = cache(u64::MAX);
+        let chunk: ArrayRef = Arc::new(Int64Array::from(vec![1; ROWS]));
+        let mut waiting = cache.fill(key(0), &DataType::Int64, 1).unwrap();
+        assert!(waiting.push(&chunk));
+        assert!(cache.shrink_to(1_000) > 8_000);
+        assert_eq!((cache.bytes(), Arc::strong_count(&chunk)), (0, 1));
+        // The scan continues, and keeps nothing.
+        assert!(!waiting.push(&chunk));
+        waiting.finish();
+        assert!(!cache.contains(&key(0), &DataType::Int64));
+        assert_eq!((cache.bytes(), Arc::strong_count(&chunk)), (0, 1));
+        assert!(keep(&cache, 0));
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! Chooses whether the columns of a file are taken from the cache of decoded columns.
 //!
-//! The cache is used if a column of the file is cached, or is read for the second time. If a scan
-//! reads few rows, because of a limit or the bounds of pages, then the cache is used only if it
-//! contains all columns: decoding whole columns would take longer than reading the few rows.
+//! The cache is used if a column of the file is read for the second time, or if enough columns are
+//! cached: the columns that are not cached are decoded as a whole, whereas the Parquet source
+//! decodes only the pages that can contain matching rows, but of all columns. If a scan has a
+//! limit, then the cache is used only if it contains all columns.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{ColumnStatistics, Result, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::apply_file_schema_type_coercions;
 use datafusion::datasource::physical_plan::{
@@ -28,7 +30,7 @@ use datafusion::physical_expr_adapter::{
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
 use parquet::arrow::RowNumber;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData};
 
 use crate::column_cache::FileKey;
 use crate::decoded_cache::DecodedCache;
@@ -38,9 +40,12 @@ use crate::decoded_stream::DecodedStream;
 use crate::row_group_pruning::{RowGroupPruning, file_is_pruned};
 use crate::scan_cost::appended;
 
-/// Maximum share of the rows that the bounds of pages exclude. Above this share, the scan counts as
-/// a scan of few rows.
+/// No column is decoded to keep it if the bounds of pages exclude more than this share of the rows.
 const EXCLUDED_SHARE_MAX: f64 = 0.5;
+
+/// Functions that the Parquet source replaces when it opens a file: those that depend on the file,
+/// and the access to a field of a struct, for which the source decodes only this field.
+const FUNCTIONS_OF_SOURCE: [&str; 3] = ["file_row_index", "get_field", "input_file_name"];
 
 /// The scan of files in one partition of a plan.
 pub(crate) struct DecodedScan {
@@ -57,10 +62,17 @@ pub(crate) struct DecodedScan {
     table: TableSchema,
     projection: ProjectionExprs,
     predicate: Option<Arc<dyn PhysicalExpr>>,
-    /// For each expression of the projection, the names of the table's columns that it reads.
-    names: Vec<Vec<String>>,
+    read_columns: ReadColumns,
     /// True if the scan has a limit, or belongs to a sort with a limit.
     reads_few_rows: bool,
+}
+
+/// The columns of the files that a projection reads.
+struct ReadColumns {
+    /// The names of the columns in the table.
+    names: Vec<String>,
+    /// For each expression of the projection, the indexes of its columns in `names`.
+    expressions: Vec<Vec<usize>>,
 }
 
 /// Options for the pruning of row groups and pages.
@@ -88,6 +100,8 @@ pub(crate) struct FileColumns {
     pub footer: ArrowReaderMetadata,
     /// Schema of the file with the types that the scan uses.
     pub schema: SchemaRef,
+    /// For each leaf of the file, the index of its top-level column, ascending.
+    pub leaves: Vec<usize>,
     /// Indexes of the top-level columns that the scan reads, ascending. The value is true if the
     /// column is kept in the cache.
     pub columns: BTreeMap<usize, bool>,
@@ -134,13 +148,10 @@ impl DecodedScan {
             && predicate.as_ref().is_some_and(|predicate| {
                 DynamicFilterTracking::classify(predicate).contains_dynamic_filter()
             });
-        let mut names = Vec::new();
         for expr in projection.expr_iter() {
-            // A function may depend on the file, such as the function that returns its name.
-            if expr.exists(|node| Ok(node.downcast_ref::<ScalarFunctionExpr>().is_some()))? {
+            if expr.exists(|node| Ok(is_of_source(node)))? {
                 return Ok(None);
             }
-            names.push(file_columns(&expr, &table));
         }
         Ok(Some(DecodedScan {
             cache: source.cache.clone(),
@@ -157,7 +168,7 @@ impl DecodedScan {
             adapter: Arc::clone(adapter),
             projection: projection.clone(),
             predicate,
-            names,
+            read_columns: ReadColumns::new(projection, &table),
             reads_few_rows: config.limit.is_some() || is_top,
             table,
         }))
@@ -167,19 +178,13 @@ impl DecodedScan {
     /// projection, true if the expression reads only columns that were read before.
     pub(crate) fn record_read(&self, file: &PartitionedFile) -> Vec<bool> {
         let start = file.range.as_ref().map_or(0, |range| range.start);
-        let mut reads: Vec<(i64, &str)> = Vec::new();
-        for name in self.names.iter().flatten() {
-            let read = (start, name.as_str());
-            if !reads.contains(&read) {
-                reads.push(read);
-            }
-        }
+        let ReadColumns { names, expressions } = &self.read_columns;
+        let reads: Vec<(i64, &str)> = names.iter().map(|name| (start, name.as_str())).collect();
         let known = self.cache.record_reads(&file_key(file), &reads);
-        let is_known = |name: &String| {
-            let at = reads.iter().position(|(_, read)| *read == name.as_str());
-            at.is_some_and(|at| known[at])
+        let is_known = |columns: &Vec<usize>| {
+            !columns.is_empty() && columns.iter().all(|column| known[*column])
         };
-        self.names.iter().map(|names| !names.is_empty() && names.iter().all(is_known)).collect()
+        expressions.iter().map(is_known).collect()
     }
 
     /// Opens a file. Returns `None` if the Parquet source should read the file. `known` is the
@@ -189,7 +194,7 @@ impl DecodedScan {
         file: &PartitionedFile,
         known: &[bool],
     ) -> Result<Option<DecodedStream>> {
-        let expressions = self.with_partition_values(file)?;
+        let expressions = self.with_constants(file)?;
         if file_is_pruned(expressions.predicate.as_ref(), self.table.file_schema(), file)? {
             return Ok(None);
         }
@@ -213,22 +218,23 @@ impl DecodedScan {
             self.count_read(file, pruning.load_pages(&mut reader, &left).await?);
         }
         let (row_groups, excluded) = pruning.selected(left);
-        let is_useful = columns.columns.values().any(|keeps| *keeps)
-            || row_groups.iter().any(|group| self.has_any(&columns, group.index));
-        if row_groups.is_empty() || !all_cached && (excluded > EXCLUDED_SHARE_MAX || !is_useful) {
+        let is_useful = all_cached || self.is_useful(&columns, &row_groups, excluded);
+        if row_groups.is_empty() || !is_useful {
             return Ok(None);
         }
         let stream = DecodedStream::new(Arc::clone(self), file.clone(), columns, pruning)?;
         Ok(Some(stream.over(row_groups)))
     }
 
-    /// Replaces the columns with partition values by these values.
-    fn with_partition_values(&self, file: &PartitionedFile) -> Result<ScanExpressions> {
+    /// Replaces the columns that have one value in all rows of a file by this value, as the Parquet
+    /// source does.
+    fn with_constants(&self, file: &PartitionedFile) -> Result<ScanExpressions> {
         let fields = self.table.table_partition_cols().iter();
-        let values: HashMap<String, ScalarValue> = fields
+        let parts = fields
             .zip(&file.partition_values)
-            .map(|(field, value)| (field.name().clone(), value.clone()))
-            .collect();
+            .map(|(field, value)| (field.name().clone(), value.clone()));
+        let values: HashMap<String, ScalarValue> =
+            constants(file, self.table.file_schema()).into_iter().chain(parts).collect();
         let replaced = |expr| replace_columns_with_literals(expr, &values);
         Ok(ScanExpressions {
             projection: self.projection.clone().try_map_exprs(replaced)?,
@@ -273,12 +279,19 @@ impl DecodedScan {
         let simplifier = PhysicalExprSimplifier::new(&all);
         let adapted = |expr| simplifier.simplify(adapter.rewrite(expr)?);
         let predicate = expressions.predicate.map(adapted).transpose()?;
-        let position = |index: usize| columns.range(..index).count();
+        let positions = columns.keys().enumerate().map(|(position, index)| (*index, position));
+        let positions: HashMap<usize, usize> = positions.collect();
+        // The column with the indexes of the rows follows the other columns.
+        let position = |index: usize| positions.get(&index).copied().unwrap_or(columns.len());
         let projection = projection.try_map_exprs(|expr| moved_columns(expr, &position))?;
+        let parquet = metadata.parquet_schema();
+        let leaves = (0..parquet.num_columns()).map(|leaf| parquet.get_column_root_idx(leaf));
+        let leaves: Vec<usize> = leaves.collect();
         Ok(Some(FileColumns {
             file: Arc::new(file_key(file)),
             footer: metadata,
             schema,
+            leaves,
             columns,
             row_numbers,
             projection,
@@ -291,9 +304,29 @@ impl DecodedScan {
         columns.columns.keys().all(|column| self.has(columns, row_group, *column))
     }
 
-    /// Returns true if at least one column of a row group is cached.
-    fn has_any(&self, columns: &FileColumns, row_group: usize) -> bool {
-        columns.columns.keys().any(|column| self.has(columns, row_group, *column))
+    /// Returns true if a column is decoded for the cache, or if the columns that are not cached
+    /// take less time to decode than the pages of all columns that the Parquet source decodes.
+    /// `excluded` is the share of the rows that the bounds of pages exclude.
+    fn is_useful(
+        &self,
+        columns: &FileColumns,
+        row_groups: &[SelectedRowGroup],
+        excluded: f64,
+    ) -> bool {
+        let (mut all, mut decoded, mut keeps_any) = (0_u64, 0_u64, false);
+        for row_group in row_groups.iter().map(|row_group| row_group.index) {
+            for (column, keeps) in &columns.columns {
+                let size = ColumnChunkMetaData::uncompressed_size;
+                let bytes = columns.bytes(row_group, *column, size);
+                all = all.saturating_add(bytes);
+                if !self.has(columns, row_group, *column) {
+                    decoded = decoded.saturating_add(bytes);
+                    keeps_any |= *keeps;
+                }
+            }
+        }
+        keeps_any && excluded <= EXCLUDED_SHARE_MAX
+            || (decoded as f64) < all as f64 * (1.0 - excluded)
     }
 
     fn has(&self, columns: &FileColumns, row_group: usize, column: usize) -> bool {
@@ -311,10 +344,43 @@ impl DecodedScan {
     }
 }
 
+impl ReadColumns {
+    fn new(projection: &ProjectionExprs, table: &TableSchema) -> Self {
+        let (mut indexes, mut expressions) = (HashMap::new(), Vec::new());
+        for expr in projection.expr_iter() {
+            let mut columns = Vec::new();
+            for name in file_columns(&expr, table) {
+                let next = indexes.len();
+                columns.push(*indexes.entry(name).or_insert(next));
+            }
+            expressions.push(columns);
+        }
+        let mut names = vec![String::new(); indexes.len()];
+        for (name, index) in indexes {
+            names[index] = name;
+        }
+        ReadColumns { names, expressions }
+    }
+}
+
 impl FileColumns {
     /// Returns the identity of a column in a row group.
     pub(crate) fn key(&self, row_group: usize, column: usize) -> ColumnKey {
         ColumnKey { file: Arc::clone(&self.file), row_group, column }
+    }
+
+    /// Returns the size of a top-level column in a row group, summed over its leaves.
+    pub(crate) fn bytes(
+        &self,
+        row_group: usize,
+        column: usize,
+        size: impl Fn(&ColumnChunkMetaData) -> i64,
+    ) -> u64 {
+        let first = self.leaves.partition_point(|root| *root < column);
+        let end = self.leaves.partition_point(|root| *root <= column);
+        let chunks = self.footer.metadata().row_group(row_group).columns().get(first..end);
+        let sizes = chunks.unwrap_or_default().iter().map(|leaf| u64::try_from(size(leaf)));
+        sizes.fold(0_u64, |sum, bytes| sum.saturating_add(bytes.unwrap_or(0)))
     }
 }
 
@@ -327,6 +393,33 @@ fn has_only_row_numbers(table: &TableSchema) -> bool {
     let computed = table.virtual_columns();
     computed.len() <= 1
         && computed.iter().all(|field| field.has_valid_extension_type::<RowNumber>())
+}
+
+/// Returns the columns that, by the exact bounds in the manifests, have one value in all rows of a
+/// file, with this value.
+fn constants(file: &PartitionedFile, schema: &Schema) -> Vec<(String, ScalarValue)> {
+    let Some(statistics) = &file.statistics else { return Vec::new() };
+    let columns = schema.fields().iter().zip(&statistics.column_statistics);
+    let constant = |(field, column): (&FieldRef, &ColumnStatistics)| {
+        let Precision::Exact(nulls) = column.null_count else { return None };
+        let value = match (&column.min_value, &column.max_value) {
+            (Precision::Exact(min), Precision::Exact(max)) if nulls == 0 && min == max => {
+                min.cast_to(field.data_type()).ok()?
+            }
+            _ if statistics.num_rows == Precision::Exact(nulls) => {
+                ScalarValue::try_new_null(field.data_type()).ok()?
+            }
+            _ => return None,
+        };
+        Some((field.name().clone(), value))
+    };
+    columns.filter_map(constant).collect()
+}
+
+/// Returns true for a function that the Parquet source replaces.
+fn is_of_source(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let function = expr.downcast_ref::<ScalarFunctionExpr>();
+    function.is_some_and(|function| FUNCTIONS_OF_SOURCE.contains(&function.name()))
 }
 
 /// Returns the names of the columns of the files that an expression reads.

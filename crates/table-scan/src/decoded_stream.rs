@@ -158,12 +158,13 @@ impl DecodedStream {
             let data_type = self.columns.schema.field(*column).data_type();
             let key = self.columns.key(index, *column);
             if let Some(cached) = self.scan.cache.get(&key, data_type) {
-                let bytes = self.bytes(index, *column, ColumnChunkMetaData::compressed_size);
+                let bytes =
+                    self.columns.bytes(index, *column, ColumnChunkMetaData::compressed_size);
                 self.bytes_cached.add(bytes as usize);
                 columns.push(ColumnRead::Cached(cached));
                 continue;
             }
-            let bytes = self.bytes(index, *column, ColumnChunkMetaData::uncompressed_size);
+            let bytes = self.columns.bytes(index, *column, ColumnChunkMetaData::uncompressed_size);
             let fill = if *keeps { self.scan.cache.fill(key, data_type, bytes) } else { None };
             columns.push(ColumnRead::Decoded(fill));
             missing.push(*column);
@@ -232,20 +233,6 @@ impl DecodedStream {
     /// Returns the number of rows in a row group.
     fn rows(&self, row_group: usize) -> usize {
         self.columns.footer.metadata().row_group(row_group).num_rows() as usize
-    }
-
-    /// Returns the size of a top-level column in a row group, summed over its leaves.
-    fn bytes(
-        &self,
-        row_group: usize,
-        column: usize,
-        size: impl Fn(&ColumnChunkMetaData) -> i64,
-    ) -> u64 {
-        let footer = &self.columns.footer;
-        let leaves = footer.metadata().row_group(row_group).columns().iter().enumerate();
-        let of_column =
-            leaves.filter(|(leaf, _)| footer.parquet_schema().get_column_root_idx(*leaf) == column);
-        of_column.map(|(_, leaf)| u64::try_from(size(leaf)).unwrap_or(0)).sum()
     }
 }
 

@@ -1,7 +1,10 @@
-//! Concurrent changes of a function that is deployed without a project.
+//! Concurrent changes of a function that is deployed without a project, and the rights of the owner
+//! of a project's functions.
 
-use headwater_model::{CredentialSettings, DeployFunction, Principal};
-use headwater_service::FunctionUpdate;
+use std::collections::BTreeMap;
+
+use headwater_model::{DeployFunction, ErrorCode, CredentialSettings, Principal};
+use headwater_service::{EventSourceMappings, FunctionUpdate, MappingSettings, Queues};
 use libtest_mimic::Trial;
 use serde_json::json;
 
@@ -9,7 +12,10 @@ use crate::lake::{Lake, request};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
-    vec![trial("functions::concurrent_changes_give_no_right_to_a_secret", secrets)]
+    vec![
+        trial("functions::concurrent_changes_give_no_right_to_a_secret", secrets),
+        trial("functions::triggers_and_queues_call_the_own_functions_of_a_project", owned),
+    ]
 }
 
 /// A request that deploys a function with these secrets.
@@ -45,5 +51,52 @@ async fn secrets() {
         let latest = functions.get(&owner, "g").await.expect("the function").latest;
         assert!(latest.author != "deployer" || latest.settings.secrets.is_empty(), "{latest:?}");
     }
+    lake.stop().await;
+}
+
+async fn owned() {
+    let lake = Lake::start().await;
+    let (owner, service) = (Principal::owner(), lake.service());
+    lake.user("ana", &["deploy on project:p", "read on queue:late"]).await;
+    let token = lake.token("ana", NewToken::default()).await;
+    let ana = lake.log_in(&token).await.expect("a principal");
+    let created = Queues::of(service).create(&owner, "late", &BTreeMap::new(), BTreeMap::new());
+    created.await.expect("a queue");
+    let deploy = async |by: &Principal, result: &str| {
+        let code = format!(
+            "import headwater\n\n\n@headwater.function()\ndef seen(event):\n    return {result}\n"
+        );
+        let settings = "[project]\nname = \"p\"\n";
+        let files = json!({"headwater.toml": settings, "functions/seen.py": code});
+        service.deployments().deploy(by, request(json!({"files": files}))).await.expect("deployed");
+    };
+    let trigger = async |name: &str| {
+        let new = json!({"name": name, "schedule": "@daily", "function": "seen"});
+        service.triggers().create(&ana, request(new), false).await
+    };
+    let mappings = EventSourceMappings::of(service);
+    let mapping = async || {
+        let settings = MappingSettings {
+            function: "seen".to_owned(),
+            is_enabled: false,
+            batch: 1,
+            window: 0,
+            filters: Vec::new(),
+            reports_failures: false,
+            bisects: false,
+            concurrency: None,
+        };
+        mappings.create(&ana, "late", settings).await
+    };
+    deploy(&ana, "1").await;
+    trigger("nightly").await.expect("the owner needs no grant");
+    let own = mapping().await.expect("the owner needs no grant").mapping;
+    assert_eq!(mappings.list(&ana).await.expect("mappings").len(), 1);
+    // The code of the other user's version does not belong to the earlier owner.
+    deploy(&owner, "2").await;
+    assert_eq!(trigger("later").await.expect_err("denied").code, ErrorCode::Forbidden);
+    assert_eq!(mapping().await.expect_err("denied").code, ErrorCode::Forbidden);
+    assert!(mappings.list(&ana).await.expect("mappings").is_empty());
+    mappings.delete(&owner, &own.id).await.expect("deleted");
     lake.stop().await;
 }
