@@ -4,7 +4,7 @@
 //! selects is one event of its [source](crate::occurrence_source).
 
 use headwater_model::{
-    BucketEvent, BucketTrigger, ChangedObject, ErrorCode, ToProblem, EventData, Problem, Trigger,
+    BucketEvent, BucketTrigger, ChangedObject, ErrorCode, EventData, Problem, ToProblem, Trigger,
 };
 use headwater_objects::{ChangeFilter, ObjectChange, Objects, is_bucket_name};
 use headwater_store::JournalEntry;

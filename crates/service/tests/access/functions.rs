@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{DeployFunction, ErrorCode, CredentialSettings, Principal};
+use headwater_model::{CredentialSettings, DeployFunction, ErrorCode, Principal};
 use headwater_service::{EventSourceMappings, FunctionUpdate, MappingSettings, Queues};
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -58,7 +58,7 @@ async fn owned() {
     let lake = Lake::start().await;
     let (owner, service) = (Principal::owner(), lake.service());
     lake.user("ana", &["deploy on project:p", "read on queue:late"]).await;
-    let token = lake.token("ana", NewToken::default()).await;
+    let token = lake.token("ana", CredentialSettings::default()).await;
     let ana = lake.log_in(&token).await.expect("a principal");
     let created = Queues::of(service).create(&owner, "late", &BTreeMap::new(), BTreeMap::new());
     created.await.expect("a queue");

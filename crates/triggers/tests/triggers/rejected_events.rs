@@ -13,7 +13,7 @@ use headwater_model::{
     TriggerEventStatus,
 };
 use headwater_queues::{NewMessage, Queues};
-use headwater_store::{Append, Store, WriteBatch};
+use headwater_store::{JournalAppend, Store, WriteBatch};
 use headwater_triggers::{
     CallDestination, CallPolicy, EventBatch, EventCall, NewCall, Triggers, TriggersOptions,
 };
@@ -127,7 +127,7 @@ fn unparsable_batch() -> EventBatch {
 }
 
 async fn overwrite(store: &Arc<dyn Store>, journal: &str, key: String) {
-    let entries = vec![Append::put(journal, key, Bytes::from_static(b"{"))];
+    let entries = vec![JournalAppend::put(journal, key, Bytes::from_static(b"{"))];
     store.apply(WriteBatch { entries, ..WriteBatch::default() }).await.expect("applied");
 }
 
