@@ -82,6 +82,15 @@ impl ResolvedFunction {
         self.version.as_deref()
     }
 
+    /// Returns the right that a call needs. A function in the files of the caller needs only the
+    /// right to run their project, because a run of these files could execute the same code.
+    fn right_to_call(&self) -> (Action, Object) {
+        match (&self.version, &self.function.deployed_by) {
+            (None, None) => (Action::Run, Object::project(&self.function.project.name)),
+            _ => (Action::Invoke, self.function.object()),
+        }
+    }
+
     /// Returns the memory limit of a call in bytes.
     pub fn memory_bytes(&self) -> u64 {
         let ParsedFunction { callable, project, .. } = &self.function;
@@ -236,9 +245,10 @@ impl Invocations {
         T: Send + 'static,
         F: Future<Output = Result<T, Problem>> + Send,
     {
+        let (action, object) = function.right_to_call();
         let ResolvedFunction { function, name, concurrency, caused_by, .. } = function;
         let outputs = CallOutputs::new(&function, principal).with_lineage(caused_by.clone());
-        self.0.authorize(principal, Action::Invoke, &function.object())?;
+        self.0.authorize(principal, action, &object)?;
         let ParsedFunction { project, callable, deployed_by } = function;
         let needed = callable.limits(&project.defaults).memory_bytes;
         limits(&self.0.access, principal).check_memory(&callable.name, needed)?;
