@@ -56,7 +56,7 @@ pub use backfill::BackfillExecutor;
 pub use backfill_request_checks::{check_backfill, check_backfill_parameters};
 pub use call_budget::call_budget;
 pub use call_output::{CallOutputs, OutputWriter};
-pub use call_rights::call_rights;
+pub use call_rights::{call_rights, check_secrets};
 pub use deployer::{
     ActiveDeployment, DeployIdentity, Deployer, ParsedDeployment, TriggerDependencies,
     missing_branch, nothing_deployed, parse_folder,

@@ -8,8 +8,8 @@ use futures::TryFutureExt;
 use headwater_destinations::DestinationSender;
 use headwater_executors::{
     CallOutputs, OutputWriter, ParsedDeployment, ParsedFunction, call_budget, call_rights,
-    called_object, function_not_found, function_summary, instance_state, limits, parse_folder,
-    record_secrets,
+    called_object, check_secrets, function_not_found, function_summary, instance_state, limits,
+    parse_folder, record_secrets,
 };
 use headwater_function_lake::{CallIdentity, FunctionLakeAccess};
 use headwater_functions::{Argument, FunctionResult, LakeAccess, OptionalCallParts, ResultKind};
@@ -250,6 +250,7 @@ impl Invocations {
         let outputs = CallOutputs::new(&function, principal).with_lineage(caused_by.clone());
         self.0.authorize(principal, action, &object)?;
         let ParsedFunction { project, callable, deployed_by } = function;
+        check_secrets(&self.0.access, &callable, deployed_by.as_ref())?;
         let needed = callable.limits(&project.defaults).memory_bytes;
         limits(&self.0.access, principal).check_memory(&callable.name, needed)?;
         let running = self.0.catalog.permit(&callable, concurrency)?;

@@ -375,10 +375,18 @@ async fn secrets() {
     let files = json!({"headwater.toml": "[project]\nname = \"shop\"\n", "f.py": code});
     let deploy = async || users.post(&ana, "/v1/deployments", json!({"files": files})).await.0;
     assert_eq!((put("SHOP_OWN").await, put("SHOP_OWN").await, deploy().await), (200, 200, 201));
+    let call = async |token: &str| {
+        users.post(token, "/v1/functions/f/invoke", json!({"arguments": {}})).await.0
+    };
+    assert_eq!(call(&ana).await, 200);
     let path = "/v1/secrets/SHOP_OWN";
     assert!(users.send(&ana, Method::DELETE, path, None).await.0.is_success());
     let root = users.user("root", &["administer on lake"]).await;
     assert_eq!((put_by(&root, "SHOP_OWN").await, deploy().await), (200, 403));
+    // The deployed code of the earlier owner does not receive the value of the other user.
+    assert_eq!((call(&ana).await, call(&root).await), (403, 403));
+    users.grant("ana", &["use on secret:SHOP_OWN"]).await;
+    assert_eq!((call(&ana).await, call(&root).await), (200, 200));
 }
 
 async fn audit() {
