@@ -33,10 +33,10 @@ pub fn call_rights(
     }
 }
 
-/// Checks that the user that deployed a function of a project may still use the function's secrets.
-/// Otherwise, the code of this user would receive values that other users set later. The function
-/// of a user that was dropped or disabled still receives its secrets, because this user can no
-/// longer call it.
+/// Checks that the user that deployed a function may still use the function's secrets. Otherwise,
+/// the code of this user would receive values that other users set later. The function of a user
+/// that was dropped or disabled still receives its secrets, because this user can no longer call
+/// it.
 ///
 /// Errors: `forbidden`.
 pub fn check_secrets(
@@ -58,7 +58,7 @@ pub fn check_secrets(
         callable.name
     );
     Err(Problem::new(ErrorCode::Forbidden, message)
-        .with_hint("Deploy the project as a user with `use` on the secrets."))
+        .with_hint("Deploy it again as a user with `use` on the secrets."))
 }
 
 /// The access decisions of a call.

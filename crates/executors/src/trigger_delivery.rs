@@ -262,7 +262,10 @@ impl TriggerExecutor {
             return Ok((function, limit));
         }
         match self.catalog.find(name).await? {
-            Some(called) => Ok((called.function, called.concurrency)),
+            Some(called) => {
+                check_secrets(&self.runs.access, &called.function.callable, Some(&called.actor))?;
+                Ok((called.function, called.concurrency))
+            }
             None => Err(missing_function(name)),
         }
     }

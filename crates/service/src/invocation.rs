@@ -179,6 +179,7 @@ impl Invocations {
             return Ok(ResolvedFunction::of_project(project, callable.clone(), by));
         }
         if let Some(called) = self.0.catalog.find(name).await? {
+            check_secrets(&self.0.access, &called.function.callable, Some(&called.actor))?;
             let (function, version) = (called.function, Some(called.version));
             let (name, concurrency) = (name.to_owned(), called.concurrency);
             let caused_by = Vec::new();

@@ -1,15 +1,18 @@
-//! Concurrent changes of a function that is deployed without a project.
+//! The rights of a function that is deployed without a project to secrets.
 
 use headwater_model::{DeployFunction, NewToken, Principal};
 use headwater_service::FunctionUpdate;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::lake::{Lake, request};
+use crate::lake::{Lake, permission, request};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
-    vec![trial("functions::concurrent_changes_give_no_right_to_a_secret", secrets)]
+    vec![
+        trial("functions::concurrent_changes_give_no_right_to_a_secret", secrets),
+        trial("functions::a_function_receives_no_secret_that_its_deployer_lost", lost_secret),
+    ]
 }
 
 /// A request that deploys a function with these secrets.
@@ -45,5 +48,28 @@ async fn secrets() {
         let latest = functions.get(&owner, "g").await.expect("the function").latest;
         assert!(latest.author != "deployer" || latest.settings.secrets.is_empty(), "{latest:?}");
     }
+    lake.stop().await;
+}
+
+async fn lost_secret() {
+    let lake = Lake::start().await;
+    let (owner, invocations) = (Principal::owner(), lake.service().invocations());
+    let functions = invocations.standalone();
+    let used = "use on secret:KEY";
+    lake.user("deployer", &["deploy,invoke on function:h", used]).await;
+    let token = lake.token("deployer", NewToken::default()).await;
+    let deployer = lake.log_in(&token).await.expect("a principal");
+    let refused = async |by: &Principal| {
+        let found = invocations.find(by, "h").await;
+        found.err().map(|problem| problem.code.to_string())
+    };
+    let forbidden = Some("forbidden".to_owned());
+    functions.deploy(&deployer, "h", with_secrets(&["KEY"])).await.expect("deployed");
+    assert_eq!((refused(&deployer).await, refused(&owner).await), (None, None));
+    lake.access().revoke(&owner, "deployer", permission(used)).await.expect("revoked");
+    assert_eq!((refused(&deployer).await, refused(&owner).await), (forbidden.clone(), forbidden));
+    // The code of the owner of the lake may receive the secret.
+    functions.deploy(&owner, "h", with_secrets(&["KEY"])).await.expect("deployed");
+    assert_eq!((refused(&deployer).await, refused(&owner).await), (None, None));
     lake.stop().await;
 }
