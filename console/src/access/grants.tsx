@@ -13,6 +13,8 @@ interface Grant {
   object: string;
   by: string;
   granted: string;
+  /** The owner of the object, if the owner made the grant. */
+  owner?: { user: string } | null;
 }
 
 interface Role {
@@ -77,7 +79,7 @@ function GrantList({ grants, changed }: { grants: Grant[]; changed: () => void }
         <thead><tr><th>User or role</th><th>Actions</th><th>Objects</th><th>Granted</th><th>By</th><th /></tr></thead>
         <tbody>
           {grants.map((grant) => (
-            <tr key={`${grant.grantee} ${grant.object}`}>
+            <tr key={`${grant.grantee} ${grant.object} ${grant.owner?.user ?? ""}`}>
               <td><b>{grant.grantee}</b></td>
               <td>{grant.actions.join(", ")}</td>
               <td><code>{grant.object}</code></td>

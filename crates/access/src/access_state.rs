@@ -10,9 +10,10 @@ use headwater_model::{
 use headwater_store::{JournalEntry, KeyRange, Store};
 use serde::de::DeserializeOwned;
 
+use crate::decision::is_owner;
 use crate::grant_index::GrantIndex;
 use crate::record::{
-    AccessKeyRecord, AccessTokenRecord, JOURNAL, OwnerRecord, UserRecord, VERSION,
+    AccessKeyRecord, AccessTokenRecord, JOURNAL, OWNER_GRANT, OwnerRecord, UserRecord, VERSION,
 };
 use crate::{Error, Result};
 
@@ -63,7 +64,7 @@ impl AccessState {
                 let role: Role = parse(entry)?;
                 self.roles.insert(role.name.clone(), role);
             }
-            "grant" => {
+            "grant" | OWNER_GRANT => {
                 let grant: Grant = parse(entry)?;
                 self.grants.entry(grant.grantee.clone()).or_default().push(grant);
             }
@@ -148,13 +149,36 @@ impl AccessState {
     }
 
     /// Returns a grant of a user, directly or through a role, that contains an action on an object.
+    /// A grant by an owner gives no right that the owner itself does not have as the owner.
     pub(crate) fn find_grant(
         &self,
         user: &str,
         action: Action,
         object: &AccessObject,
     ) -> Option<&Grant> {
-        self.effective.get(user)?.find(action, object).map(|grant| &**grant)
+        let applies =
+            |grant: &Grant| grant.owner.is_none() || self.is_by_owner(grant, action, object);
+        self.effective.get(user)?.find(action, object, applies).map(|grant| &**grant)
+    }
+
+    /// Returns true if a user has a grant by an owner that contains an action on an object.
+    pub(crate) fn has_owner_grant(
+        &self,
+        user: &str,
+        action: Action,
+        object: &AccessObject,
+    ) -> bool {
+        let applies = |grant: &Grant| self.is_by_owner(grant, action, object);
+        self.effective.get(user).is_some_and(|it| it.find(action, object, applies).is_some())
+    }
+
+    /// Returns true if an owner made a grant, and may perform an action on an object as its owner.
+    fn is_by_owner(&self, grant: &Grant, action: Action, object: &AccessObject) -> bool {
+        grant.owner.as_ref().is_some_and(|owner| {
+            let account = self.users.get(&owner.user);
+            account.is_some_and(|account| account.created == owner.created)
+                && is_owner(self, &owner.user, action, object)
+        })
     }
 
     /// Returns the grants that a user has, directly or through roles.
@@ -186,6 +210,12 @@ impl AccessState {
     /// Returns the user that owns an object.
     pub(crate) fn owner(&self, object: &AccessObject) -> Option<&str> {
         self.owners.get(&object.to_string()).map(String::as_str)
+    }
+
+    /// Returns the grants that a user made as the owner of their objects.
+    pub(crate) fn grants_by(&self, owner: &str) -> impl Iterator<Item = &Grant> {
+        let is_by = move |grant: &&Grant| grant.owner.as_ref().is_some_and(|it| it.user == owner);
+        self.grants.values().flatten().filter(is_by)
     }
 
     /// Returns the objects that a user owns, as strings.

@@ -53,7 +53,11 @@ impl std::fmt::Display for Decision {
             Decision::Allowed(DecisionReason::LakeOwner) => f.write_str("owner of the lake"),
             Decision::Allowed(DecisionReason::Ownership) => f.write_str("owner of the object"),
             Decision::Allowed(DecisionReason::Grant(grant)) => {
-                write!(f, "grant of {} to {}", grant.permission, grant.grantee)
+                write!(f, "grant of {} to {}", grant.permission, grant.grantee)?;
+                match &grant.owner {
+                    Some(owner) => write!(f, " by the owner {}", owner.user),
+                    None => Ok(()),
+                }
             }
             Decision::Denied(DenialReason::Unauthenticated) => f.write_str("no credential"),
             Decision::Denied(DenialReason::Invalid) => {
@@ -106,11 +110,23 @@ impl Access {
         Ok(decide(&directory, user, action, object))
     }
 
-    /// Returns the permissions of a user, from its own grants and the grants of its roles.
+    /// Returns the permissions of a user, from its own grants and the grants of its roles. Omits
+    /// the grants of owners whose ownership has ended, if the directory contains the owner.
     pub fn permissions(&self, user: &str) -> Vec<Permission> {
         let directory = self.directory();
-        directory.grants_of(user).map(|grant| grant.permission.clone()).collect()
+        let grants = directory.grants_of(user).filter(|grant| !has_ended(&directory, grant));
+        grants.map(|grant| grant.permission.clone()).collect()
     }
+}
+
+/// Returns true if a principal has a right to an object that ends when the object, or the namespace
+/// of a new object, gets another owner. The principal is this owner, or has a grant by this owner.
+pub fn depends_on_owner(access: &Access, principal: &Principal, object: &AccessObject) -> bool {
+    let Some(owner) = object.owner().or_else(|| object.namespace_owner()) else { return false };
+    let Some(user) = principal.as_object_owner() else { return false };
+    let directory = access.directory();
+    let mut actions = object.kind().actions().iter();
+    user == *owner || actions.any(|action| directory.has_owner_grant(&user.user, *action, object))
 }
 
 /// Decides for a user: allows access by ownership, or by a grant that contains the action.
@@ -128,7 +144,12 @@ fn decide(directory: &AccessState, user: &str, action: Action, object: &AccessOb
 /// new object. The owner of a table, view, SQL function or namespace is stored with the object, and
 /// may not create another object of its name. The records of the directory contain the owners of
 /// other objects.
-fn is_owner(directory: &AccessState, user: &str, action: Action, object: &AccessObject) -> bool {
+pub(crate) fn is_owner(
+    directory: &AccessState,
+    user: &str,
+    action: Action,
+    object: &AccessObject,
+) -> bool {
     let is_user = |owner: &ObjectOwner| {
         let account = directory.users.get(user);
         owner.user == user && account.is_some_and(|account| account.created == owner.created)
@@ -149,4 +170,14 @@ fn including(action: Action, object: &AccessObject) -> impl Iterator<Item = Acti
     let is_branch = object.kind() == ObjectKind::Branch && action == Action::Read;
     let wider = is_branch.then_some([Action::Write, Action::Merge]);
     std::iter::once(action).chain(wider.into_iter().flatten())
+}
+
+/// Returns true if an owner made a grant on an object that the owner no longer owns. Returns false
+/// for kinds of objects whose owners the directory does not contain.
+fn has_ended(directory: &AccessState, grant: &Grant) -> bool {
+    use ObjectKind::{Bucket, Queue, Secret, Trigger};
+    let Some(owner) = &grant.owner else { return false };
+    let object = grant.permission.object.to_string().parse::<AccessObject>();
+    let recorded = object.ok().filter(|it| matches!(it.kind(), Bucket | Queue | Secret | Trigger));
+    recorded.is_some_and(|it| directory.owner(&it.owned()) != Some(owner.user.as_str()))
 }

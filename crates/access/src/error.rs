@@ -141,6 +141,12 @@ pub enum Error {
         /// The maximum number.
         max: usize,
     },
+    /// The user has made too many grants as an owner.
+    #[error("the user has granted rights on its objects {max} times (limit {max})")]
+    TooManyGrants {
+        /// The maximum number.
+        max: usize,
+    },
     /// The permission is invalid.
     #[error(transparent)]
     Permission(#[from] PermissionError),
@@ -193,7 +199,9 @@ impl ToProblem for Error {
                 ErrorCode::AlreadyExists
             }
             Error::Name { .. } => ErrorCode::InvalidName,
-            Error::TooManyCredentials { .. } => ErrorCode::QuotaExceeded,
+            Error::TooManyCredentials { .. } | Error::TooManyGrants { .. } => {
+                ErrorCode::QuotaExceeded
+            }
             Error::Permission(error) => error.code(),
             Error::Busy => ErrorCode::TooBusy,
             Error::Corrupt { .. } => ErrorCode::Corrupt,
@@ -245,6 +253,10 @@ impl ToProblem for Error {
             Error::TooLong { .. } => "Shorten the text.",
             Error::TooManyCredentials { .. } => {
                 "Revoke unused ones: `headwater token ls` and `headwater key ls` list them."
+            }
+            Error::TooManyGrants { .. } => {
+                "Revoke unused ones: `SHOW GRANTS` lists them. One grant to a role replaces grants \
+                 to its members."
             }
             Error::Permission(error) => return error.hint(),
             Error::Busy => "Try again, or use an access token.",

@@ -33,9 +33,16 @@ impl GrantIndex {
         }
     }
 
-    /// Returns a grant that contains an action on an object, if there is one.
-    pub(crate) fn find(&self, action: Action, object: &AccessObject) -> Option<&Arc<Grant>> {
-        let contains = |grant: &&Arc<Grant>| grant.permission.contains(action, object);
+    /// Returns a grant that contains an action on an object and fulfills a condition, if there is
+    /// one.
+    pub(crate) fn find(
+        &self,
+        action: Action,
+        object: &AccessObject,
+        applies: impl Fn(&Grant) -> bool,
+    ) -> Option<&Arc<Grant>> {
+        let contains =
+            |grant: &&Arc<Grant>| grant.permission.contains(action, object) && applies(grant);
         let find = |key: &str| self.exact.get(key).into_iter().flatten().find(contains);
         let in_namespace = is_in_namespace(object.kind());
         find(LAKE)
@@ -112,7 +119,7 @@ mod tests {
         let object: headwater_model::ObjectPattern = object.parse().expect(object);
         let permission = Permission { actions: object.kind().actions().to_vec(), object };
         let (grantee, by) = ("ana".to_owned(), "owner".to_owned());
-        Arc::new(Grant { grantee, permission, granted: Timestamp::UNIX_EPOCH, by })
+        Arc::new(Grant { grantee, permission, granted: Timestamp::UNIX_EPOCH, by, owner: None })
     }
 
     #[test]
@@ -124,7 +131,7 @@ mod tests {
                 let object: AccessObject = object.parse().expect(object);
                 for action in Action::ALL {
                     let expected = grant(pattern).permission.contains(action, &object);
-                    let found = index.find(action, &object).is_some();
+                    let found = index.find(action, &object, |_| true).is_some();
                     assert_eq!(found, expected, "{pattern}: {action} on {object}");
                 }
             }
@@ -136,7 +143,8 @@ mod tests {
         let mut index = GrantIndex::default();
         index.insert(grant("lake"));
         for object in OBJECTS {
-            assert!(index.find(Action::Drop, &object.parse().expect(object)).is_some(), "{object}");
+            let found = index.find(Action::Drop, &object.parse().expect(object), |_| true);
+            assert!(found.is_some(), "{object}");
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | journal `access` | `user/NAME` | [`UserRecord`] |
 //! | journal `access` | `role/NAME` | [`Role`](headwater_model::Role) |
 //! | journal `access` | `grant/GRANTEE/OBJECT` | [`Grant`](headwater_model::Grant) |
+//! | journal `access` | `owner_grant/OWNER/GRANTEE/OBJECT` | [`Grant`](headwater_model::Grant) |
 //! | journal `access` | `token/ID` | [`AccessTokenRecord`] |
 //! | journal `access` | `key/ID` | [`AccessKeyRecord`] |
 //! | journal `access` | `owner/OBJECT` | [`OwnerRecord`] |
@@ -38,6 +39,9 @@ pub(crate) const VERSION: &str = "access/version";
 
 /// The key of the record with the audit retention.
 pub(crate) const AUDIT_RETENTION: &str = "audit/retention";
+
+/// The kind of the records of grants that owners made.
+pub(crate) const OWNER_GRANT: &str = "owner_grant";
 
 /// Maximum length of the name of a user or role, in bytes.
 const NAME_BYTES_MAX: usize = 128;
@@ -106,8 +110,14 @@ pub(crate) fn role_key(name: &str) -> String {
     format!("role/{name}")
 }
 
+/// Returns the key of a grant. Earlier releases, which do not know grants by owners, reject their
+/// keys instead of applying the grants to the objects of other owners.
 pub(crate) fn grant_key(grant: &Grant) -> String {
-    format!("grant/{}/{}", grant.grantee, grant.permission.object)
+    let Grant { grantee, permission, owner, .. } = grant;
+    match owner {
+        None => format!("grant/{grantee}/{}", permission.object),
+        Some(owner) => format!("{OWNER_GRANT}/{}/{grantee}/{}", owner.user, permission.object),
+    }
 }
 
 pub(crate) fn token_key(id: &str) -> String {

@@ -4,8 +4,8 @@ use headwater_model::{Principal, Role};
 use headwater_store::JournalAppend;
 
 use crate::access::RightsChange;
-use crate::access_state::AccessState;
-use crate::record::{check_name, limit_key, put, remove, role_key, user_key};
+use crate::membership::{grant_roles, members, revoke_roles, set_member};
+use crate::record::{check_name, limit_key, put, remove, role_key};
 use crate::restriction::check_unused;
 use crate::user::grants_of;
 use crate::{Access, Error, Result};
@@ -40,71 +40,25 @@ impl Access {
             let mut entries = vec![remove(role_key(name))];
             entries.extend(grants_of(directory, name));
             entries.extend(directory.limits.get(name).map(|_| remove(limit_key(name))));
+            let mut changed = members(directory);
             let users = directory.users.keys().chain(directory.roles.keys());
             for member in users.filter(|member| *member != name) {
-                entries.extend(membership(directory, member, name, false)?);
+                entries.extend(set_member(&mut changed, member, name, false)?);
             }
             Ok(role_change("drop_role", name, entries, ()))
         })
         .await
     }
 
-    /// Grants a role to a user or role. Granting it again changes nothing.
+    /// Grants a role to a user or role; see [`grant_roles`].
     pub async fn grant_role(&self, by: &Principal, role: &str, grantee: &str) -> Result<()> {
-        self.change(by, |directory| {
-            directory.role(role)?;
-            if directory.with_roles(role).contains(grantee) {
-                return Err(Error::Cycle { role: role.to_owned(), grantee: grantee.to_owned() });
-            }
-            let entries = membership(directory, grantee, role, true)?.into_iter().collect();
-            let change = role_change("grant_role", role, entries, ());
-            Ok(RightsChange { detail: format!("to {grantee}"), ..change })
-        })
-        .await
+        grant_roles(self, by, &[role.to_owned()], &[grantee.to_owned()]).await
     }
 
-    /// Revokes a role from a user or role.
-    ///
-    /// Errors: `invalid_argument` if the role was not granted directly to the user or role.
+    /// Revokes a role from a user or role; see [`revoke_roles`].
     pub async fn revoke_role(&self, by: &Principal, role: &str, grantee: &str) -> Result<()> {
-        self.change(by, |directory| {
-            directory.role(role)?;
-            let Some(entry) = membership(directory, grantee, role, false)? else {
-                let what = format!("role `{role}`");
-                return Err(Error::NotGranted { what, grantee: grantee.to_owned() });
-            };
-            let change = role_change("revoke_role", role, vec![entry], ());
-            Ok(RightsChange { detail: format!("from {grantee}"), ..change })
-        })
-        .await
+        revoke_roles(self, by, &[role.to_owned()], &[grantee.to_owned()]).await
     }
-}
-
-/// Returns the journal entry that adds a role to a grantee, or removes it; `None` if nothing
-/// changes.
-fn membership(
-    directory: &AccessState,
-    grantee: &str,
-    role: &str,
-    is_member: bool,
-) -> Result<Option<JournalAppend>> {
-    if let Some(user) = directory.users.get(grantee) {
-        let mut user = user.clone();
-        let changed =
-            if is_member { user.roles.insert(role.to_owned()) } else { user.roles.remove(role) };
-        return if changed { put(user_key(grantee), &user).map(Some) } else { Ok(None) };
-    }
-    let found = directory.roles.get(grantee);
-    let mut found = found.cloned().ok_or_else(|| Error::NoGrantee { name: grantee.to_owned() })?;
-    if found.roles.iter().any(|one| one == role) == is_member {
-        return Ok(None);
-    }
-    found.roles.retain(|one| one != role);
-    if is_member {
-        found.roles.push(role.to_owned());
-        found.roles.sort_unstable();
-    }
-    put(role_key(grantee), &found).map(Some)
 }
 
 fn role_change<T>(

@@ -99,13 +99,16 @@ impl Access {
         self.change_user(by, action, name, |user| user.disabled = disabled).await
     }
 
-    /// Drops a user with its tokens, access keys, grants, limits and ownership.
+    /// Drops a user with its tokens, access keys, grants, limits and ownership, and the grants that
+    /// it made as an owner.
     pub async fn drop_user(&self, by: &Principal, name: &str) -> Result<()> {
         self.change(by, |directory| {
             let user = directory.user(name)?;
             check_unused(directory, name)?;
             let mut entries = vec![remove(user_key(name))];
             entries.extend(grants_of(directory, name));
+            let made = directory.grants_by(name).filter(|grant| grant.grantee != name);
+            entries.extend(made.map(|grant| remove(grant_key(grant))));
             let tokens = directory.tokens.values().filter(|token| token.token.user == name);
             entries.extend(tokens.map(|token| remove(token_key(&token.token.id))));
             let keys = directory.keys.values().map(|it| &it.key);

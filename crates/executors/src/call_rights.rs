@@ -1,19 +1,21 @@
 //! The rights of a function call. The call reads with the rights of its caller. The call changes
-//! only objects that both the caller and the deployer of the function may change.
+//! only objects that both the caller and the deployer of the function may change, and receives only
+//! secrets that the deployer may use.
 //!
 //! Without this rule, if an administrator called the function, the deployer's code could change
 //! everything.
 
 use std::sync::Arc;
 
-use headwater_access::Access;
+use headwater_access::{Access, Decision, DenialReason};
 use headwater_engine::SessionRights;
 use headwater_model::{
-    AccessObject, Action, Actor, JobId, Limits, ObjectKind, ObjectOwner, Principal, Problem,
-    Restriction, Restrictions, TableName,
+    AccessObject, Action, Actor, ErrorCode, JobId, Limits, ObjectKind, ObjectOwner, Principal,
+    Problem, Restriction, Restrictions, TableName,
 };
+use headwater_pipelines::Callable;
 
-use crate::rights::{is_change, table_access};
+use crate::rights::{authorize, is_change, table_access};
 
 /// Returns the access decisions for a call of a function; `None` allows everything. `deployed_by`
 /// is the identity that deployed the function, if it is known.
@@ -29,6 +31,34 @@ pub fn call_rights(
         Some(deployer) => Some(Arc::new(CallRights { caller, deployer })),
         None => Some(caller),
     }
+}
+
+/// Checks that the user that deployed a function may still use the function's secrets. Otherwise,
+/// the code of this user would receive values that other users set later. The function of a user
+/// that was dropped or disabled still receives its secrets, because this user can no longer call
+/// it.
+///
+/// Errors: `forbidden`.
+pub fn check_secrets(
+    access: &Access,
+    callable: &Callable,
+    deployed_by: Option<&Actor>,
+) -> Result<(), Problem> {
+    let Some(deployer) = deployed_by.map(Actor::principal) else { return Ok(()) };
+    let is_lost = |secret: &AccessObject| {
+        let decision = access.decide(&deployer, Action::Use, secret);
+        matches!(decision, Decision::Denied(DenialReason::NoGrant | DenialReason::Scope))
+    };
+    let mut secrets = callable.function.secrets.iter().map(|name| AccessObject::secret(name));
+    let Some(lost) = secrets.find(is_lost) else { return Ok(()) };
+    // Record the denial in the audit log. The error names neither the user nor the secret.
+    let _ = authorize(access, &deployer, Action::Use, &lost);
+    let message = format!(
+        "function `{}` cannot be called: the user that deployed it may no longer use its secrets",
+        callable.name
+    );
+    Err(Problem::new(ErrorCode::Forbidden, message)
+        .with_hint("Deploy it again as a user with `use` on the secrets."))
 }
 
 /// The access decisions of a call.

@@ -125,7 +125,7 @@ pub struct Deployer {
     deployed: Arc<ActiveDeployment>,
     pub(crate) triggers: Option<Triggers>,
     objects: Objects,
-    access: Access,
+    pub(crate) access: Access,
     pub(crate) lake: Lake,
     pub(crate) secrets: SecretStore,
     /// The functions that are deployed without a project.

@@ -1,13 +1,13 @@
 //! The rights of a principal to the tables and views at a ref. A right comes from a grant on the
 //! name, or from the ownership of the object that is stored at the ref.
 
-use headwater_access::{Access, TableRestrictions};
+use headwater_access::{Access, TableRestrictions, depends_on_owner};
 use headwater_engine::change_forbidden;
 use headwater_lake::{CommitView, Error, Lake};
 use headwater_model::name::is_within;
 use headwater_model::{
-    AccessObject, Action, ErrorCode, Namespace, ObjectKind, ObjectOwner, Principal, Problem,
-    RefSpec, ResultExt, TableName, ToProblem,
+    AccessObject, Action, ErrorCode, Namespace, ObjectKind, Principal, Problem, RefSpec, ResultExt,
+    TableName, ToProblem,
 };
 use headwater_pipelines::reading;
 
@@ -25,15 +25,17 @@ pub struct EntryRights<'a> {
 
 /// A table or view to which the rights of a principal are checked.
 ///
-/// A grant applies to every object of a name, but ownership only to the object that the principal
-/// created. So an operation that looks up the name again calls [`CheckedEntry::check_same`].
+/// A grant by an administrator applies to every object of a name, but ownership and the grants of
+/// an owner only to the objects of this owner. So an operation that looks up the name again calls
+/// [`CheckedEntry::check_same`].
 #[derive(Debug, Clone)]
 pub struct CheckedEntry {
     /// The object, with its stored owner.
     pub object: AccessObject,
-    /// The id of the table or view if the principal owns it.
+    /// The id of the table or view if the principal owns it or has a grant by its owner.
     pub owned_id: Option<String>,
-    /// True if the table or view does not exist, and the principal owns its namespace.
+    /// True if the table or view does not exist, and the principal owns its namespace or has a
+    /// grant by the namespace's owner.
     pub in_own_namespace: bool,
     /// False if a lookup has found no such table or view.
     pub exists: bool,
@@ -48,8 +50,9 @@ impl EntryRights<'_> {
         let found = find(&view, &object).await.ok().flatten();
         match found {
             Some((object, id)) => {
-                let owned_id = id.filter(|_| self.is_self(object.owner()));
-                let in_own_namespace = self.is_self(object.namespace_owner());
+                let is_owned = depends_on_owner(self.access, self.principal, &object);
+                let owned_id = id.filter(|_| is_owned);
+                let in_own_namespace = is_owned && object.namespace_owner().is_some();
                 CheckedEntry { object, owned_id, in_own_namespace, exists: true }
             }
             None => object.into(),
@@ -71,7 +74,7 @@ impl EntryRights<'_> {
         let Some((found, entry)) = found else {
             let object = view.new_object(AccessObject::table(name)).await.or_problem()?;
             check(&object)?;
-            let in_own_namespace = self.is_self(object.namespace_owner());
+            let in_own_namespace = depends_on_owner(self.access, self.principal, &object);
             let stored = CheckedEntry::from(object);
             return Ok(CheckedEntry { exists: false, in_own_namespace, ..stored });
         };
@@ -89,7 +92,7 @@ impl EntryRights<'_> {
                 return Err(change_forbidden(action, &found, &restrictions));
             }
         }
-        let owned_id = self.is_self(object.owner()).then_some(entry.id);
+        let owned_id = depends_on_owner(self.access, self.principal, &object).then_some(entry.id);
         Ok(CheckedEntry { object, owned_id, in_own_namespace: false, exists: true })
     }
 
@@ -129,11 +132,6 @@ impl EntryRights<'_> {
         Err(Problem::new(ErrorCode::NamespaceNotFound, message))
     }
 
-    /// Returns true if the principal is this owner.
-    fn is_self(&self, owner: Option<&ObjectOwner>) -> bool {
-        owner.is_some() && owner == self.principal.as_object_owner().as_ref()
-    }
-
     /// Returns true if the principal has all rights.
     fn is_unlimited(&self) -> bool {
         self.access.decide(self.principal, Action::Administer, &AccessObject::lake()).is_allowed()
@@ -141,9 +139,9 @@ impl EntryRights<'_> {
 }
 
 impl CheckedEntry {
-    /// Checks that the object at a ref is still the same if the principal owns it, and still does
-    /// not exist if the principal owns its namespace. A concurrent change may have created an
-    /// object of another user.
+    /// Checks that the object at a ref is still the same if a right depends on its owner, and still
+    /// does not exist if a right depends on the owner of its namespace. A concurrent change may
+    /// have created an object of another user.
     ///
     /// Errors: `commit_conflict`.
     pub async fn check_same(&self, view: &CommitView) -> Result<(), Problem> {
@@ -168,7 +166,7 @@ impl CheckedEntry {
 
 /// Returns a table, a view, an SQL function or a namespace with the owner that it has on `main`. If
 /// it does not exist, it has the owner of its namespace. Returns any other object unchanged.
-pub async fn with_owner_on_main(lake: &Lake, object: &AccessObject) -> AccessObject {
+pub(crate) async fn with_owner_on_main(lake: &Lake, object: &AccessObject) -> AccessObject {
     let Ok(view) = lake.view(&RefSpec::main()).await else { return object.clone() };
     let found = find(&view, object).await.ok().flatten();
     found.map_or_else(|| object.clone(), |(found, _)| found)

@@ -64,6 +64,8 @@ pub struct CalledFunction {
     pub version: String,
     /// The function's limit on concurrent calls.
     pub concurrency: Option<u32>,
+    /// The identity that last changed the code or the settings of the version.
+    pub actor: Actor,
 }
 
 /// A permit for one call, which counts towards the limit of its function.
@@ -164,8 +166,9 @@ impl FunctionCatalog {
         let number = stored.resolve(qualifier.unwrap_or(LATEST), roll).or_problem()?;
         let version = self.store.version(&stored, number).await.or_problem()?;
         let function = self.parsed(name, &version).await?;
-        let concurrency = stored.concurrency;
-        Ok(Some(CalledFunction { function, version: version.qualifier(), concurrency }))
+        let (concurrency, qualifier) = (stored.concurrency, version.qualifier());
+        let actor = version.actor;
+        Ok(Some(CalledFunction { function, version: qualifier, concurrency, actor }))
     }
 
     /// Returns a version of a function; without a number, the current state `$LATEST`.

@@ -28,6 +28,7 @@ mod import_rights;
 mod job_system_tables;
 mod maintenance;
 mod metered_runtime_pool;
+mod object_grants;
 mod occurrence_rights;
 mod project_file_settings;
 mod project_files;
@@ -55,13 +56,13 @@ pub use backfill::BackfillExecutor;
 pub use backfill_request_checks::{check_backfill, check_backfill_parameters};
 pub use call_budget::call_budget;
 pub use call_output::{CallOutputs, OutputWriter};
-pub use call_rights::call_rights;
+pub use call_rights::{call_rights, check_secrets};
 pub use deployer::{
     ActiveDeployment, DeployIdentity, Deployer, ParsedDeployment, TriggerDependencies,
     missing_branch, nothing_deployed, parse_folder,
 };
 pub use destination_delivery::check_destination;
-pub use entry_rights::{CheckedEntry, EntryRights, with_owner_on_main};
+pub use entry_rights::{CheckedEntry, EntryRights};
 pub use export_file::{ExportOutput, ExportTarget, not_written, path_to_write};
 pub use file_read_counters::FileReadCounters;
 pub use function_catalog::{
@@ -76,6 +77,7 @@ pub use import_rights::{ImportRights, upload_folder};
 pub use job_system_tables::{register_system_tables, to_batches};
 pub use maintenance::{MaintenanceExecutor, maintenance_job};
 pub use metered_runtime_pool::MeteredRuntimePool;
+pub use object_grants::{ObjectGrants, layer_object};
 pub use project_file_settings::ProjectFileSettings;
 pub use project_files::read_project;
 pub use provisioner::{Provisioner, ProvisionerParts, provisioned_status};

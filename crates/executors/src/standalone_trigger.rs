@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use headwater_access::record_owner;
 use headwater_deployments::StandaloneTrigger;
 use headwater_model::{
-    Actor, ErrorCode, Principal, Problem, ResultExt, Trigger, did_you_mean, nearest,
+    AccessObject, Actor, ErrorCode, Principal, Problem, ResultExt, Trigger, did_you_mean, nearest,
 };
 use headwater_pipelines::Project;
 use headwater_triggers::{check_trigger, check_upcoming};
@@ -110,12 +111,14 @@ impl Deployer {
     /// Creates a trigger, or replaces the standalone trigger with the same name if `replaces` is
     /// true. A replaced trigger keeps its pending events, which are then delivered with the rights
     /// of the new creator. A new trigger does not receive events that an earlier trigger with the
-    /// same name left.
+    /// same name left. The principal owns a new trigger. Another owner of a replaced trigger loses
+    /// its ownership first, because it may not see the events of the new creator.
     ///
     /// Errors: `invalid_argument`; `already_exists` if a trigger has the name; the errors for a
     /// missing function, secret or right.
     pub async fn create_trigger(
         &self,
+        principal: &Principal,
         trigger: Trigger,
         by: DeployIdentity,
         replaces: bool,
@@ -136,13 +139,20 @@ impl Deployer {
         let invalid = |problem| Problem { code: ErrorCode::InvalidArgument, ..problem };
         let now = self.lake.clock().now();
         check_upcoming(&trigger, replaced, now).or_problem().map_err(invalid)?;
-        if !exists {
+        let object = AccessObject::trigger(name);
+        if exists {
+            record_owner(&self.access, principal, &object, false).await.or_problem()?;
+        } else {
             self.forget_events(name).await?;
         }
         let DeployIdentity { author, actor, .. } = by;
         let (created, removed, notification) = (self.lake.clock().now(), false, None);
         let changed = StandaloneTrigger { trigger, author, actor, created, removed, notification };
         self.store_standalone(&[changed]).await?;
+        if !exists {
+            // The lock is still held, so no other user has replaced the trigger meanwhile.
+            record_owner(&self.access, principal, &object, true).await.or_problem()?;
+        }
         Ok(exists)
     }
 
@@ -165,9 +175,10 @@ impl Deployer {
     }
 
     /// Removes a trigger that was created without a project, and its pending and failed events.
+    /// Removes its owner first, so that it does not own a later trigger of this name.
     ///
     /// Errors: `trigger_not_found`; `invalid_argument` if the project declares the trigger.
-    pub async fn remove_trigger(&self, name: &str) -> Result<(), Problem> {
+    pub async fn remove_trigger(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         let _guard = self.activation.lock().await;
         let stored = self.standalone.list().await.or_problem()?;
         let found = stored.iter().find(|it| it.trigger.name == name && !it.removed);
@@ -183,6 +194,7 @@ impl Deployer {
             let message = format!("there is no trigger `{name}`");
             return Err(Problem::new(ErrorCode::TriggerNotFound, message).with_hint(hint));
         };
+        self.access.remove_owner(principal, &AccessObject::trigger(name)).await.or_problem()?;
         self.store_standalone(&[StandaloneTrigger { removed: true, ..found.clone() }]).await
     }
 

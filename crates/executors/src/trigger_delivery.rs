@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use crate::batch_call::BatchCall;
 use crate::call_budget::call_budget;
 use crate::call_output::{CallOutputs, OutputWriter, kept};
-use crate::call_rights::call_rights;
+use crate::call_rights::{call_rights, check_secrets};
 use crate::deployer::{ActiveDeployment, ParsedDeployment};
 use crate::destination_delivery::{self, RecordDelivery, authorize_destination};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction, missing_function, split_name};
@@ -262,7 +262,10 @@ impl TriggerExecutor {
             return Ok((function, limit));
         }
         match self.catalog.find(name).await? {
-            Some(called) => Ok((called.function, called.concurrency)),
+            Some(called) => {
+                check_secrets(&self.runs.access, &called.function.callable, Some(&called.actor))?;
+                Ok((called.function, called.concurrency))
+            }
             None => Err(missing_function(name)),
         }
     }
@@ -289,6 +292,7 @@ impl TriggerExecutor {
         let principal = actor.principal();
         let outputs = CallOutputs::new(&function, &principal).caused_by(event, &trigger.name);
         let ParsedFunction { project, callable, deployed_by } = function;
+        check_secrets(&self.runs.access, &callable, deployed_by.as_ref())?;
         let needed = callable.limits(&project.defaults).memory_bytes;
         limits(&self.runs.access, &principal)
             .check_memory(&callable.name, needed)

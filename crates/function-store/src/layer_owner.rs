@@ -13,17 +13,17 @@ use crate::{Error, Result};
 pub struct LayerUser {
     /// The user; `None` for the owner of the lake.
     pub user: Option<ObjectOwner>,
-    /// True if the layer belonged to the user when its right was checked. The change then fails if
-    /// the ownership has ended.
-    pub is_owner: bool,
+    /// The owner of the layer when the right of the user was checked, if the right depends on this
+    /// owner. The change fails if the layer now has another owner.
+    pub expected_owner: Option<ObjectOwner>,
 }
 
 impl LayerUser {
-    /// Checks that the layer still belongs to the user, if it did when the right was checked.
+    /// Checks that the layer still has the owner on which the right of the user depends.
     ///
     /// Errors: `commit_conflict`.
     pub(crate) fn check(&self, layer: &StoredLayer) -> Result<()> {
-        if self.is_owner && layer.owner != self.user {
+        if self.expected_owner.is_some() && layer.owner != self.expected_owner {
             return Err(Error::Conflict { name: layer.name.clone() });
         }
         Ok(())
@@ -57,16 +57,17 @@ mod tests {
         LayerChange::publish(code, "ada", String::new()).expect("a change")
     }
 
-    fn user(name: &str, is_owner: bool) -> LayerUser {
+    fn user(name: &str, owner: Option<&str>) -> LayerUser {
         let created = Timestamp::UNIX_EPOCH;
-        LayerUser { user: Some(ObjectOwner { user: name.to_owned(), created }), is_owner }
+        let account = |name: &str| ObjectOwner { user: name.to_owned(), created };
+        LayerUser { user: Some(account(name)), expected_owner: owner.map(account) }
     }
 
     #[tokio::test]
     async fn a_layer_belongs_to_the_publisher_of_its_versions() {
         let clock = FixedClock::at(Timestamp::UNIX_EPOCH);
         let store = FunctionStore::new(Arc::new(MemoryStore::new()), Arc::new(clock));
-        let (ana, bob, owner) = (user("ana", false), user("bob", false), LayerUser::default());
+        let (ana, bob, owner) = (user("ana", None), user("bob", None), LayerUser::default());
         let cases = [
             (&ana, publish(), Some("ana")),
             (&ana, publish(), Some("ana")),
@@ -87,7 +88,10 @@ mod tests {
             assert_eq!(name, expected, "step {at}");
             assert_eq!(store.layer("deps").await.expect("a layer"), layer);
         }
-        let ended = store.change_layer("deps", &publish(), &user("ana", true)).await;
-        assert_eq!(ended.expect_err("the ownership has ended").code(), ErrorCode::CommitConflict);
+        for by in ["ana", "bob"] {
+            let ended = store.change_layer("deps", &publish(), &user(by, Some("ana"))).await;
+            let error = ended.expect_err("the ownership of ana has ended");
+            assert_eq!(error.code(), ErrorCode::CommitConflict, "{by}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Permission, Timestamp};
+use crate::{ObjectOwner, Permission, Timestamp};
 
 /// The kind of a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -49,7 +49,8 @@ pub struct Role {
     pub roles: Vec<String>,
 }
 
-/// A permission of a user or role. There is one grant for each grantee and object pattern.
+/// A permission of a user or role. There is one grant for each grantee and object pattern, and one
+/// for each owner that granted rights on the object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Grant {
     /// The user or role.
@@ -62,6 +63,10 @@ pub struct Grant {
     pub granted: Timestamp,
     /// The user that last changed the grant.
     pub by: String,
+    /// The owner of the object, if the owner made the grant. The grant then applies only to objects
+    /// of this owner. Absent if an administrator made the grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<ObjectOwner>,
 }
 
 /// The settings of a new access token or access key. They do not contain its user.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use headwater_access::Error;
+use headwater_access::own_grants;
 use headwater_engine::system::timestamp_type;
 use headwater_engine::{AccessStatement, RecordBatches, RestrictionStatement};
 use headwater_executors::to_batches;
 use headwater_model::{
-    CreateRole, Grant, GrantRequest, Permission, Principal, Problem, QueryRequest, Role, ToProblem,
+    CreateRole, ErrorCode, Grant, GrantRequest, Permission, Principal, Problem, QueryRequest, Role,
 };
 use serde_json::{Value, json};
 
@@ -19,8 +19,8 @@ use crate::service::Components;
 /// Name of the table from which a session reads the result of a statement on roles and grants.
 pub const RESULT: &str = "result of a statement on rights";
 
-/// Executes a statement on roles and grants, and returns its rows. The permissions of a statement
-/// are one change. Several roles are granted in order, after checking all names.
+/// Executes a statement on roles and grants, and returns its rows. The grants of a statement are
+/// one change.
 pub async fn execute(
     components: &Arc<Components>,
     principal: &Principal,
@@ -39,7 +39,6 @@ pub async fn execute(
                 .await?
         }
         change => {
-            components.administer(principal)?;
             apply(&access, principal, change).await?;
             vec![json!({ "rows": 0 })]
         }
@@ -77,17 +76,17 @@ pub(crate) fn schema_of(columns: &[(&str, DataType)]) -> SchemaRef {
 }
 
 /// Returns the grants of a user or role. Without a name, returns all grants if the principal is an
-/// administrator, otherwise the principal's own grants.
+/// administrator, otherwise the principal's own grants and those that it made as an owner.
 fn visible_grants(
     access: &AccessControl,
     principal: &Principal,
     grantee: Option<&str>,
 ) -> Result<Vec<Grant>, Problem> {
     match access.grants().list(principal, grantee) {
-        Err(problem) if grantee.is_none() => match principal.user_name() {
-            Some(own) => access.grants().list(principal, Some(own)),
-            None => Err(problem),
-        },
+        Err(problem) if grantee.is_none() && problem.code == ErrorCode::Forbidden => {
+            let user = principal.as_object_owner().ok_or(problem)?;
+            Ok(own_grants(&access.0.access, &user))
+        }
         listed => listed,
     }
 }
@@ -100,7 +99,6 @@ async fn apply(
     let exists = |name: &String| -> Result<bool, Problem> {
         Ok(access.roles().list(principal)?.iter().any(|role| role.name == *name))
     };
-    let mut all = Ok(());
     match statement {
         AccessStatement::CreateRole { name, if_not_exists } => {
             if !(*if_not_exists && exists(name)?) {
@@ -115,20 +113,11 @@ async fn apply(
                 }
             }
         }
-        AccessStatement::Roles { grants, roles, grantees } => {
-            check_grantees(access, principal, grantees)?;
-            if let Some(unknown) = roles.iter().find(|role| !matches!(exists(role), Ok(true))) {
-                return Err(Error::NoRole { name: unknown.clone() }.to_problem());
-            }
-            for (role, grantee) in pairs(roles, grantees) {
-                if *grants {
-                    access.roles().grant(principal, role, grantee).await?;
-                } else {
-                    let revoked = access.roles().revoke(principal, role, grantee).await;
-                    // A failed revocation, because a grantee lacks the role, does not end the loop.
-                    all = all.and(revoked);
-                }
-            }
+        AccessStatement::Roles { grants: true, roles, grantees } => {
+            access.roles().grant_all(principal, roles, grantees).await?;
+        }
+        AccessStatement::Roles { roles, grantees, .. } => {
+            access.roles().revoke_all(principal, roles, grantees).await?;
         }
         AccessStatement::Permissions { grants, permissions, grantees } => {
             let request = |(permission, grantee): (&Permission, &String)| GrantRequest {
@@ -147,28 +136,12 @@ async fn apply(
         | AccessStatement::ShowGrants(_)
         | AccessStatement::Restrictions(_) => {}
     }
-    all
+    Ok(())
 }
 
 /// Returns all pairs of an item of the first list and an item of the second list.
 fn pairs<'a, A, B>(all: &'a [A], others: &'a [B]) -> impl Iterator<Item = (&'a A, &'a B)> {
     all.iter().flat_map(move |one| others.iter().map(move |other| (one, other)))
-}
-
-/// Returns an error if a user or role is unknown. Called before the first change.
-fn check_grantees(
-    access: &AccessControl,
-    principal: &Principal,
-    grantees: &[String],
-) -> Result<(), Problem> {
-    let registry = access.registry(principal)?;
-    let roles = registry.roles();
-    let is_known =
-        |name: &str| registry.user(name).is_ok() || roles.iter().any(|role| role.name == name);
-    match grantees.iter().find(|name| !is_known(name)) {
-        None => Ok(()),
-        Some(unknown) => Err(Error::NoGrantee { name: unknown.clone() }.to_problem()),
-    }
 }
 
 fn role(role: &Role) -> Value {

@@ -1,14 +1,14 @@
-//! Grants: list, grant, revoke, explain. Users may list and explain their own grants.
+//! Grants: list, grant, revoke, explain. Users may list and explain their own grants, and owners
+//! grant rights on their objects.
 
 use std::sync::Arc;
 
-use headwater_executors::{is_change, with_owner_on_main};
+use headwater_executors::{ObjectGrants, is_change};
 use headwater_model::{
     AccessExplanation, AccessObject, Action, Grant, GrantRequest, ObjectKind, Principal, Problem,
     RefSpec, ResultExt, TableName,
 };
 
-use crate::layer::{self, Layers};
 use crate::service::Components;
 
 /// Operations on grants.
@@ -41,8 +41,7 @@ impl Grants {
         principal: &Principal,
         requests: &[GrantRequest],
     ) -> Result<Vec<Grant>, Problem> {
-        self.0.administer(principal)?;
-        headwater_access::grant_all(&self.0.access, principal, requests).await.or_problem()
+        self.0.object_grants().grant_all(principal, requests).await
     }
 
     /// Revokes actions of a grant on the same objects. Fails if none of the actions is granted.
@@ -60,8 +59,7 @@ impl Grants {
         principal: &Principal,
         requests: &[GrantRequest],
     ) -> Result<(), Problem> {
-        self.0.administer(principal)?;
-        headwater_access::revoke_all(&self.0.access, principal, requests).await.or_problem()
+        self.0.object_grants().revoke_all(principal, requests).await
     }
 
     /// Explains whether a user may perform an action on an object, and which grant, row filter or
@@ -74,7 +72,7 @@ impl Grants {
         object: &AccessObject,
     ) -> Result<AccessExplanation, Problem> {
         self.check_subject(principal, Some(user))?;
-        let stored = self.0.with_stored_owner(object).await;
+        let stored = self.0.object_grants().stored(object).await;
         let decision = self.0.access.explain(user, action, &stored).or_problem()?;
         let (granted, mut reason) = (decision.is_allowed(), decision.to_string());
         let restrictions = match object.kind() {
@@ -107,20 +105,10 @@ impl Grants {
 }
 
 impl Components {
-    /// Returns an object with the owner that is stored with it: a layer, a function of the deployed
-    /// project, or an object on `main`. Returns any other object unchanged.
-    async fn with_stored_owner(self: &Arc<Self>, object: &AccessObject) -> AccessObject {
-        if object.kind() == ObjectKind::Function {
-            if let Some(name) = object.name().strip_prefix(layer::NAME_START) {
-                return Layers(self.clone()).object(name).await;
-            }
-            let version = self.deployer.deployed().version().ok().flatten();
-            let function = version.and_then(|version| version.function_object(object.name()));
-            if let Some(function) = function {
-                return function;
-            }
-        }
-        with_owner_on_main(&self.lake, object).await
+    /// Returns the grants on the objects of the lake.
+    fn object_grants(&self) -> ObjectGrants<'_> {
+        let (access, lake, functions) = (&self.access, &self.lake, &self.catalog);
+        ObjectGrants { access, lake, functions, deployed: self.deployer.deployed() }
     }
 
     /// Returns the row filters and column masks of a table on `main` that apply to a user. If the

@@ -8,8 +8,8 @@ use futures::TryFutureExt;
 use headwater_destinations::DestinationSender;
 use headwater_executors::{
     CallOutputs, OutputWriter, ParsedDeployment, ParsedFunction, call_budget, call_rights,
-    called_object, function_not_found, function_summary, instance_state, limits, parse_folder,
-    record_secrets,
+    called_object, check_secrets, function_not_found, function_summary, instance_state, limits,
+    parse_folder, record_secrets,
 };
 use headwater_function_lake::{CallIdentity, FunctionLakeAccess};
 use headwater_functions::{Argument, FunctionResult, LakeAccess, OptionalCallParts, ResultKind};
@@ -80,6 +80,15 @@ impl ResolvedFunction {
     /// Returns the version to call: a number or `$LATEST`; `None` for a function of a project.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
+    }
+
+    /// Returns the right that a call needs. A function in the files of the caller needs only the
+    /// right to run their project, because a run of these files could execute the same code.
+    fn right_to_call(&self) -> (Action, AccessObject) {
+        match (&self.version, &self.function.deployed_by) {
+            (None, None) => (Action::Run, AccessObject::project(&self.function.project.name)),
+            _ => (Action::Invoke, self.function.object()),
+        }
     }
 
     /// Returns the memory limit of a call in bytes.
@@ -170,6 +179,7 @@ impl Invocations {
             return Ok(ResolvedFunction::of_project(project, callable.clone(), by));
         }
         if let Some(called) = self.0.catalog.find(name).await? {
+            check_secrets(&self.0.access, &called.function.callable, Some(&called.actor))?;
             let (function, version) = (called.function, Some(called.version));
             let (name, concurrency) = (name.to_owned(), called.concurrency);
             let caused_by = Vec::new();
@@ -236,10 +246,12 @@ impl Invocations {
         T: Send + 'static,
         F: Future<Output = Result<T, Problem>> + Send,
     {
+        let (action, object) = function.right_to_call();
         let ResolvedFunction { function, name, concurrency, caused_by, .. } = function;
         let outputs = CallOutputs::new(&function, principal).with_lineage(caused_by.clone());
-        self.0.authorize(principal, Action::Invoke, &function.object())?;
+        self.0.authorize(principal, action, &object)?;
         let ParsedFunction { project, callable, deployed_by } = function;
+        check_secrets(&self.0.access, &callable, deployed_by.as_ref())?;
         let needed = callable.limits(&project.defaults).memory_bytes;
         limits(&self.0.access, principal).check_memory(&callable.name, needed)?;
         let running = self.0.catalog.permit(&callable, concurrency)?;

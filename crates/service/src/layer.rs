@@ -3,18 +3,17 @@
 
 use std::sync::Arc;
 
+use headwater_access::depends_on_owner;
+use headwater_executors::layer_object;
 use headwater_function_store::{
     LayerChange, LayerUser, StoredLayer, UsedLayer, parse_layer_version,
 };
 use headwater_model::{
-    AccessObject, Action, ErrorCode, LayerVersion, Principal, Problem, PublishLayer, ResultExt,
+    Action, ErrorCode, LayerVersion, Principal, Problem, PublishLayer, ResultExt,
 };
 
 use crate::service::Components;
 use crate::standalone_function::StandaloneFunctions;
-
-/// The part of a function's name that makes it the name of a layer.
-pub(crate) const NAME_START: &str = "layer/";
 
 /// Maximum number of layers of a function, as in Lambda.
 const LAYERS_MAX: usize = 5;
@@ -26,18 +25,12 @@ const ARN_START: &str = "arn:aws:lambda:us-east-1:000000000000:layer:";
 #[derive(Clone)]
 pub struct Layers(pub(crate) Arc<Components>);
 
-/// Returns the object of a layer, with the owner of the stored layer, if it exists.
-fn object(name: &str, stored: Option<&StoredLayer>) -> AccessObject {
-    let owner = stored.and_then(|layer| layer.owner.as_ref());
-    AccessObject::function(&format!("{NAME_START}{name}")).with_owner(owner)
-}
-
 impl Layers {
     /// Lists the layers that the principal may use.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<StoredLayer>, Problem> {
         self.0.authenticated(principal)?;
         let mut layers = self.0.catalog.store().layers().await.or_problem()?;
-        let object = |layer: &StoredLayer| object(&layer.name, Some(layer));
+        let object = |layer: &StoredLayer| layer_object(&layer.name, Some(layer));
         layers.retain(|layer| self.0.allows(principal, Action::Invoke, &object(layer)));
         Ok(layers)
     }
@@ -45,13 +38,8 @@ impl Layers {
     /// Returns a layer that the principal may use.
     pub async fn get(&self, principal: &Principal, name: &str) -> Result<StoredLayer, Problem> {
         let layer = self.0.catalog.store().layer(name).await;
-        self.0.authorize(principal, Action::Invoke, &object(name, layer.as_ref().ok()))?;
+        self.0.authorize(principal, Action::Invoke, &layer_object(name, layer.as_ref().ok()))?;
         layer.or_problem()
-    }
-
-    /// Returns the object of a layer, with its owner.
-    pub(crate) async fn object(&self, name: &str) -> AccessObject {
-        object(name, self.0.catalog.store().layer(name).await.ok().as_ref())
     }
 
     /// Returns the versions of layers with these names, such as `deps:3`, for a function. The
@@ -110,10 +98,12 @@ impl Layers {
         principal: &Principal,
         name: &str,
     ) -> Result<LayerUser, Problem> {
-        let object = self.object(name).await;
+        let layer = self.0.catalog.store().layer(name).await;
+        let object = layer_object(name, layer.as_ref().ok());
         self.0.authorize(principal, Action::Deploy, &object)?;
-        let user = principal.as_object_owner();
-        Ok(LayerUser { is_owner: user.is_some() && user.as_ref() == object.owner(), user })
+        let depends_on_owner = depends_on_owner(&self.0.access, principal, &object);
+        let expected_owner = object.owner().filter(|_| depends_on_owner).cloned();
+        Ok(LayerUser { user: principal.as_object_owner(), expected_owner })
     }
 
     /// Changes a layer. Publishing the first version creates the layer, which the principal then

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headwater_access::{grant_roles, revoke_roles};
 use headwater_model::{CreateRole, Principal, Problem, ResultExt, Role};
 
 use crate::service::Components;
@@ -54,5 +55,27 @@ impl Roles {
     ) -> Result<(), Problem> {
         self.0.administer(principal)?;
         self.0.access.revoke_role(principal, role, grantee).await.or_problem()
+    }
+
+    /// Grants each of the roles to each of the users and roles, in one change.
+    pub(crate) async fn grant_all(
+        &self,
+        principal: &Principal,
+        roles: &[String],
+        grantees: &[String],
+    ) -> Result<(), Problem> {
+        self.0.administer(principal)?;
+        grant_roles(&self.0.access, principal, roles, grantees).await.or_problem()
+    }
+
+    /// Revokes each of the roles from each of the users and roles, in one change.
+    pub(crate) async fn revoke_all(
+        &self,
+        principal: &Principal,
+        roles: &[String],
+        grantees: &[String],
+    ) -> Result<(), Problem> {
+        self.0.administer(principal)?;
+        revoke_roles(&self.0.access, principal, roles, grantees).await.or_problem()
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use headwater_access::record_owner;
 use headwater_executors::{DeployIdentity, EVERY, missing_branch};
 use headwater_model::{
     AccessObject, Action, Actor, ErrorCode, MAIN_BRANCH, Principal, Problem, ResultExt, Trigger,
@@ -48,12 +47,9 @@ impl Triggers {
     ) -> Result<bool, Problem> {
         self.authorize_change(principal)?;
         let (components, by) = (self.0.clone(), self.identity(principal));
-        let (principal, object) = (principal.clone(), AccessObject::trigger(&trigger.name));
+        let principal = principal.clone();
         complete(async move {
-            let replaced = components.deployer.create_trigger(trigger, by, replaces).await?;
-            let recorded = record_owner(&components.access, &principal, &object, !replaced).await;
-            recorded.or_problem()?;
-            Ok(replaced)
+            components.deployer.create_trigger(&principal, trigger, by, replaces).await
         })
         .await
     }
@@ -63,15 +59,7 @@ impl Triggers {
         self.authorize_change(principal)?;
         let (components, name) = (self.0.clone(), name.to_owned());
         let principal = principal.clone();
-        complete(async move {
-            components.deployer.remove_trigger(&name).await?;
-            components
-                .access
-                .remove_owner(&principal, &AccessObject::trigger(&name))
-                .await
-                .or_problem()
-        })
-        .await
+        complete(async move { components.deployer.remove_trigger(&principal, &name).await }).await
     }
 
     /// Returns the identity whose rights the triggers of a principal have.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::Stream;
 use headwater_executors::{EVERY, store_upload};
 use headwater_model::{
-    AccessObject, Action, Identity, Permission, Principal, Problem, TableName, Upload,
+    AccessObject, Action, Identity, ObjectKind, Permission, Principal, Problem, TableName, Upload,
 };
 
 use crate::service::Components;
@@ -40,14 +40,22 @@ impl Uploads {
     }
 
     /// Checks that a principal may add rows to at least one table, or deploy at least one function.
-    /// Other users have no use for uploads, which take disk space.
+    /// A user that may create a table then owns it, and adds rows as its owner. Other users have no
+    /// use for uploads, which take disk space.
     fn check_upload(&self, principal: &Principal) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
         let Identity::User(user) = principal.identity() else { return Ok(()) };
         let grants = self.0.access.permissions(&user.name);
         for action in [Action::Insert, Action::Deploy] {
             let allows = |permission: &Permission| {
-                permission.is_administration() || permission.actions.contains(&action)
+                let creates = permission.actions.contains(&Action::Create)
+                    && matches!(
+                        permission.object.kind(),
+                        ObjectKind::Table | ObjectKind::Namespace
+                    );
+                permission.is_administration()
+                    || permission.actions.contains(&action)
+                    || (creates && action == Action::Insert)
             };
             let is_in_scope = user.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(allows));
             if is_in_scope && grants.iter().any(allows) {
@@ -59,7 +67,8 @@ impl Uploads {
         denied.map_err(|problem| {
             let message = format!("user `{}` may not send files", user.name);
             Problem { message, ..problem }.with_hint(
-                "Ask an administrator for `insert` on the table, or `deploy` on the function.",
+                "Ask an administrator for `insert` or `create` on the table, or `deploy` on the \
+                 function.",
             )
         })
     }

@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
         trial("access_projects::triggers_of_a_user_reach_private_servers_by_grant", addresses),
         trial("access_projects::auditors_read_the_audit_log", audit),
         trial("access_projects::secrets_are_set_and_used_by_grants", secrets),
+        trial("access_projects::a_function_in_a_folder_needs_the_right_to_run", in_folder),
     ]
 }
 
@@ -259,6 +260,31 @@ async fn imports() {
     assert_eq!(users.job(&bob, "/v1/imports", body).await, "succeeded");
 }
 
+async fn in_folder() {
+    let users = Users::start().await;
+    let ana = users.user("ana", &["read on branch:main"]).await;
+    let call = async |project: &str, function: &str| {
+        let code = "import headwater\n\n\n@headwater.function()\ndef made():\n    return 7\n";
+        let settings = format!("[project]\nname = \"{project}\"\n");
+        let files = json!({"headwater.toml": settings, "functions/made.py": code});
+        let path = format!("/v1/functions/{function}/invoke");
+        users.post(&ana, &path, json!({"arguments": {}, "files": files})).await
+    };
+    assert_eq!(call("shop", "made").await.0, 403);
+    users.grant("ana", &["run on project:shop"]).await;
+    assert_eq!(call("shop", "made").await, (200, json!(7)));
+    assert_eq!(call("other", "made").await.0, 403);
+    // The deployed function of this name needs `invoke`.
+    let code = "def handler(event, context):\n    return 8\n";
+    let new = json!({"runtime": "python3.11", "handler": "app.handler", "files": {"app.py": code}});
+    let root = users.user("root", &["administer on lake"]).await;
+    let deployed = users.send(&root, Method::PUT, "/v1/functions/made", Some(new)).await;
+    assert!(deployed.0.is_success(), "{}", deployed.1);
+    let path = "/v1/functions/made/invoke";
+    assert_eq!(users.post(&ana, path, json!({"arguments": {}})).await.0, 403);
+    assert_eq!(call("shop", "made").await, (200, json!(7)));
+}
+
 async fn deployments() {
     let users = Users::start().await;
     let ana = users.user("ana", &["deploy on project:shop"]).await;
@@ -349,10 +375,18 @@ async fn secrets() {
     let files = json!({"headwater.toml": "[project]\nname = \"shop\"\n", "f.py": code});
     let deploy = async || users.post(&ana, "/v1/deployments", json!({"files": files})).await.0;
     assert_eq!((put("SHOP_OWN").await, put("SHOP_OWN").await, deploy().await), (200, 200, 201));
+    let call = async |token: &str| {
+        users.post(token, "/v1/functions/f/invoke", json!({"arguments": {}})).await.0
+    };
+    assert_eq!(call(&ana).await, 200);
     let path = "/v1/secrets/SHOP_OWN";
     assert!(users.send(&ana, Method::DELETE, path, None).await.0.is_success());
     let root = users.user("root", &["administer on lake"]).await;
     assert_eq!((put_by(&root, "SHOP_OWN").await, deploy().await), (200, 403));
+    // The deployed code of the earlier owner does not receive the value of the other user.
+    assert_eq!((call(&ana).await, call(&root).await), (403, 403));
+    users.grant("ana", &["use on secret:SHOP_OWN"]).await;
+    assert_eq!((call(&ana).await, call(&root).await), (200, 200));
 }
 
 async fn audit() {

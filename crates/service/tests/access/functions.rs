@@ -1,5 +1,5 @@
-//! Concurrent changes of a function that is deployed without a project, and the rights of the owner
-//! of a project's functions.
+//! Concurrent changes of a function that is deployed without a project, its rights to secrets, and
+//! the rights of the owner of a project's functions.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,13 @@ use headwater_service::{EventSourceMappings, FunctionUpdate, MappingSettings, Qu
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::lake::{Lake, request};
+use crate::lake::{Lake, permission, request};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("functions::concurrent_changes_give_no_right_to_a_secret", secrets),
+        trial("functions::a_function_receives_no_secret_that_its_deployer_lost", lost_secret),
         trial("functions::triggers_and_queues_call_the_own_functions_of_a_project", owned),
     ]
 }
@@ -51,6 +52,29 @@ async fn secrets() {
         let latest = functions.get(&owner, "g").await.expect("the function").latest;
         assert!(latest.author != "deployer" || latest.settings.secrets.is_empty(), "{latest:?}");
     }
+    lake.stop().await;
+}
+
+async fn lost_secret() {
+    let lake = Lake::start().await;
+    let (owner, invocations) = (Principal::owner(), lake.service().invocations());
+    let functions = invocations.standalone();
+    let used = "use on secret:KEY";
+    lake.user("deployer", &["deploy,invoke on function:h", used]).await;
+    let token = lake.token("deployer", CredentialSettings::default()).await;
+    let deployer = lake.log_in(&token).await.expect("a principal");
+    let refused = async |by: &Principal| {
+        let found = invocations.find(by, "h").await;
+        found.err().map(|problem| problem.code.to_string())
+    };
+    let forbidden = Some("forbidden".to_owned());
+    functions.deploy(&deployer, "h", with_secrets(&["KEY"])).await.expect("deployed");
+    assert_eq!((refused(&deployer).await, refused(&owner).await), (None, None));
+    lake.access().revoke(&owner, "deployer", permission(used)).await.expect("revoked");
+    assert_eq!((refused(&deployer).await, refused(&owner).await), (forbidden.clone(), forbidden));
+    // The code of the owner of the lake may receive the secret.
+    functions.deploy(&owner, "h", with_secrets(&["KEY"])).await.expect("deployed");
+    assert_eq!((refused(&deployer).await, refused(&owner).await), (None, None));
     lake.stop().await;
 }
 

@@ -17,6 +17,7 @@ mod principals;
 mod queues;
 mod rows;
 mod transactions;
+mod triggers;
 mod unchecked;
 mod uploads;
 
@@ -46,6 +47,7 @@ fn trials() -> Vec<Trial> {
         grants::trials(),
         uploads::trials(),
         transactions::trials(),
+        triggers::trials(),
     ];
     tests.into_iter().flatten().collect()
 }

@@ -10,7 +10,7 @@ use headwater_service::write_function_archive;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::lake::{Lake, content, request};
+use crate::lake::{Lake, content, permission, request};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
         trial("uploads::an_upload_is_kept_until_its_function_is_deployed", functions),
         trial("uploads::an_upload_is_kept_until_its_layer_is_published", layers),
         trial("uploads::a_user_deletes_only_its_own_uploads", deletions),
+        trial("uploads::a_user_uploads_files_that_it_can_use", users),
         trial("deployments::concurrent_deployments_keep_each_others_settings", concurrent),
         trial("deployments::callers_are_shown_to_users_that_may_see_them", callers),
     ]
@@ -99,6 +100,33 @@ async fn deletions() {
     let missing = uploads.delete(&ana, &path).await.expect_err("deleted before");
     assert_eq!(missing.code.to_string(), "file_not_found");
     uploads.delete(&Principal::owner(), &create().await.path).await.expect("deleted by the owner");
+    lake.stop().await;
+}
+
+async fn users() {
+    let lake = Lake::start().await;
+    let uploads = lake.service().uploads();
+    let upload = async |user: &str, scope: Option<&str>| {
+        let scopes = scope.map(|scope| vec![permission(scope)]);
+        let token =
+            lake.token(user, CredentialSettings { scopes, ..CredentialSettings::default() }).await;
+        let by = lake.log_in(&token).await.expect("a principal");
+        uploads.create(&by, "a.csv", content("a\n1\n")).await.is_ok()
+    };
+    for (user, grant, expected) in [
+        ("inserts", "insert on table:shop.items", true),
+        ("deploys", "deploy on function:f", true),
+        ("creates", "create on table:shop.*", true),
+        ("creates_all", "create on namespace:shop", true),
+        ("creates_views", "create on view:shop.*", false),
+        ("creates_branches", "create on branch:dev/*", false),
+        ("reads", "select on table:shop.items", false),
+    ] {
+        lake.user(user, &[grant]).await;
+        assert_eq!(upload(user, None).await, expected, "{user}");
+        assert!(!upload(user, Some("select on table:shop.items")).await, "{user}");
+    }
+    assert!(upload("creates", Some("create on table:shop.made")).await);
     lake.stop().await;
 }
 

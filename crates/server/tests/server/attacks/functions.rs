@@ -126,3 +126,33 @@ pub async fn of_project() {
     let again = users.user("ana", &["read on branch:main"]).await;
     assert_eq!(call(&again).await.0, 403);
 }
+
+pub async fn granted() {
+    let users = Users::start().await;
+    let ana = users.user("ana", &["deploy on project:shop", LAYER]).await;
+    let eve = users.user("eve", &["read on branch:main"]).await;
+    let root = users.user("root", &["administer on lake"]).await;
+    let call =
+        async || users.post(&eve, "/v1/functions/made/invoke", json!({"arguments": {}})).await.0;
+    let layers = async || users.get(&eve, "/v1/layers").await.1.as_array().map(Vec::len);
+    for result in [1, 3] {
+        assert_eq!(users.deploy_made(&ana, result).await.0, 201);
+        if result == 1 {
+            assert_eq!(users.publish(&ana).await, 201);
+            assert_eq!((call().await, layers().await), (403, Some(0)));
+            for object in ["function:made", "function:layer/made"] {
+                assert_eq!(users.grant_to_eve(&ana, "invoke", object).await, 201, "{object}");
+                assert_eq!(users.grant_to_eve(&eve, "invoke", object).await, 403, "{object}");
+            }
+            assert_eq!(layers().await, Some(1));
+        }
+        // The grant also applies to later versions of this owner.
+        assert_eq!(call().await, 200);
+        // It does not apply to the versions of another user.
+        assert_eq!(users.deploy_made(&root, result + 1).await.0, 201);
+        assert_eq!(call().await, 403);
+    }
+    assert_eq!(users.grant_to_eve(&ana, "deploy", "function:made").await, 403);
+    assert_eq!(users.publish(&root).await, 201);
+    assert_eq!(layers().await, Some(0));
+}

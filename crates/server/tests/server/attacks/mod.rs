@@ -12,6 +12,7 @@ mod merges;
 mod names;
 mod others;
 mod outputs;
+mod owner_grants;
 mod owners;
 mod reads;
 mod refs;
@@ -39,6 +40,7 @@ pub fn trials() -> Vec<Trial> {
     all.extend(of_triggers());
     all.extend(of_refs());
     all.extend(of_owners());
+    all.extend(of_owner_grants());
     all
 }
 
@@ -211,6 +213,23 @@ fn of_owners() -> Vec<Trial> {
             "attacks::106_a_function_of_a_project_belongs_to_its_deployer",
             functions::of_project,
         ),
+    ]
+}
+
+/// Attacks by users that grant rights on the objects that they own.
+fn of_owner_grants() -> Vec<Trial> {
+    vec![
+        trial("attacks::110_the_owner_of_a_table_grants_rights_on_it", owner_grants::granted),
+        trial("attacks::111_an_owner_grants_nothing_on_objects_of_others", owner_grants::of_others),
+        trial("attacks::112_an_owner_grants_no_right_by_a_pattern", owner_grants::on_more),
+        trial("attacks::113_an_owner_grants_no_role", owner_grants::administration),
+        trial("attacks::114_the_grant_of_an_owner_ends_with_it", owner_grants::lost_ownership),
+        trial("attacks::115_a_reader_grants_nothing", owner_grants::of_readers),
+        trial("attacks::116_a_restricted_owner_grants_nothing", owner_grants::restricted),
+        trial("attacks::117_a_namespace_opens_no_table_of_others", owner_grants::of_namespaces),
+        trial("attacks::118_a_token_with_scopes_grants_nothing", owner_grants::scopes),
+        trial("attacks::119_owners_of_other_objects_grant_rights_on_them", owner_grants::of_kinds),
+        trial("attacks::120_grants_on_functions_end_with_a_version", functions::granted),
     ]
 }
 

@@ -18,7 +18,7 @@ async fn start() -> (Users, String) {
 
 impl Users {
     /// Executes statements on `main`, which must have this status.
-    async fn all(&self, token: &str, expected: u16, statements: &[&str]) {
+    pub async fn all(&self, token: &str, expected: u16, statements: &[&str]) {
         for sql in statements {
             self.check(token, sql, expected).await;
         }
