@@ -6,6 +6,7 @@ use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::registry::FunctionRegistry;
 use headwater_sql_aggregates as aggregates;
+use headwater_sql_library::BooleanComparisonPlanner;
 
 use crate::size_bounds::ResultSizeAnalyzerRule;
 use crate::slice_and_integer_division::IntegerDivisionPlanner;
@@ -56,6 +57,7 @@ pub fn register_for_constants(state: &mut SessionState) -> Result<()> {
 /// Registers the scalar functions that may also be used in constant expressions.
 fn scalar(state: &mut SessionState) -> Result<()> {
     state.register_expr_planner(Arc::new(IntegerDivisionPlanner))?;
+    state.register_expr_planner(Arc::new(BooleanComparisonPlanner))?;
     let functions = formats::functions().into_iter().chain(json_extract::functions());
     let functions = functions.chain(json_values::functions());
     let functions = functions.chain(printf::functions()).chain(casts_to_text::functions());
