@@ -12,7 +12,7 @@ use crate::size_bounds::ResultSizeAnalyzerRule;
 use crate::slice_and_integer_division::IntegerDivisionPlanner;
 use crate::{
     casts_to_text, formats, json_extract, json_values, printf, rules, signed_results, similar_to,
-    size_bounds, slice_and_integer_division, timestamps, unique_key_check,
+    size_bounds, slice_and_integer_division, text_hash, timestamps, unique_key_check,
 };
 
 /// Registers all functions and analyzer rules of this crate. The state must have been built with
@@ -64,6 +64,7 @@ fn scalar(state: &mut SessionState) -> Result<()> {
     for function in functions.chain([
         similar_to::function(),
         slice_and_integer_division::function(),
+        text_hash::function(),
         unique_key_check::function(),
     ]) {
         state.register_udf(function)?;
