@@ -1,4 +1,4 @@
-"""Sends the catalog queries of DBeaver, Rails and TypeORM to a server.
+"""Sends the catalog queries of DBeaver, Rails, TypeORM, Prisma and Drizzle to a server.
 
 The tools send these queries when they connect and when they list tables, columns, indexes and
 foreign keys. Arguments: host, port, token.
@@ -319,6 +319,43 @@ def with_typeorm(connection: psycopg.Connection) -> None:
     assert sorted(found) == [(name, kind, kind) for name, kind in expected], found
 
 
+def with_introspection(connection: psycopg.Connection) -> None:
+    """Reads the columns as `prisma db pull` and `drizzle-kit pull` do."""
+    prisma = """
+        SELECT info.column_name, format_type(att.atttypid, att.atttypmod) as formatted_type,
+            pg_get_expr(attdef.adbin, attdef.adrelid) AS column_default
+        FROM information_schema.columns info
+        JOIN pg_attribute att ON att.attname = info.column_name
+        JOIN (SELECT pg_class.oid, relname, pg_namespace.nspname as namespace FROM pg_class
+            JOIN pg_namespace on pg_namespace.oid = pg_class.relnamespace
+            AND pg_namespace.nspname = ANY ( %s ) WHERE reltype > 0) as oid
+        ON oid.oid = att.attrelid AND relname = info.table_name AND namespace = info.table_schema
+        LEFT OUTER JOIN pg_attrdef attdef ON attdef.adrelid = att.attrelid
+            AND attdef.adnum = att.attnum AND table_schema = namespace
+        WHERE table_schema = ANY ( %s ) AND table_name = 'listed'
+        ORDER BY namespace, table_name, ordinal_position"""
+    columns = [("id", "integer", None), ("tags", "text[]", None), ("flag", "boolean", None)]
+    assert connection.execute(prisma, (["public"], ["public"])).fetchall() == columns
+    drizzle = """
+        SELECT a.attname, CASE WHEN a.atttypid = ANY ('{int,int8,int2}'::regtype[]) AND EXISTS (
+            SELECT FROM pg_attrdef ad WHERE ad.adrelid = a.attrelid AND ad.adnum = a.attnum
+                AND pg_get_expr(ad.adbin, ad.adrelid) = 'nextval('''
+                || pg_get_serial_sequence(a.attrelid::regclass::text, a.attname)::regclass
+                || '''::regclass)')
+        THEN CASE a.atttypid WHEN 'int'::regtype THEN 'serial' WHEN 'int8'::regtype
+            THEN 'bigserial' WHEN 'int2'::regtype THEN 'smallserial' END
+        ELSE format_type(a.atttypid, a.atttypmod) END AS data_type,
+            INFORMATION_SCHEMA.COLUMNS.column_default
+        FROM pg_attribute a
+        JOIN INFORMATION_SCHEMA.COLUMNS ON INFORMATION_SCHEMA.COLUMNS.column_name = a.attname
+        WHERE a.attrelid = '"public"."listed"'::regclass
+            AND INFORMATION_SCHEMA.COLUMNS.table_name = 'listed'
+            AND INFORMATION_SCHEMA.COLUMNS.table_schema = 'public'
+            AND a.attnum > 0 AND NOT a.attisdropped
+        ORDER BY a.attnum"""
+    assert connection.execute(drizzle).fetchall() == columns
+
+
 place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
 with psycopg.connect(**place, autocommit=True) as shared:
     shared.execute("CREATE TABLE listed (id INT, tags TEXT[], flag BOOLEAN)")
@@ -326,4 +363,5 @@ with psycopg.connect(**place, autocommit=True) as shared:
         assert shared.execute(query).fetchall() == [], name
     with_dbeaver(shared)
     with_typeorm(shared)
+    with_introspection(shared)
     with_rails(shared)
