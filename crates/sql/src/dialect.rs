@@ -57,7 +57,9 @@ impl Dialect for HeadwaterDialect {
             parser.advance_token();
             return Some(explain_cost(parser));
         }
-        if is(0, "EXPLAIN") && parser.peek_nth_token_ref(1).token == Token::LParen {
+        let begins_query = || ["SELECT", "WITH", "VALUES"].iter().any(|word| is(2, word));
+        let has_options = parser.peek_nth_token_ref(1).token == Token::LParen && !begins_query();
+        if is(0, "EXPLAIN") && has_options {
             parser.advance_token();
             parser.advance_token();
             return Some(explain_with_options(parser));
