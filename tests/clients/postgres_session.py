@@ -304,6 +304,18 @@ def with_advisory_locks() -> None:
         assert called(two, "pg_try_advisory_lock", 2053462845) is False
         assert one.execute("SELECT pg_advisory_unlock(2053462845)").fetchone() == (True,)
         assert called(two, "pg_try_advisory_lock", 2053462845) is True
+        for connection in (one, two):
+            assert called(connection, "pg_try_advisory_lock_shared", 8) is True
+        assert called(one, "pg_try_advisory_lock", 8) is False, "the other connection shares it"
+        assert called(two, "pg_advisory_unlock_shared", 8) is True
+        assert called(one, "pg_try_advisory_xact_lock", 8) is True
+        assert called(one, "pg_advisory_unlock_shared", 8) is True
+        query = "SELECT pg_try_advisory_lock(hashtext(%s))"
+        assert one.execute(query, ("migrations",)).fetchone() == (True,)
+        # psycopg, node-postgres and JDBC also compute the number first.
+        ((number,),) = one.execute("SELECT hashtext('migrations')::bigint").fetchall()
+        assert called(two, "pg_try_advisory_lock", number) is False
+        assert called(one, "pg_advisory_unlock", number) is True
         with one.transaction():
             assert called(one, "pg_try_advisory_xact_lock", 7) is True
             assert called(two, "pg_try_advisory_xact_lock", 7) is False

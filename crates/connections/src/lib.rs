@@ -9,6 +9,6 @@ mod advisory_lock;
 mod connection;
 mod registry;
 
-pub use advisory_lock::{AdvisoryKey, LockScope, TooManyLocks};
+pub use advisory_lock::{AdvisoryKey, LockKind, LockMode, LockScope, TooManyLocks};
 pub use connection::{ClientProperties, ConnectionKey, ConnectionState, TransactionState};
 pub use registry::{ConnectionHandle, Connections};

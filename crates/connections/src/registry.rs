@@ -7,7 +7,9 @@ use headwater_model::{Clock, Principal, SystemClock};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::advisory_lock::{AdvisoryKey, AdvisoryLocks, LockScope, TooManyLocks};
+use crate::advisory_lock::{
+    AdvisoryKey, AdvisoryLocks, LockKind, LockMode, LockScope, TooManyLocks,
+};
 use crate::connection::{ClientProperties, ConnectionKey, ConnectionState, TransactionState};
 
 /// The open connections. Clones share one list.
@@ -158,19 +160,19 @@ impl ConnectionHandle {
         });
     }
 
-    /// Acquires an advisory lock. Returns false if another connection holds it.
-    pub fn try_lock(&self, key: AdvisoryKey, scope: LockScope) -> Result<bool, TooManyLocks> {
+    /// Acquires an advisory lock. Returns false if the lock of another connection excludes it.
+    pub fn try_lock(&self, key: AdvisoryKey, kind: LockKind) -> Result<bool, TooManyLocks> {
         let name = (self.database.clone(), key);
-        self.connections.0.lock().locks.acquire(name, self.key.0, scope)
+        self.connections.0.lock().locks.acquire(name, self.key.0, kind)
     }
 
-    /// Acquires an advisory lock, and waits while another connection holds it.
-    pub async fn lock(&self, key: AdvisoryKey, scope: LockScope) -> Result<(), TooManyLocks> {
+    /// Acquires an advisory lock, and waits while the lock of another connection excludes it.
+    pub async fn lock(&self, key: AdvisoryKey, kind: LockKind) -> Result<(), TooManyLocks> {
         let name = (self.database.clone(), key);
         loop {
             let released = {
                 let mut registry = self.connections.0.lock();
-                if registry.locks.acquire(name.clone(), self.key.0, scope)? {
+                if registry.locks.acquire(name.clone(), self.key.0, kind)? {
                     return Ok(());
                 }
                 registry.locks.wait(&name)
@@ -179,11 +181,11 @@ impl ConnectionHandle {
         }
     }
 
-    /// Undoes one acquisition of an advisory lock by the session. The lock is released when each
-    /// acquisition is undone. Returns false if the connection does not hold the lock.
-    pub fn unlock(&self, key: AdvisoryKey) -> bool {
+    /// Undoes one acquisition of an advisory lock in this mode by the session. The lock is released
+    /// when each acquisition is undone. Returns false if the connection does not hold the lock.
+    pub fn unlock(&self, key: AdvisoryKey, mode: LockMode) -> bool {
         let name = (self.database.clone(), key);
-        self.connections.0.lock().locks.release(&name, self.key.0)
+        self.connections.0.lock().locks.release(&name, self.key.0, mode)
     }
 
     /// Releases all advisory locks of the connection that have one of the scopes.

@@ -10,9 +10,9 @@ use datafusion::sql::sqlparser::ast::{Expr, Spanned, Value, visit_expressions};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use headwater_sql::is_keyword;
 use headwater_sql::parse::{parser, tokens};
 use headwater_sql::table_name::span_start;
+use headwater_sql::{array_elements, is_keyword};
 
 use crate::error::{Error, Position};
 use crate::planner;
@@ -44,12 +44,14 @@ fn find_literal(tokens: Vec<TokenWithSpan>, message: &str) -> Option<Position> {
     found.break_value()
 }
 
-/// Returns the position of the string literal that the message quotes; `None` if no literal or
-/// several literals match.
+/// Returns the position of the string literal that the message quotes, or of the array in text that
+/// contains the quoted element; `None` if no literal or several literals match.
 fn quoted_literal_position(tokens: &[TokenWithSpan], message: &str) -> Option<Position> {
+    let is_in_message = |text: &String| !text.is_empty() && message.contains(&format!("'{text}'"));
     let mut quoted = tokens.iter().filter(|token| match &token.token {
         Token::SingleQuotedString(text) => {
-            !text.is_empty() && message.contains(&format!("'{text}'"))
+            let elements = array_elements(text).unwrap_or_default();
+            is_in_message(text) || elements.iter().flatten().any(is_in_message)
         }
         _ => false,
     });

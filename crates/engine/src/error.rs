@@ -317,10 +317,18 @@ impl Error {
             Error::Value { message, .. } if message.contains(CLOCK_CHANGE) => {
                 Some("Write the offset from UTC, as in `2026-03-29 03:30:00+02:00`.")
             }
+            Error::Value { message, .. } if is_failed_cast(message) => {
+                Some("Write a value of this type, or use `TRY_CAST`, which returns null instead.")
+            }
             Error::Overflow { .. } => {
                 Some("Cast the operands to a wider type, such as DECIMAL(38, 0) or DOUBLE.")
             }
             _ => None,
         }
     }
+}
+
+/// Returns true for Arrow's message about a text that is not a value of a type.
+fn is_failed_cast(message: &str) -> bool {
+    ["cannot cast string '", "cannot cast value '"].iter().any(|cast| message.contains(cast))
 }

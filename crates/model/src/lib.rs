@@ -54,6 +54,7 @@ mod session;
 mod standalone_function;
 mod table;
 mod text_excerpt;
+mod text_hash;
 mod trigger;
 mod upload;
 mod usage;
@@ -149,6 +150,7 @@ pub use standalone_function::{
     UpdateFunctionAlias,
 };
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};
+pub use text_hash::text_hash;
 pub use trigger::{
     CatchupPolicy, EventFormat, FilesTrigger, ScheduleTrigger, TablesTrigger, Trigger,
     TriggerEvent, TriggerEventStatus, TriggerImport, TriggerStatus, TriggerTarget,

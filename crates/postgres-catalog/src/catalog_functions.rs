@@ -120,6 +120,8 @@ fn text(name: &str, arguments: &[String], at: &ConnectionProperties) -> Option<S
         | "pg_tablespace_size"
         | "pg_column_size"
         | "pg_database_size" => "CAST(NULL AS BIGINT)".to_owned(),
+        // There are no statistics of the use of tables and indexes.
+        _ if name.starts_with("pg_stat_get_") => "CAST(NULL AS BIGINT)".to_owned(),
         "pg_encoding_to_char" | "pg_client_encoding" | "getdatabaseencoding" => quote("UTF8"),
         "pg_postmaster_start_time" | "pg_conf_load_time" => format!("to_timestamp({})", *STARTED),
         "pg_is_in_recovery"
@@ -251,7 +253,11 @@ fn catalog(kind: &str) -> Option<(&'static str, &'static str)> {
 /// converts a name to the object's OID, or an OID to the name.
 pub(crate) fn object(kind: &str, expr: &Expr, at: &ConnectionProperties) -> Option<Expr> {
     let Some((table, name)) = catalog(kind) else {
-        return parse(&format!("CAST({expr} AS VARCHAR)"));
+        // A function is its name, so remove the types of its arguments: `array_in(cstring,oid)`.
+        let function = literal(expr).filter(|_| kind == "regprocedure");
+        let function = function.and_then(|text| text.split('(').next());
+        let text = function.map_or_else(|| expr.to_string(), |name| quote(name.trim()));
+        return parse(&format!("CAST({text} AS VARCHAR)"));
     };
     match literal(expr) {
         Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => parse(text),
@@ -269,6 +275,10 @@ pub(crate) fn object(kind: &str, expr: &Expr, at: &ConnectionProperties) -> Opti
 /// exist. The value of a parameter can also be the OID instead of the name.
 fn number(kind: &str, expr: &Expr, at: &ConnectionProperties) -> Option<String> {
     let (table, name) = catalog(kind)?;
+    let known = literal(expr).filter(|_| kind == "regtype").and_then(PgType::from_name);
+    if let Some(known) = known {
+        return Some(known.oid().to_string());
+    }
     let (wanted, is_oid) = if let Some(text) = literal(expr) {
         (quote(&text.replace('"', "")), String::new())
     } else {

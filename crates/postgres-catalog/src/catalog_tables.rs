@@ -178,7 +178,13 @@ pub(crate) const CATALOG_TABLES: &[CatalogTable] = &[
          confmatchtype conislocal:b coninhcount:n connoinherit:b conkey:k confkey:k conbin",
     ),
     empty(PG, "pg_inherits", "inhrelid:o inhparent:o inhseqno:n inhdetachpending:b"),
-    empty(PG, "pg_trigger", "oid:o tgrelid:o tgparentid:o tgname tgenabled tgisinternal:b"),
+    empty(
+        PG,
+        "pg_trigger",
+        "oid:o tgrelid:o tgparentid:o tgname tgfoid:o tgtype:s tgenabled tgisinternal:b \
+         tgconstrrelid:o tgconstrindid:o tgconstraint:o tgdeferrable:b tginitdeferred:b \
+         tgnargs:s tgattr:k tgargs tgqual tgoldtable tgnewtable",
+    ),
     empty(PG, "pg_policy", "oid:o polname polrelid:o polcmd polpermissive:b polroles:a"),
     empty(PG, "pg_statistic_ext", "oid:o stxrelid:o stxname stxnamespace:o stxkind:a"),
     empty(PG, "pg_publication", "oid:o pubname pubowner:o puballtables:b"),

@@ -13,6 +13,7 @@ mod database_names;
 mod empty_tables;
 mod from_clause;
 mod information_schema;
+mod join_lookup;
 mod operators;
 mod pg_catalog;
 mod query_properties;

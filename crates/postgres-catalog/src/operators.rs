@@ -5,6 +5,7 @@ use sqlparser::ast::{
 };
 
 use crate::translate::{boolean, null, parts};
+use crate::types::PgType;
 
 /// Kinds of types that a lake does not have, as values of `pg_type.typtype`: composite types,
 /// domains, enums, ranges and multiranges.
@@ -51,8 +52,12 @@ pub(crate) fn plain_operator(operator: &BinaryOperator) -> Option<BinaryOperator
 pub(crate) fn in_list(left: &Expr, right: &Expr, negated: bool) -> Option<Expr> {
     let list = match right {
         Expr::Nested(inner) => return in_list(left, inner, negated),
-        Expr::Cast { expr, data_type: DataType::Array(_), .. } => {
-            return in_list(left, expr, negated);
+        Expr::Cast { expr, data_type: data_type @ DataType::Array(_), .. } => {
+            let mut found = in_list(left, expr, negated)?;
+            if data_type.to_string().eq_ignore_ascii_case("regtype[]") {
+                use_oids(&mut found);
+            }
+            return Some(found);
         }
         Expr::Array(array) => array.elem.clone(),
         Expr::Value(value) => {
@@ -67,6 +72,18 @@ pub(crate) fn in_list(left: &Expr, right: &Expr, negated: bool) -> Option<Expr> 
         return Some(boolean(negated));
     }
     Some(Expr::InList { expr: Box::new(left.clone()), list, negated })
+}
+
+/// Replaces the names of types in a list by the OIDs of the types.
+fn use_oids(list: &mut Expr) {
+    let Expr::InList { list, .. } = list else { return };
+    for item in list {
+        let Expr::Value(value) = item else { continue };
+        let Value::SingleQuotedString(name) = &value.value else { continue };
+        if let Some(pg_type) = PgType::from_name(name) {
+            value.value = Value::Number(pg_type.oid().to_string(), false);
+        }
+    }
 }
 
 /// Returns true for a condition such as `t.typtype = 'd'`, which no type satisfies.
@@ -172,6 +189,14 @@ mod tests {
         check(
             "SELECT oid FROM pg_type WHERE typinput = 'array_in'::regproc",
             "SELECT oid FROM pg_catalog.pg_type WHERE typinput = CAST('array_in' AS VARCHAR)",
+        );
+    }
+
+    #[test]
+    fn lists_of_types_are_compared_by_oid() {
+        check(
+            "SELECT attname FROM pg_attribute WHERE atttypid = ANY ('{int,int8}'::regtype[])",
+            "SELECT attname FROM pg_catalog.pg_attribute WHERE atttypid IN (23, 20)",
         );
     }
 

@@ -78,7 +78,8 @@ fn classes(contents: &VisibleObjects) -> Vec<Value> {
             "oid": oids.relation(&relation.name),
             "relname": relation.name.name,
             "relnamespace": oids.namespace(&relation.name.namespace),
-            "reltype": 0,
+            // Prisma reads only tables with a row type. No query looks up this type in `pg_type`.
+            "reltype": oids.relation(&relation.name),
             "reloftype": 0,
             "relowner": OWNER_OID,
             "relam": if is_table { HEAP_OID } else { 0 },

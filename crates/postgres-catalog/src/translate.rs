@@ -22,8 +22,8 @@ use crate::operators::{
 };
 use crate::query_properties::QueryProperties;
 use crate::{
-    array_subquery, catalog_functions, empty_tables, from_clause, information_schema, pg_catalog,
-    session_constants,
+    array_subquery, catalog_functions, empty_tables, from_clause, information_schema, join_lookup,
+    pg_catalog, session_constants,
 };
 
 /// Texts of which a query must contain at least one to be rewritten.
@@ -126,6 +126,7 @@ impl VisitorMut for QueryRewriter<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         session_constants::name_columns(&mut select.projection);
+        self.changed |= join_lookup::join_tables(select);
         ControlFlow::Continue(())
     }
 
@@ -281,7 +282,7 @@ impl QueryRewriter<'_> {
             _ => return None,
         };
         match wanted.as_str() {
-            "regclass" | "regtype" | "regnamespace" | "regrole" | "regproc" => {
+            "regclass" | "regtype" | "regnamespace" | "regrole" | "regproc" | "regprocedure" => {
                 catalog_functions::object(&wanted, expr, self.identity)
             }
             other => parse(&format!("CAST({expr} AS {})", plain_type(other)?)),
@@ -298,6 +299,8 @@ fn plain_type(name: &str) -> Option<&'static str> {
         "int2" => "SMALLINT",
         "int4" => "INTEGER",
         "bool" => "BOOLEAN",
+        "int2vector" => "SMALLINT[]",
+        "oidvector" => "BIGINT[]",
         _ => return None,
     })
 }

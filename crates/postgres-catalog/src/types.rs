@@ -114,6 +114,16 @@ const ALIASES: [(u32, ScalarType); 6] = [
     (705, ScalarType::Text),
 ];
 
+/// Names of types in SQL that are neither the name that PostgreSQL shows nor the name in `pg_type`.
+const OTHER_NAMES: [(&str, ScalarType); 6] = [
+    ("int", ScalarType::Int4),
+    ("decimal", ScalarType::Numeric),
+    ("float", ScalarType::Float8),
+    ("varchar", ScalarType::Text),
+    ("character varying", ScalarType::Text),
+    ("character", ScalarType::Text),
+];
+
 /// A scalar or array type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PgType {
@@ -186,6 +196,32 @@ impl PgType {
     /// Returns the size of a value in bytes; -1 if it varies.
     pub const fn size(self) -> i16 {
         if self.is_array { -1 } else { self.numbers().size }
+    }
+
+    /// Returns the type with a name in SQL or in `pg_type`, such as `integer`, `int4` or
+    /// `"pg_catalog"."_int4"`. The name can have a modifier, as in `numeric(10,2)`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let name = name.replace('"', "").trim().to_ascii_lowercase();
+        let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
+        let (element, is_array) = match name.strip_suffix("[]") {
+            Some(element) => (element, true),
+            None => (name, false),
+        };
+        let modifier = element.find('(').and_then(|start| {
+            let end = element[start..].find(')')?;
+            Some(start..start + end + 1)
+        });
+        let mut element = element.to_owned();
+        if let Some(modifier) = modifier {
+            element.replace_range(modifier, "");
+        }
+        let element = element.trim();
+        let other = OTHER_NAMES.iter().find(|(other, _)| *other == element);
+        let scalar = other.map(|(_, scalar)| PgType::of(*scalar));
+        let known = scalar.or_else(|| {
+            PgType::all().find(|one| one.name() == element || one.internal_name() == element)
+        })?;
+        Some(PgType { is_array: known.is_array || is_array, ..known })
     }
 
     /// Returns the type of a parameter by its OID; `None` if the OID is unknown.
@@ -271,6 +307,21 @@ mod tests {
         }
         assert_eq!(PgType::from_oid(1043), Some(PgType::TEXT));
         assert_eq!(PgType::from_oid(0), None);
+    }
+
+    #[test]
+    fn types_have_several_names() {
+        for (name, oid) in [
+            ("integer", 23),
+            ("INT4", 23),
+            ("\"pg_catalog\".\"_int4\"", 1007),
+            ("numeric(10, 2)", 1700),
+            ("character varying(20)[]", 1009),
+            ("timestamp(3) without time zone", 1114),
+        ] {
+            assert_eq!(PgType::from_name(name).map(PgType::oid), Some(oid), "{name}");
+        }
+        assert_eq!(PgType::from_name("hstore"), None);
     }
 
     #[test]

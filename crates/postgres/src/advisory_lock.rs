@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use bytes::BufMut;
-use headwater_model::{ErrorCode, Problem};
+use headwater_model::{ErrorCode, Problem, text_hash};
 use headwater_postgres_catalog::{PgType, ScalarType};
-use headwater_service::{AdvisoryKey, LockScope, TooManyLocks};
+use headwater_service::{AdvisoryKey, LockKind, LockMode, LockScope, TooManyLocks};
 use serde_json::Value;
 use sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, SelectItem, Statement, UnaryOperator,
@@ -24,10 +24,10 @@ use crate::set_config_query::{name_of, only_select};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LockFunction {
     /// Waits until the lock is acquired.
-    Lock(LockScope),
-    /// Acquires the lock if no other connection holds it.
-    TryLock(LockScope),
-    Unlock,
+    Lock(LockKind),
+    /// Acquires the lock if no lock of another connection excludes it.
+    TryLock(LockKind),
+    Unlock(LockMode),
     UnlockAll,
     User,
 }
@@ -35,12 +35,25 @@ enum LockFunction {
 impl LockFunction {
     /// Returns the function with a name in lower case.
     fn named(name: &str) -> Option<Self> {
+        let (exclusive, mode) = match name.strip_suffix("_shared") {
+            Some(exclusive) => (exclusive, LockMode::Shared),
+            None => (name, LockMode::Exclusive),
+        };
+        let session = LockKind { scope: LockScope::Session, mode };
+        let transaction = LockKind { scope: LockScope::Transaction, mode };
+        Some(match exclusive {
+            "pg_advisory_lock" => LockFunction::Lock(session),
+            "pg_advisory_xact_lock" => LockFunction::Lock(transaction),
+            "pg_try_advisory_lock" => LockFunction::TryLock(session),
+            "pg_try_advisory_xact_lock" => LockFunction::TryLock(transaction),
+            "pg_advisory_unlock" => LockFunction::Unlock(mode),
+            _ => return LockFunction::without_mode(name),
+        })
+    }
+
+    /// Returns the function with a name in lower case that has no shared form.
+    fn without_mode(name: &str) -> Option<Self> {
         Some(match name {
-            "pg_advisory_lock" => LockFunction::Lock(LockScope::Session),
-            "pg_advisory_xact_lock" => LockFunction::Lock(LockScope::Transaction),
-            "pg_try_advisory_lock" => LockFunction::TryLock(LockScope::Session),
-            "pg_try_advisory_xact_lock" => LockFunction::TryLock(LockScope::Transaction),
-            "pg_advisory_unlock" => LockFunction::Unlock,
             "pg_advisory_unlock_all" => LockFunction::UnlockAll,
             "current_role" | "current_user" | "session_user" | "user" => LockFunction::User,
             _ => return None,
@@ -54,7 +67,7 @@ impl LockFunction {
     /// Functions without a result have the type of an empty text.
     fn pg_type(self) -> PgType {
         match self {
-            LockFunction::TryLock(_) | LockFunction::Unlock => PgType::of(ScalarType::Bool),
+            LockFunction::TryLock(_) | LockFunction::Unlock(_) => PgType::of(ScalarType::Bool),
             _ => PgType::TEXT,
         }
     }
@@ -66,6 +79,8 @@ enum KeyPart {
     Number(i64),
     /// A parameter by its name, without the dollar sign.
     Parameter(String),
+    /// `hashtext` of a parameter.
+    ParameterHash(String),
 }
 
 impl KeyPart {
@@ -74,8 +89,14 @@ impl KeyPart {
             Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => KeyPart::of(inner),
             Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match KeyPart::of(expr)? {
                 KeyPart::Number(number) => Some(KeyPart::Number(number.checked_neg()?)),
-                KeyPart::Parameter(_) => None,
+                KeyPart::Parameter(_) | KeyPart::ParameterHash(_) => None,
             },
+            Expr::Function(function) if name_of(&function.name)? == "hashtext" => {
+                match arguments(&function.args)? {
+                    [FunctionArg::Unnamed(FunctionArgExpr::Expr(text))] => KeyPart::hash_of(text),
+                    _ => None,
+                }
+            }
             Expr::Value(value) => match &value.value {
                 Literal::Number(digits, _) => Some(KeyPart::Number(digits.parse().ok()?)),
                 Literal::SingleQuotedString(text) => {
@@ -83,6 +104,23 @@ impl KeyPart {
                 }
                 Literal::Placeholder(name) => {
                     Some(KeyPart::Parameter(name.strip_prefix('$')?.to_owned()))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Returns the hash of a text literal or a parameter.
+    fn hash_of(text: &Expr) -> Option<Self> {
+        match text {
+            Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => KeyPart::hash_of(inner),
+            Expr::Value(value) => match &value.value {
+                Literal::SingleQuotedString(text) => {
+                    Some(KeyPart::Number(i64::from(text_hash(text))))
+                }
+                Literal::Placeholder(name) => {
+                    Some(KeyPart::ParameterHash(name.strip_prefix('$')?.to_owned()))
                 }
                 _ => None,
             },
@@ -99,19 +137,25 @@ impl KeyPart {
                 Some(Value::String(text)) => text.trim().parse().ok(),
                 _ => None,
             },
+            KeyPart::ParameterHash(name) => {
+                values.get(name).and_then(Value::as_str).map(|text| i64::from(text_hash(text)))
+            }
         };
         number.map_or_else(|| self.clone(), KeyPart::Number)
     }
 
     fn number(&self) -> Result<i64, Problem> {
-        match self {
-            KeyPart::Number(number) => Ok(*number),
-            KeyPart::Parameter(name) => {
-                let message = format!("parameter `${name}` is not the number of a lock");
-                Err(Problem::new(ErrorCode::InvalidArgument, message)
-                    .with_hint("Send an integer of at most 64 bits, which is not null."))
+        let (message, hint) = match self {
+            KeyPart::Number(number) => return Ok(*number),
+            KeyPart::Parameter(name) => (
+                format!("parameter `${name}` is not the number of a lock"),
+                "Send an integer of at most 64 bits, which is not null.",
+            ),
+            KeyPart::ParameterHash(name) => {
+                (format!("parameter `${name}` is not a text"), "Send a text that is not null.")
             }
-        }
+        };
+        Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))
     }
 }
 
@@ -130,19 +174,15 @@ impl LockColumn {
             SelectItem::ExprWithAlias { expr, alias } => (expr, Some(alias.value.clone())),
             _ => return None,
         };
+        let none: &[FunctionArg] = &[];
         let (name, arguments) = match expr {
             Expr::Identifier(name) if name.quote_style.is_none() => {
-                (name.value.to_ascii_lowercase(), None)
+                (name.value.to_ascii_lowercase(), none)
             }
-            Expr::Function(function) => (name_of(&function.name)?, Some(&function.args)),
+            Expr::Function(function) => (name_of(&function.name)?, arguments(&function.args)?),
             _ => return None,
         };
         let function = LockFunction::named(&name)?;
-        let arguments: &[FunctionArg] = match arguments {
-            None | Some(FunctionArguments::None) => &[],
-            Some(FunctionArguments::List(list)) => &list.args,
-            Some(FunctionArguments::Subquery(_)) => return None,
-        };
         let part = |argument: &FunctionArg| match argument {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => KeyPart::of(expr),
             _ => None,
@@ -165,6 +205,15 @@ impl LockColumn {
             _ => None,
         };
         key.ok_or_else(out_of_range)
+    }
+}
+
+/// Returns the arguments of a function; `None` if they are a subquery.
+fn arguments(arguments: &FunctionArguments) -> Option<&[FunctionArg]> {
+    match arguments {
+        FunctionArguments::None => Some(&[]),
+        FunctionArguments::List(list) => Some(&list.args),
+        FunctionArguments::Subquery(_) => None,
     }
 }
 
@@ -202,12 +251,21 @@ impl AdvisoryLockQuery {
 
     /// Returns the names of the parameters.
     pub fn parameters(&self) -> Vec<String> {
-        let parts = self.columns.iter().flat_map(|column| &column.key);
-        let names = parts.filter_map(|part| match part {
-            KeyPart::Parameter(name) => Some(name.clone()),
+        let names = self.parts().filter_map(|part| match part {
+            KeyPart::Parameter(name) | KeyPart::ParameterHash(name) => Some(name.clone()),
             KeyPart::Number(_) => None,
         });
         names.collect()
+    }
+
+    /// Returns the type of a parameter.
+    pub fn parameter_type(&self, name: &str) -> PgType {
+        let is_text = |part: &KeyPart| matches!(part, KeyPart::ParameterHash(it) if it == name);
+        if self.parts().any(is_text) { PgType::TEXT } else { PgType::of(ScalarType::Int8) }
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &KeyPart> {
+        self.columns.iter().flat_map(|column| &column.key)
     }
 
     /// Returns the query with the values of its parameters and the formats of its columns.
@@ -272,20 +330,20 @@ impl Session {
     /// Calls a function. Returns its result; `None` for a function without a result.
     async fn apply_lock(&mut self, column: &LockColumn) -> MessageResult<Option<bool>> {
         match column.function {
-            LockFunction::Lock(scope) => {
+            LockFunction::Lock(kind) => {
                 let (token, timeout) = (self.connection.begin(), self.settings.statement_timeout());
-                let locked = self.connection.lock(column.key()?, scope);
+                let locked = self.connection.lock(column.key()?, kind);
                 let locked = until_stopped(locked, &token, timeout, &mut self.wire).await?;
                 locked.map_err(too_many)?;
                 Ok(None)
             }
-            LockFunction::TryLock(scope) => {
-                let locked = self.connection.try_lock(column.key()?, scope);
+            LockFunction::TryLock(kind) => {
+                let locked = self.connection.try_lock(column.key()?, kind);
                 Ok(Some(locked.map_err(too_many)?))
             }
-            LockFunction::Unlock => {
+            LockFunction::Unlock(mode) => {
                 let key = column.key()?;
-                let is_released = self.connection.unlock(key);
+                let is_released = self.connection.unlock(key, mode);
                 if !is_released {
                     let message = "the session does not hold the advisory lock";
                     let notice = Problem::new(ErrorCode::InvalidArgument, message);
@@ -312,6 +370,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn locks_can_be_shared_and_have_the_hash_of_a_text() {
+        let query = AdvisoryLockQuery::parse(
+            "SELECT pg_advisory_lock_shared(hashtext('abc')::bigint), \
+             pg_advisory_unlock_shared(hashtext($1), $2)",
+        );
+        let query = query.expect("a query");
+        let session = LockKind { scope: LockScope::Session, mode: LockMode::Shared };
+        let functions: Vec<LockFunction> = query.columns.iter().map(|it| it.function).collect();
+        let expected = [LockFunction::Lock(session), LockFunction::Unlock(LockMode::Shared)];
+        assert_eq!(functions, expected);
+        assert_eq!(query.parameters(), ["1", "2"]);
+        assert_eq!(query.parameter_type("1"), PgType::TEXT);
+        assert_eq!(query.parameter_type("2"), PgType::of(ScalarType::Int8));
+        assert_eq!(query.columns[0].key().ok(), Some(AdvisoryKey::One(-785_388_649)));
+        let values = BTreeMap::from([("1".to_owned(), json!("a")), ("2".to_owned(), json!(9))]);
+        let bound = query.bound(&values, &[]);
+        assert_eq!(bound.columns[1].key().ok(), Some(AdvisoryKey::Two(1_075_015_857, 9)));
+    }
 
     #[test]
     fn queries_of_locks_are_recognized() {
@@ -343,6 +421,8 @@ mod tests {
             assert!(column.key().expect_err("no key").hint.is_some());
         }
         for other in [
+            "SELECT pg_advisory_unlock_all_shared()",
+            "SELECT pg_advisory_lock(hashtext('a' || $1))",
             "SELECT pg_try_advisory_lock(id) FROM t",
             "SELECT pg_try_advisory_lock(1), 2",
             "SELECT pg_try_advisory_lock()",

@@ -20,7 +20,7 @@ use headwater_encoding::json_texts;
 use headwater_postgres_catalog::{PgType, ScalarType};
 
 use crate::binary_numeric;
-use crate::text_format;
+use crate::text_format::{self, IntervalStyle};
 
 /// The number of days from 1970-01-01 to 2000-01-01, the epoch of PostgreSQL's dates.
 pub const EPOCH_DAYS: i32 = 10_957;
@@ -48,20 +48,24 @@ enum ColumnValues {
     Date(PrimitiveArray<Date32Type>),
     Time(PrimitiveArray<Time64MicrosecondType>),
     Timestamp(PrimitiveArray<TimestampMicrosecondType>, bool),
-    Interval(PrimitiveArray<IntervalMonthDayNanoType>),
+    Interval(PrimitiveArray<IntervalMonthDayNanoType>, IntervalStyle),
     List(LargeListArray, Box<ColumnEncoder>, PgType),
 }
 
 impl ColumnEncoder {
-    /// Converts a column to its PostgreSQL type.
+    /// Converts a column to its PostgreSQL type. `style` is the form of intervals in text.
     ///
     /// Errors: a value that the type cannot represent, such as a time outside of its range.
-    pub fn new(field: &FieldRef, array: &ArrayRef) -> Result<Self, ArrowError> {
+    pub fn new(
+        field: &FieldRef,
+        array: &ArrayRef,
+        style: IntervalStyle,
+    ) -> Result<Self, ArrowError> {
         let pg_type = PgType::of_field(field);
         let values = if pg_type.is_array {
-            list(field, array, pg_type)?
+            list(field, array, style)?
         } else {
-            scalar(pg_type.scalar, field, array)?
+            scalar(pg_type.scalar, field, array, style)?
         };
         Ok(ColumnEncoder { array: array.clone(), values })
     }
@@ -105,7 +109,7 @@ impl ColumnEncoder {
             ColumnValues::Timestamp(array, _) => {
                 out.put_i64(array.value(row).saturating_sub(EPOCH_MICROS));
             }
-            ColumnValues::Interval(array) => {
+            ColumnValues::Interval(array, _) => {
                 let interval = array.value(row);
                 out.put_i64(interval.nanoseconds / 1_000);
                 out.put_i32(interval.days);
@@ -148,7 +152,9 @@ impl ColumnEncoder {
             ColumnValues::Timestamp(array, zone) => {
                 text_format::put_timestamp(array.value(row), *zone, out)
             }
-            ColumnValues::Interval(array) => text_format::put_interval(array.value(row), out),
+            ColumnValues::Interval(array, style) => {
+                text_format::put_interval(array.value(row), *style, out)
+            }
             ColumnValues::List(array, items, _) => items.write_array(range(array, row), out),
         };
     }
@@ -179,20 +185,25 @@ fn range(array: &LargeListArray, row: usize) -> std::ops::Range<usize> {
     offsets[row] as usize..offsets[row + 1] as usize
 }
 
-fn list(field: &FieldRef, array: &ArrayRef, pg_type: PgType) -> Result<ColumnValues, ArrowError> {
+fn list(
+    field: &FieldRef,
+    array: &ArrayRef,
+    style: IntervalStyle,
+) -> Result<ColumnValues, ArrowError> {
     let (DataType::List(item) | DataType::LargeList(item)) = field.data_type() else {
         return Err(ArrowError::CastError(format!("{} is not a list", field.data_type())));
     };
     let lists = cast(array, &DataType::LargeList(item.clone()))?;
     let lists = lists.as_list::<i64>().clone();
-    let items = ColumnEncoder::new(item, lists.values())?;
-    Ok(ColumnValues::List(lists, Box::new(items), pg_type))
+    let items = ColumnEncoder::new(item, lists.values(), style)?;
+    Ok(ColumnValues::List(lists, Box::new(items), PgType::of_field(field)))
 }
 
 fn scalar(
     scalar: ScalarType,
     field: &FieldRef,
     array: &ArrayRef,
+    style: IntervalStyle,
 ) -> Result<ColumnValues, ArrowError> {
     let micros = TimeUnit::Microsecond;
     let to = |data_type: DataType| cast(array, &data_type);
@@ -238,7 +249,7 @@ fn scalar(
         }
         ScalarType::Interval => {
             let array = to(DataType::Interval(IntervalUnit::MonthDayNano))?;
-            ColumnValues::Interval(primitive(&array))
+            ColumnValues::Interval(primitive(&array), style)
         }
     })
 }

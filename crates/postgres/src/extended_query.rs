@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
 use headwater_model::{ErrorCode, Problem, ResultExt};
-use headwater_postgres_catalog::{PgType, ScalarType};
+use headwater_postgres_catalog::PgType;
 use headwater_service::{ParameterDescription, PreparedStatement, split_script};
 use serde_json::Value;
 
@@ -391,12 +391,14 @@ fn with_arrays(action: StatementAction, types: &[u32]) -> Result<StatementAction
 /// Adds the parameters that occur only in the original text and not in the statement that is
 /// executed, because the client binds values to them.
 fn add_parameters(statement: &mut Statement, written: Vec<String>) {
-    let pg_type = match &statement.action {
-        StatementAction::Session(SessionCommand::AdvisoryLocks(_)) => PgType::of(ScalarType::Int8),
-        _ => PgType::TEXT,
-    };
     for name in written {
         if statement.parameters.iter().all(|(known, _)| *known != name) {
+            let pg_type = match &statement.action {
+                StatementAction::Session(SessionCommand::AdvisoryLocks(query)) => {
+                    query.parameter_type(&name)
+                }
+                _ => PgType::TEXT,
+            };
             statement.parameters.push((name, pg_type));
         }
     }

@@ -20,6 +20,8 @@ use crate::copy_format::CopyFormat;
 use crate::explain;
 use crate::frontend_message::ValueFormat;
 use crate::session::{MessageResult, until_stopped};
+use crate::settings::Settings;
+use crate::text_format::IntervalStyle;
 
 /// Number of rows that are converted and encoded at a time.
 const PIECE_ROWS: usize = 1_024;
@@ -54,22 +56,25 @@ pub struct Cursor {
     count: u64,
     token: CancellationToken,
     timeout: Option<Duration>,
+    interval_style: IntervalStyle,
 }
 
 impl Cursor {
-    /// Creates a cursor before the first row.
+    /// Creates a cursor before the first row, with the time limit and the form of intervals of the
+    /// settings.
     pub fn new(
         rows: StatementRows,
         kind: StatementProperties,
         formats: &[ValueFormat],
         token: CancellationToken,
-        timeout: Option<Duration>,
+        settings: &Settings,
     ) -> Self {
         let columns = match kind.name {
             EXPLAIN => explain::columns(rows.schema(), formats),
             _ => column_types(rows.schema(), formats),
         };
-        Cursor { rows, kind, columns, batch: None, count: 0, token, timeout }
+        let (timeout, interval_style) = (settings.statement_timeout(), settings.interval_style());
+        Cursor { rows, kind, columns, batch: None, count: 0, token, timeout, interval_style }
     }
 
     /// Returns the columns of the result; `None` if the client receives no rows.
@@ -113,7 +118,7 @@ impl Cursor {
                 continue;
             }
             self.count += batch.num_rows() as u64;
-            let columns = convert(&batch);
+            let columns = convert(&batch, self.interval_style);
             let columns = columns.map_err(|error| self.rows.fail(not_encoded(&error)))?;
             for row in 0..batch.num_rows() {
                 wire.output.message(b'D', |out| {
@@ -139,7 +144,7 @@ impl Cursor {
         let mut needs_header = format.is_binary;
         while let Some(batch) = self.next_slice(u64::MAX, wire).await? {
             self.count += batch.num_rows() as u64;
-            let columns = convert(&batch);
+            let columns = convert(&batch, self.interval_style);
             let columns = columns.map_err(|error| self.rows.fail(not_encoded(&error)))?;
             for row in 0..batch.num_rows() {
                 if format.is_binary {
@@ -224,9 +229,9 @@ pub fn column_types(schema: &Arc<Schema>, formats: &[ValueFormat]) -> Vec<Result
     fields.map(column).collect()
 }
 
-fn convert(batch: &RecordBatch) -> Result<Vec<ColumnEncoder>, ArrowError> {
+fn convert(batch: &RecordBatch, style: IntervalStyle) -> Result<Vec<ColumnEncoder>, ArrowError> {
     let fields = batch.schema_ref().fields().iter().zip(batch.columns());
-    fields.map(|(field, array)| ColumnEncoder::new(field, array)).collect()
+    fields.map(|(field, array)| ColumnEncoder::new(field, array, style)).collect()
 }
 
 /// Returns the number of rows that a write changed, from the first column of its result.

@@ -339,7 +339,7 @@ impl Session {
         let starting = statements.start_prepared(&principal, &request, statement).boxed();
         let started = until_stopped(starting, &token, timeout, &mut self.wire).await;
         let rows = started?.and_then(|started| started.rows)?;
-        Ok(Cursor::new(rows, kind, formats, token, timeout))
+        Ok(Cursor::new(rows, kind, formats, token, &self.settings))
     }
 }
 

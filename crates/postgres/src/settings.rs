@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use headwater_model::{DEFAULT_NAMESPACE, ErrorCode, Problem};
 
+use crate::text_format::IntervalStyle;
+
 /// The version of PostgreSQL that is reported to clients, which derive from it the catalogs and the
 /// dialect.
 pub const SERVER_VERSION: &str = "15.0";
@@ -19,6 +21,9 @@ pub const DEFAULT_READ_ONLY: &str = "default_transaction_read_only";
 /// The setting that shows if the current transaction is read-only.
 pub const READ_ONLY: &str = "transaction_read_only";
 
+/// The setting with the form of intervals in text.
+const INTERVAL_STYLE: &str = "IntervalStyle";
+
 /// Maximum number of settings that a client defines itself, such as `app.user`.
 const CUSTOM_MAX: usize = 100;
 
@@ -29,6 +34,8 @@ enum AcceptedValues {
     Any,
     /// Only these spellings of the default value.
     Only(&'static [&'static str]),
+    /// One of these values.
+    OneOf(&'static [&'static str]),
     /// A Boolean value, in the spellings of [`parse_switch`].
     Switch,
     /// No value: clients cannot change the setting.
@@ -116,7 +123,8 @@ const TABLE: [Setting; 94] = [
     Setting::new("idle_session_timeout", "0", ANY),
     Setting::new("in_hot_standby", "off", SHOWN).reported(),
     Setting::new("integer_datetimes", "on", SHOWN).reported(),
-    Setting::new("IntervalStyle", "postgres", AcceptedValues::Only(&["postgres"])).reported(),
+    Setting::new(INTERVAL_STYLE, "postgres", AcceptedValues::OneOf(&["postgres", "iso_8601"]))
+        .reported(),
     Setting::new("is_superuser", "off", SHOWN).reported(),
     Setting::new("jit", "off", ANY),
     Setting::new("join_collapse_limit", "8", ANY),
@@ -214,6 +222,9 @@ impl Settings {
             }
             AcceptedValues::Any => self.put(index, value),
             AcceptedValues::Only(values) if values.contains(&&*compact.to_ascii_lowercase()) => {}
+            AcceptedValues::OneOf(values) if values.contains(&&*compact.to_ascii_lowercase()) => {
+                self.put(index, &compact.to_ascii_lowercase());
+            }
             AcceptedValues::Switch if parse_switch(&compact).is_some() => {
                 let is_on = parse_switch(&compact) == Some(true);
                 self.put(index, switch_text(is_on));
@@ -312,6 +323,14 @@ impl Settings {
         self.get(DEFAULT_READ_ONLY).is_ok_and(|value| value == switch_text(true))
     }
 
+    /// Returns the form of intervals in text.
+    pub fn interval_style(&self) -> IntervalStyle {
+        match self.get(INTERVAL_STYLE) {
+            Ok("iso_8601") => IntervalStyle::Iso8601,
+            _ => IntervalStyle::Postgres,
+        }
+    }
+
     /// Returns the time limit of a statement.
     pub fn statement_timeout(&self) -> Option<Duration> {
         let timeout = self.get("statement_timeout").and_then(parse_timeout).ok()?;
@@ -339,6 +358,7 @@ fn unsupported_value(setting: Setting, value: &str) -> Problem {
     let hint = match accepts {
         LEVELS => "Use `read uncommitted`, `read committed` or `repeatable read`.".to_owned(),
         AcceptedValues::Switch => "Use `on` or `off`.".to_owned(),
+        AcceptedValues::OneOf(values) => format!("Use `{}`.", values.join("` or `")),
         _ => format!("The only supported value is `{default}`."),
     };
     Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint)
@@ -389,6 +409,11 @@ mod tests {
         assert!(settings.set("client_encoding", "'utf-8'").is_ok());
         assert!(settings.set("client_encoding", "LATIN1").is_err());
         assert!(settings.set("datestyle", "ISO, DMY").is_ok());
+        let reported = settings.set("intervalstyle", "ISO_8601");
+        assert_eq!(reported, Ok(Some(("IntervalStyle", "iso_8601"))));
+        assert_eq!(settings.interval_style(), IntervalStyle::Iso8601);
+        let error = settings.set("intervalstyle", "sql_standard").expect_err("another style");
+        assert_eq!(error.hint.as_deref(), Some("Use `postgres` or `iso_8601`."));
         assert!(settings.set("server_version", "1").is_err());
         assert!(settings.set("default_transaction_isolation", "read committed").is_ok());
         assert!(settings.set("default_transaction_isolation", "serializable").is_err());

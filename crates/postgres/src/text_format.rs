@@ -50,8 +50,28 @@ pub fn put_timestamp(micros: i64, has_zone: bool, out: &mut BytesMut) -> Result 
     put_era(year, out)
 }
 
-/// Writes an interval: `1 year 2 mons 3 days 04:05:06`.
-pub fn put_interval(value: IntervalMonthDayNano, out: &mut BytesMut) -> Result {
+/// The form of an interval in text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntervalStyle {
+    /// `1 year 2 mons 3 days 04:05:06`
+    Postgres,
+    /// `P1Y2M3DT4H5M6S`
+    Iso8601,
+}
+
+/// Writes an interval.
+pub fn put_interval(
+    value: IntervalMonthDayNano,
+    style: IntervalStyle,
+    out: &mut BytesMut,
+) -> Result {
+    match style {
+        IntervalStyle::Postgres => put_named_units(value, out),
+        IntervalStyle::Iso8601 => put_iso_interval(value, out),
+    }
+}
+
+fn put_named_units(value: IntervalMonthDayNano, out: &mut BytesMut) -> Result {
     let start = out.len();
     for (number, unit) in
         [(value.months / 12, "year"), (value.months % 12, "mon"), (value.days, "day")]
@@ -70,6 +90,38 @@ pub fn put_interval(value: IntervalMonthDayNano, out: &mut BytesMut) -> Result {
         put_time(micros.saturating_abs(), out)?;
     }
     Ok(())
+}
+
+fn put_iso_interval(value: IntervalMonthDayNano, out: &mut BytesMut) -> Result {
+    let micros = value.nanoseconds / 1_000;
+    let (seconds, fraction) = (micros / SECOND_MICROS, (micros % SECOND_MICROS).abs());
+    let months = i64::from(value.months);
+    let days = [(months / 12, 'Y'), (months % 12, 'M'), (i64::from(value.days), 'D')];
+    let times = [(seconds / 3600, 'H'), (seconds / 60 % 60, 'M')];
+    let is_zero = micros == 0 && days.iter().all(|(number, _)| *number == 0);
+    if is_zero {
+        return out.write_str("PT0S");
+    }
+    out.write_char('P')?;
+    put_units(&days, out)?;
+    if micros == 0 {
+        return Ok(());
+    }
+    out.write_char('T')?;
+    put_units(&times, out)?;
+    if seconds % 60 == 0 && fraction == 0 {
+        return Ok(());
+    }
+    let sign = if micros < 0 { "-" } else { "" };
+    write!(out, "{sign}{}", (seconds % 60).abs())?;
+    put_fraction(fraction, out)?;
+    out.write_char('S')
+}
+
+/// Writes the numbers that are not zero, each with its unit.
+fn put_units(units: &[(i64, char)], out: &mut BytesMut) -> Result {
+    let mut written = units.iter().filter(|(number, _)| *number != 0);
+    written.try_for_each(|(number, unit)| write!(out, "{number}{unit}"))
 }
 
 /// Writes an array item, quoted if it would be ambiguous without quotes.
@@ -149,11 +201,16 @@ mod tests {
     fn intervals_name_their_units() {
         let interval = |months, days, nanoseconds| {
             let value = IntervalMonthDayNano { months, days, nanoseconds };
-            text(|out| put_interval(value, out))
+            let style = |style| text(|out| put_interval(value, style, out));
+            [style(IntervalStyle::Postgres), style(IntervalStyle::Iso8601)]
         };
-        assert_eq!(interval(14, 3, 14_706_000_000_000), "1 year 2 mons 3 days 04:05:06");
-        assert_eq!(interval(0, 0, 0), "00:00:00");
-        assert_eq!(interval(0, 1, -1_000_000), "1 day -00:00:00.001");
+        assert_eq!(
+            interval(14, 3, 14_706_000_000_000),
+            ["1 year 2 mons 3 days 04:05:06", "P1Y2M3DT4H5M6S"]
+        );
+        assert_eq!(interval(0, 0, 0), ["00:00:00", "PT0S"]);
+        assert_eq!(interval(0, 1, -1_000_000), ["1 day -00:00:00.001", "P1DT-0.001S"]);
+        assert_eq!(interval(-1, 0, 7_200_000_000_000)[1], "P-1MT2H");
     }
 
     #[test]

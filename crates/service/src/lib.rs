@@ -110,8 +110,8 @@ pub use headwater_access::{
     DenialReason, LOGIN_RETRY_AFTER, LoginAttempt, LoginLimiter, NewUser,
 };
 pub use headwater_connections::{
-    AdvisoryKey, ClientProperties, ConnectionHandle, ConnectionState, LockScope, TooManyLocks,
-    TransactionState,
+    AdvisoryKey, ClientProperties, ConnectionHandle, ConnectionState, LockKind, LockMode,
+    LockScope, TooManyLocks, TransactionState,
 };
 pub use headwater_engine::{
     ParameterDescription, PlanEstimate, PreparedStatement, RecordBatches as CopiedRows,

@@ -23,6 +23,7 @@ mod size_bounds;
 mod slice_and_integer_division;
 mod statement_memory_pool;
 pub mod summarize;
+mod text_hash;
 mod timestamps;
 mod total_memory;
 mod unique_key_check;

@@ -6,12 +6,13 @@ use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::registry::FunctionRegistry;
 use headwater_sql_aggregates as aggregates;
+use headwater_sql_library::BooleanComparisonPlanner;
 
 use crate::size_bounds::ResultSizeAnalyzerRule;
 use crate::slice_and_integer_division::IntegerDivisionPlanner;
 use crate::{
     casts_to_text, formats, json_extract, json_values, printf, rules, signed_results, similar_to,
-    size_bounds, slice_and_integer_division, timestamps, unique_key_check,
+    size_bounds, slice_and_integer_division, text_hash, timestamps, unique_key_check,
 };
 
 /// Registers all functions and analyzer rules of this crate. The state must have been built with
@@ -56,12 +57,14 @@ pub fn register_for_constants(state: &mut SessionState) -> Result<()> {
 /// Registers the scalar functions that may also be used in constant expressions.
 fn scalar(state: &mut SessionState) -> Result<()> {
     state.register_expr_planner(Arc::new(IntegerDivisionPlanner))?;
+    state.register_expr_planner(Arc::new(BooleanComparisonPlanner))?;
     let functions = formats::functions().into_iter().chain(json_extract::functions());
     let functions = functions.chain(json_values::functions());
     let functions = functions.chain(printf::functions()).chain(casts_to_text::functions());
     for function in functions.chain([
         similar_to::function(),
         slice_and_integer_division::function(),
+        text_hash::function(),
         unique_key_check::function(),
     ]) {
         state.register_udf(function)?;

@@ -1,9 +1,9 @@
 //! Functions of other SQL systems: rewrites of calls to functions of this dialect, and functions
 //! and casts that DataFusion does not have.
 //!
-//! [`respelled`] rewrites a call before planning. [`functions`], [`lambda_functions`] and
-//! [`TextCastRewrite`] are registered in a session's state. This crate does not limit the size of
-//! results.
+//! [`respelled`] rewrites a call before planning. [`functions`], [`lambda_functions`],
+//! [`TextCastRewrite`] and [`BooleanComparisonPlanner`] are registered in a session's state. This
+//! crate does not limit the size of results.
 
 mod array_literal;
 mod bytea;
@@ -29,7 +29,7 @@ use datafusion::logical_expr::{HigherOrderUDF, ScalarUDF};
 pub use bytes_and_nested_parser::{is_parsed, parse as parse_texts, parse_value};
 pub use dialect_rewrites::{is_rewritten, respelled};
 pub use number_format::NumberFormat;
-pub use text_cast_rewrite::{TextCastRewrite, parse_cast};
+pub use text_cast_rewrite::{BooleanComparisonPlanner, TextCastRewrite, parse_cast};
 
 /// Returns the scalar functions.
 pub fn functions() -> Vec<Arc<ScalarUDF>> {

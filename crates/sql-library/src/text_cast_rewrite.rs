@@ -1,6 +1,8 @@
 //! Casts of text to bytes, lists, structs and maps, which Arrow does not do as PostgreSQL does.
 //!
-//! A text literal that is compared with bytes or with a Boolean is cast, too.
+//! A text literal that is compared with bytes or with a Boolean is cast, too. DataFusion cannot
+//! compare a Boolean with text, and resolves the types of a select list before rewrites run. So
+//! [`BooleanComparisonPlanner`] casts the literals of comparison operators during planning.
 
 use std::iter::once;
 
@@ -8,12 +10,14 @@ use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, internal_err};
-use datafusion::logical_expr::expr::{Between, Cast, InList, TryCast};
+use datafusion::logical_expr::expr::{Between, Case, Cast, InList, TryCast};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility,
 };
+use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use crate::bytes_and_nested_parser::{is_parsed, parse_value, try_parse_value};
 
@@ -62,6 +66,9 @@ fn parse_compared(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Expr::Between(Between { expr, low, high, .. }) => {
             parse_literals([&mut **low, &mut **high].into_iter(), expr, schema)
         }
+        Expr::Case(Case { expr: Some(expr), when_then_expr, .. }) => {
+            parse_literals(when_then_expr.iter_mut().map(|(when, _)| &mut **when), expr, schema)
+        }
         _ => false,
     };
     if is_changed { Transformed::yes(expr) } else { Transformed::no(expr) }
@@ -100,6 +107,33 @@ fn parse_literals<'a>(
 
 fn is_text(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(value, _) if value.data_type().is_string())
+}
+
+/// The expression planner for comparisons of Booleans with text literals.
+#[derive(Debug)]
+pub struct BooleanComparisonPlanner;
+
+impl ExprPlanner for BooleanComparisonPlanner {
+    fn plan_binary_op(
+        &self,
+        mut expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+        let RawBinaryExpr { op, left, right } = &mut expr;
+        if matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq) && !cast_to_boolean(right, left, schema)
+        {
+            cast_to_boolean(left, right, schema);
+        }
+        Ok(PlannerResult::Original(expr))
+    }
+}
+
+/// Casts a text literal to a Boolean if `other`, the expression with which it is compared, is a
+/// Boolean. Returns true if the literal was cast.
+fn cast_to_boolean(literal: &mut Expr, other: &Expr, schema: &DFSchema) -> bool {
+    let is_boolean = || other.get_type(schema).is_ok_and(|it| it == DataType::Boolean);
+    is_text(literal) && is_boolean() && parse_literals(once(literal), other, schema)
 }
 
 /// Function that reads a value from text; invalid text is an error or null.

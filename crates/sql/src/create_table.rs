@@ -11,6 +11,7 @@ use sqlparser::ast::{
 use crate::alter_table::{ParsedSortKey, keys, property};
 use crate::error::{Error, Result};
 use crate::partition_field::{self, partitioned_by};
+use crate::sequence_column;
 use crate::statement::{SourceQuery, keywords};
 use crate::unsupported_clauses::{none, unset};
 
@@ -226,8 +227,9 @@ pub fn key_columns(constraint: TableConstraint) -> Result<Vec<String>> {
 /// Name of the table property that holds the table's comment.
 pub const COMMENT: &str = "comment";
 
-/// Rejects unsupported column options.
+/// Rejects unsupported column options, and types with values from a sequence.
 pub fn column_options(column: &ColumnDef) -> Result<()> {
+    sequence_column::reject(column)?;
     for option in &column.options {
         match &option.option {
             ColumnOption::Null

@@ -7,7 +7,7 @@ use std::any::TypeId;
 
 use sqlparser::ast::{
     ColumnOption, DescribeAlias, Expr, ObjectType, SelectItem, Statement, TableWithJoins,
-    WildcardAdditionalOptions,
+    UtilityOption, WildcardAdditionalOptions,
 };
 use sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use sqlparser::keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS};
@@ -41,8 +41,8 @@ impl Dialect for HeadwaterDialect {
         ch.is_alphanumeric() || ch == '_' || ch == '$' || ch == '@'
     }
 
-    /// Parses SUMMARIZE and EXPLAIN COST. Also parses `CREATE NAMESPACE` and `DROP NAMESPACE`,
-    /// which are Spark's names for CREATE and DROP SCHEMA.
+    /// Parses SUMMARIZE, EXPLAIN COST, and EXPLAIN with options in parentheses. Also parses `CREATE
+    /// NAMESPACE` and `DROP NAMESPACE`, which are Spark's names for CREATE and DROP SCHEMA.
     fn parse_statement(&self, parser: &mut Parser) -> Option<Result<Statement, ParserError>> {
         let is = |place: usize, text: &str| {
             matches!(&parser.peek_nth_token_ref(place).token, Token::Word(word)
@@ -56,6 +56,13 @@ impl Dialect for HeadwaterDialect {
             parser.advance_token();
             parser.advance_token();
             return Some(explain_cost(parser));
+        }
+        let begins_query = || ["SELECT", "WITH", "VALUES"].iter().any(|word| is(2, word));
+        let has_options = parser.peek_nth_token_ref(1).token == Token::LParen && !begins_query();
+        if is(0, "EXPLAIN") && has_options {
+            parser.advance_token();
+            parser.advance_token();
+            return Some(explain_with_options(parser));
         }
         if !is(1, "NAMESPACE") {
             return None;
@@ -267,10 +274,6 @@ impl Dialect for HeadwaterDialect {
         true
     }
 
-    fn supports_explain_with_utility_options(&self) -> bool {
-        true
-    }
-
     fn supports_interval_options(&self) -> bool {
         true
     }
@@ -367,6 +370,32 @@ fn estimate(describe_alias: DescribeAlias, statement: Statement) -> Statement {
         format: None,
         options: None,
     }
+}
+
+/// Parses EXPLAIN after the opening parenthesis of its options. sqlparser's own parser of options
+/// stops before the word ANALYZE, because it permits a comma at the end of a list.
+fn explain_with_options(parser: &mut Parser) -> Result<Statement, ParserError> {
+    let mut options = Vec::new();
+    loop {
+        let name = parser.parse_identifier()?;
+        let has_value = !matches!(parser.peek_token_ref().token, Token::Comma | Token::RParen);
+        let arg = if has_value { Some(parser.parse_expr()?) } else { None };
+        options.push(UtilityOption { name, arg });
+        if !parser.consume_token(&Token::Comma) {
+            break;
+        }
+    }
+    parser.expect_token(&Token::RParen)?;
+    Ok(Statement::Explain {
+        describe_alias: DescribeAlias::Explain,
+        analyze: false,
+        verbose: false,
+        query_plan: false,
+        estimate: false,
+        statement: Box::new(parser.parse_statement()?),
+        format: None,
+        options: Some(options),
+    })
 }
 
 /// Parses the rest of DROP NAMESPACE.

@@ -112,7 +112,11 @@ mod tests {
             "EXPLAIN (ANALYZE, BUFFERS, FORMAT 'json', VERBOSE off) SELECT 1",
             ExplainOptions { analyze: true, is_json: true, ..none },
         );
-        check("EXPLAIN (ANALYZE FALSE, FORMAT TEXT, COSTS FALSE) SELECT 1", none);
+        check("EXPLAIN (FORMAT TEXT, COSTS FALSE, ANALYZE FALSE) SELECT 1", none);
+        check(
+            "EXPLAIN (SETTINGS, SUMMARY OFF, TIMING 1, VERBOSE TRUE, ANALYZE ON) SELECT 1",
+            ExplainOptions { analyze: true, verbose: true, ..none },
+        );
         for sql in ["EXPLAIN (FORMAT YAML) SELECT 1", "EXPLAIN (GENERIC_PLAN) SELECT 1"] {
             assert!(parse(sql).is_err(), "{sql}");
         }

@@ -38,6 +38,7 @@ mod prepared_statement;
 mod radix_literal;
 mod referenced_tables;
 mod restriction_statement;
+mod sequence_column;
 pub mod statement;
 mod syntax_hint;
 pub mod table_name;

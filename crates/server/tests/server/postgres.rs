@@ -35,6 +35,7 @@ pub fn trials() -> Vec<Trial> {
         trial("postgres::malformed_messages_end_the_connection_only", malformed),
         trial("postgres::drivers_write_and_read_every_type", drivers),
         trial("postgres::sessions_have_the_settings_and_errors_of_postgresql", sessions),
+        trial("postgres::catalog_queries_of_tools_are_answered", tool_queries),
     ]
 }
 
@@ -451,6 +452,10 @@ async fn drivers() {
 
 async fn sessions() {
     script("postgres_session.py").await;
+}
+
+async fn tool_queries() {
+    script("postgres_tool_queries.py").await;
 }
 
 async fn sqlalchemy() {

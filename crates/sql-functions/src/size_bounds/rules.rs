@@ -95,6 +95,7 @@ const FIXED: &[&str] = &[
     "gcd",
     "get_field",
     "hamming",
+    "hashtext",
     "inner_product",
     "input_file_name",
     "isnan",
