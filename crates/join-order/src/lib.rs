@@ -1,6 +1,7 @@
-//! The order of inner joins, chosen by estimated cost.
+//! Rules of DataFusion's optimizer that decide by estimated cost: the order of inner joins, and
+//! aggregation before a join.
 //!
-//! [`JoinOrderRule`] is a rule of DataFusion's optimizer. It splits three or more inner joins into
+//! [`JoinOrderRule`] splits three or more inner joins into
 //! relations and conditions, and estimates the rows of each possible join from the tables'
 //! statistics. It joins the pair with the fewest rows first. The new order replaces the old order
 //! only if its estimated cost is far lower. This limits the effect of wrong estimates.
@@ -9,10 +10,13 @@
 //! inputs of a join. Upstream: <https://github.com/apache/datafusion/issues/3843>
 
 mod condition;
+mod early_aggregation;
 mod estimate;
 mod greedy;
 mod inner_join_tree;
 mod rule;
 mod selectivity;
+mod split_aggregates;
 
-pub use self::rule::{JoinOrderRule, with_join_order};
+pub use self::early_aggregation::EarlyAggregationRule;
+pub use self::rule::{JoinOrderRule, with_cost_based_rules};

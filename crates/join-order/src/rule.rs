@@ -8,6 +8,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
+use crate::early_aggregation::EarlyAggregationRule;
 use crate::estimate::estimate;
 use crate::greedy::{JoinTree, cost, order};
 use crate::inner_join_tree::{InnerJoinTree, is_inner_join};
@@ -22,11 +23,14 @@ const COST_RATIO_MAX: f64 = 0.6;
 /// Rules of an optimizer.
 type OptimizerRules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
 
-/// Adds [`JoinOrderRule`] to DataFusion's rules, after the rule that pushes filters below the
-/// joins, and before rules that insert projections between joins.
-pub fn with_join_order(mut rules: OptimizerRules) -> OptimizerRules {
+/// Adds [`JoinOrderRule`] and [`EarlyAggregationRule`] to DataFusion's rules, after the rule that
+/// pushes filters below the joins, and before rules that insert projections between joins.
+pub fn with_cost_based_rules(mut rules: OptimizerRules) -> OptimizerRules {
     let filters = rules.iter().position(|rule| rule.name() == "push_down_filter");
-    rules.insert(filters.map_or(rules.len(), |at| at + 1), Arc::new(JoinOrderRule));
+    let at = filters.map_or(rules.len(), |at| at + 1);
+    let added: [Arc<dyn OptimizerRule + Send + Sync>; 2] =
+        [Arc::new(JoinOrderRule), Arc::new(EarlyAggregationRule)];
+    rules.splice(at..at, added);
     rules
 }
 

@@ -1,0 +1,147 @@
+//! Aggregates in two steps: for the rows of each key, and then for the keys of each group.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::estimate::RelationEstimate;
+use arrow::datatypes::DataType;
+use datafusion::common::{Column, DFSchema, Result};
+use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::{Aggregate, AggregateUDF, Expr, ExprSchemable, cast, lit, when};
+
+/// Digits that `sum` adds to the precision of a decimal.
+const SUM_DIGITS: u8 = 10;
+
+/// Largest precision of a decimal of 128 bits.
+const PRECISION_MAX: u8 = 38;
+
+/// Largest absolute value of which 2^32 values can be added in 64 bits.
+const SHORT_MAX: f64 = (1_u64 << 31) as f64;
+
+/// The aggregates of a plan in two steps.
+pub struct SplitAggregates {
+    /// The aggregates of the first step, over the rows of the input.
+    pub partial: Vec<Expr>,
+    /// The aggregates of the second step, over the columns of the first.
+    pub whole: Vec<Expr>,
+    /// The results, one for each aggregate of the plan, over the columns of the second step.
+    pub results: Vec<Expr>,
+    arguments: BTreeSet<Column>,
+}
+
+impl SplitAggregates {
+    /// Splits the aggregates of a plan; `None` if the result of an aggregate could differ.
+    /// `input` is the estimate of the plan's input.
+    pub fn of(
+        aggregate: &Aggregate,
+        input: &RelationEstimate,
+        registry: &dyn FunctionRegistry,
+    ) -> Result<Option<Self>> {
+        let mut split = SplitAggregates {
+            partial: Vec::new(),
+            whole: Vec::new(),
+            results: Vec::new(),
+            arguments: BTreeSet::new(),
+        };
+        for expr in &aggregate.aggr_expr {
+            let Expr::AggregateFunction(function) = expr.clone().unalias_nested().data else {
+                return Ok(None);
+            };
+            let schema = aggregate.input.schema();
+            let Some(result) = split.add(&function, (schema, input), registry)? else {
+                return Ok(None);
+            };
+            split.results.push(result);
+        }
+        Ok(Some(split))
+    }
+
+    /// Returns the columns that the aggregates read.
+    pub fn arguments(&self) -> &BTreeSet<Column> {
+        &self.arguments
+    }
+
+    /// Adds an aggregate, and returns its result.
+    fn add(
+        &mut self,
+        function: &AggregateFunction,
+        (schema, input): (&DFSchema, &RelationEstimate),
+        registry: &dyn FunctionRegistry,
+    ) -> Result<Option<Expr>> {
+        let name = function.func.name();
+        let is_standard = registry.udaf(name).is_ok_and(|standard| standard == function.func);
+        if !is_standard || !is_plain(function) {
+            return Ok(None);
+        }
+        let args = function.params.args.as_slice();
+        self.arguments.extend(args.iter().flat_map(Expr::column_refs).cloned());
+        let sum = registry.udaf("sum")?;
+        Ok(match (name, args) {
+            ("min" | "max", _) => Some(self.step(&function.func, args, &function.func)),
+            ("count", _) => {
+                let count = self.step(&function.func, args, &sum);
+                // Each group has rows, so this only removes null from the possible values.
+                Some(when(count.clone().is_not_null(), count).otherwise(lit(0_i64))?)
+            }
+            ("sum", [arg]) if is_exact(arg, schema, input)? => {
+                let result = call(&sum, args).get_type(schema)?;
+                Some(cast(self.step(&sum, args, &sum), result))
+            }
+            ("avg", [arg]) if arg.get_type(schema)? == DataType::Float64 => {
+                let count = registry.udaf("count")?;
+                let (total, number) = (self.step(&sum, args, &sum), self.step(&count, args, &sum));
+                Some(total / cast(number, DataType::Float64))
+            }
+            _ => None,
+        })
+    }
+
+    /// Adds an aggregate of the first step, and one of the second step over its result. Returns the
+    /// column of the second step.
+    fn step(
+        &mut self,
+        first: &Arc<AggregateUDF>,
+        args: &[Expr],
+        second: &Arc<AggregateUDF>,
+    ) -> Expr {
+        let number = self.partial.len();
+        let (partial, whole) = (format!("__partial_{number}"), format!("__whole_{number}"));
+        self.partial.push(call(first, args).alias(&partial));
+        let column = Expr::Column(Column::new_unqualified(partial));
+        self.whole.push(call(second, &[column]).alias(&whole));
+        Expr::Column(Column::new_unqualified(whole))
+    }
+}
+
+fn call(function: &Arc<AggregateUDF>, args: &[Expr]) -> Expr {
+    function.call(args.to_vec())
+}
+
+/// Returns true for an aggregate of all rows, in any order, whose arguments are the same each time.
+fn is_plain(function: &AggregateFunction) -> bool {
+    let params = &function.params;
+    !params.distinct
+        && params.filter.is_none()
+        && params.order_by.is_empty()
+        && params.null_treatment.is_none()
+        && !params.args.iter().any(Expr::is_volatile)
+}
+
+/// Returns true if sums of some rows cannot overflow when the sum of all rows does not.
+fn is_exact(arg: &Expr, schema: &DFSchema, input: &RelationEstimate) -> Result<bool> {
+    Ok(match (arg.get_type(schema)?, arg) {
+        (DataType::Float64, _) => true,
+        (DataType::Decimal128(precision, _), _) => precision + 2 * SUM_DIGITS <= PRECISION_MAX,
+        (DataType::Int64, Expr::Column(column)) => {
+            let known = input.columns.get(column);
+            let is_short = |bound: Option<f64>| bound.is_some_and(|it| it.abs() <= SHORT_MAX);
+            known.is_some_and(|known| is_short(known.min) && is_short(known.max))
+        }
+        (DataType::Int64, Expr::Cast(cast)) => {
+            let before = cast.expr.get_type(schema)?;
+            before.is_integer() && before.primitive_width().is_some_and(|bytes| bytes <= 4)
+        }
+        _ => false,
+    })
+}
