@@ -1,10 +1,10 @@
 //! Rules of DataFusion's optimizer that decide by estimated cost: the order of inner joins, and
 //! aggregation before a join.
 //!
-//! [`JoinOrderRule`] splits three or more inner joins into
-//! relations and conditions, and estimates the rows of each possible join from the tables'
-//! statistics. It joins the pair with the fewest rows first. The new order replaces the old order
-//! only if its estimated cost is far lower. This limits the effect of wrong estimates.
+//! [`JoinOrderRule`] splits three or more inner joins into relations and conditions, and estimates
+//! the rows of each possible join from the statistics of the tables. It joins the pair with the
+//! fewest rows first. The new order replaces the old order only if its estimated cost is far lower.
+//! This limits the effect of wrong estimates.
 //!
 //! DataFusion 55 keeps the order in which a query names its tables; it only exchanges the two
 //! inputs of a join. Upstream: <https://github.com/apache/datafusion/issues/3843>
