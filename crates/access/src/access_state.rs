@@ -207,6 +207,12 @@ impl AccessState {
         self.tokens.get(id).map_or_else(key, |it| it.token.expires)
     }
 
+    /// Returns a copy of the users and roles, without the other records.
+    pub(crate) fn members(&self) -> AccessState {
+        let (users, roles) = (self.users.clone(), self.roles.clone());
+        AccessState { users, roles, ..AccessState::default() }
+    }
+
     /// Returns the user that owns an object.
     pub(crate) fn owner(&self, object: &AccessObject) -> Option<&str> {
         self.owners.get(&object.to_string()).map(String::as_str)

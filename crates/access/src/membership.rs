@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::Principal;
-use headwater_store::Append;
+use headwater_store::JournalAppend;
 
 use crate::access_state::AccessState;
 use crate::record::{put, role_key, user_key};
@@ -84,7 +84,7 @@ impl MembershipChanges {
         for role in roles {
             directory.role(role)?;
         }
-        let members = members(directory);
+        let members = directory.members();
         Ok(MembershipChanges { members, entries: BTreeMap::new(), events: Vec::new() })
     }
 
@@ -100,12 +100,6 @@ impl MembershipChanges {
     fn into_entries(self) -> Vec<JournalAppend> {
         self.entries.into_values().chain(self.events).collect()
     }
-}
-
-/// Returns a copy of the users and roles, without the other records.
-pub(crate) fn members(directory: &AccessState) -> AccessState {
-    let (users, roles) = (directory.users.clone(), directory.roles.clone());
-    AccessState { users, roles, ..AccessState::default() }
 }
 
 /// Adds a role to a user or role of `members`, or removes it. Returns the journal entry that stores

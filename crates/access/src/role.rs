@@ -4,7 +4,7 @@ use headwater_model::{Principal, Role};
 use headwater_store::JournalAppend;
 
 use crate::access::RightsChange;
-use crate::membership::{grant_roles, members, revoke_roles, set_member};
+use crate::membership::{grant_roles, revoke_roles, set_member};
 use crate::record::{check_name, limit_key, put, remove, role_key};
 use crate::restriction::check_unused;
 use crate::user::grants_of;
@@ -40,7 +40,7 @@ impl Access {
             let mut entries = vec![remove(role_key(name))];
             entries.extend(grants_of(directory, name));
             entries.extend(directory.limits.get(name).map(|_| remove(limit_key(name))));
-            let mut changed = members(directory);
+            let mut changed = directory.members();
             let users = directory.users.keys().chain(directory.roles.keys());
             for member in users.filter(|member| *member != name) {
                 entries.extend(set_member(&mut changed, member, name, false)?);

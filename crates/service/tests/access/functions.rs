@@ -84,8 +84,8 @@ async fn owned() {
     lake.user("ana", &["deploy on project:p", "read on queue:late"]).await;
     let token = lake.token("ana", CredentialSettings::default()).await;
     let ana = lake.log_in(&token).await.expect("a principal");
-    let created = Queues::of(service).create(&owner, "late", &BTreeMap::new(), BTreeMap::new());
-    created.await.expect("a queue");
+    let (queues, settings) = (Queues::of(service), BTreeMap::new());
+    queues.create(&owner, "late", &settings, BTreeMap::new()).await.expect("a queue");
     let deploy = async |by: &Principal, result: &str| {
         let code = format!(
             "import headwater\n\n\n@headwater.function()\ndef seen(event):\n    return {result}\n"
