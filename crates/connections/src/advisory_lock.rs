@@ -1,5 +1,5 @@
-//! Advisory locks: locks on numbers that clients choose, as in PostgreSQL. Migration tools take such
-//! a lock so that only one of them changes a database at a time.
+//! Advisory locks: locks on numbers that clients choose, as in PostgreSQL. Migration tools take
+//! such a lock so that only one of them changes a database at a time.
 //!
 //! Each database has its own numbers. An exclusive lock excludes all locks of other connections on
 //! its number, and a shared lock excludes only exclusive ones. A connection can acquire a lock

@@ -339,13 +339,10 @@ impl RunningInstance {
         &mut self,
         messages: &mut WorkerCallState,
     ) -> Option<Result<FunctionResult>> {
+        use FinalMessage::{Bool, Laid, Table};
         let early = self.invocation.early_result.as_ref()?;
-        // `Table`, and `Laid` with a second file, are sealed tables, which the process cannot
-        // change.
-        let is_final = matches!(
-            messages.said,
-            FinalMessage::Table(_) | FinalMessage::Laid(_, Some(_)) | FinalMessage::Bool(_)
-        );
+        // These tables are sealed, so the process cannot change them.
+        let is_final = matches!(messages.said, Table(_) | Laid(_, Some(_)) | Bool(_));
         if !messages.is_last || !is_final || !self.feeding.is_empty() {
             return None;
         }

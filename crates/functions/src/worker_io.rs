@@ -226,17 +226,8 @@ pub(crate) async fn listen(
                 // buffer has space for all of them.
                 let _ = channel.get_ref().send(answer, &[]);
             }
-            Ok(WorkerMessage::Table { kept: is_kept }) if parts.any() => {
-                parts.add(file).await;
-                // The table is complete. Parts that still follow belong to a new table, with the
-                // same quota.
-                let whole = std::mem::replace(&mut parts, TableReceiver::new(quota.clone()));
-                said = FinalMessage::ChunkedTable(whole.finish().await.map_err(Error::from));
-                kept = is_kept;
-            }
             Ok(WorkerMessage::Table { kept: is_kept }) => {
-                said = file.map_or(FinalMessage::Nothing, FinalMessage::Table);
-                kept = is_kept;
+                (said, kept) = (complete_table(&mut parts, file, quota.as_ref()).await, is_kept);
             }
             Ok(message) => (said, kept) = result_of(message, file),
             // User code has written an invalid message to the worker's socket. This affects only
@@ -252,6 +243,22 @@ pub(crate) async fn listen(
         said = FinalMessage::ChunkedTable(Err(error.into()));
     }
     WorkerCallState { begun, said, given, kept: None, is_last: false }
+}
+
+/// Returns the message for a result table in `file`, which is the last part if the worker has sent
+/// other parts.
+async fn complete_table(
+    parts: &mut TableReceiver,
+    file: Option<OwnedFd>,
+    quota: Option<&TableQuota>,
+) -> FinalMessage {
+    if !parts.any() {
+        return file.map_or(FinalMessage::Nothing, FinalMessage::Table);
+    }
+    parts.add(file).await;
+    // The table is complete. Parts that still follow belong to a new table, with the same quota.
+    let whole = std::mem::replace(parts, TableReceiver::new(quota.cloned()));
+    FinalMessage::ChunkedTable(whole.finish().await.map_err(Error::from))
 }
 
 /// Returns the message for a result table. `layout` is the file that describes the layout of the

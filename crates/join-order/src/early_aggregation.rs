@@ -1,11 +1,11 @@
 //! The optimizer rule that aggregates rows before a join.
 //!
-//! The sums of a fact table by a column of a dimension need not join each row of the fact table:
-//! the rule first aggregates the fact table by the join's keys, and then joins one row for each key.
-//! It replaces `SELECT d.name, sum(f.x) FROM f JOIN d ON f.k = d.k GROUP BY d.name` by
+//! The sums of a fact table by a column of a dimension need not join each row of the fact table.
+//! The rule first aggregates the fact table by the join's keys, and then joins one row for each
+//! key. It replaces `SELECT d.name, sum(f.x) FROM f JOIN d ON f.k = d.k GROUP BY d.name` by
 //! `SELECT d.name, sum(p.s) FROM (SELECT k, sum(x) AS s FROM f GROUP BY k) p JOIN d ON p.k = d.k
-//! GROUP BY d.name`. This is correct for any number of matches, because the rows of one key have the
-//! same matches. The plan changes only if its estimated cost becomes far lower.
+//! GROUP BY d.name`. This is correct for any number of matches, because all rows of one key have
+//! the same matches. The plan changes only if its estimated cost becomes far lower.
 //!
 //! DataFusion 55 has no such rule. Upstream: no issue found (November 2026)
 
@@ -80,17 +80,12 @@ fn joined_input(input: &LogicalPlan) -> Option<&Join> {
     }
 }
 
-/// One of the two inputs of a join.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum JoinSide {
-    Left,
-    Right,
-}
-
-impl JoinSide {
-    fn of(self, join: &Join) -> &Arc<LogicalPlan> {
-        if self == JoinSide::Left { &join.left } else { &join.right }
-    }
+/// The input of a join that is aggregated first.
+struct AggregatedInput<'a> {
+    plan: &'a Arc<LogicalPlan>,
+    is_left: bool,
+    /// The columns by which the input is aggregated.
+    keys: Vec<Column>,
 }
 
 /// Returns the plan that aggregates one input of the join first; `None` if this is impossible or
@@ -106,20 +101,20 @@ fn early(
     let Some(registry) = config.function_registry() else { return Ok(None) };
     let Some(joined) = estimate(&aggregate.input) else { return Ok(None) };
     let Some(split) = SplitAggregates::of(aggregate, &joined, registry)? else { return Ok(None) };
-    let mut best: Option<(f64, JoinSide, Vec<Column>)> = None;
-    for side in [JoinSide::Left, JoinSide::Right] {
-        let schema = side.of(join).schema();
+    let mut best: Option<(f64, AggregatedInput<'_>)> = None;
+    for (plan, is_left) in [(&join.left, true), (&join.right, false)] {
+        let schema = plan.schema();
         if !split.arguments().iter().all(|column| schema.has_column(column)) {
             continue;
         }
         let Some(keys) = keys(aggregate, join, schema) else { continue };
-        let Some(cost) = relative_cost(aggregate, join, (side, &keys), &joined) else { continue };
-        if cost < best.as_ref().map_or(COST_RATIO_MAX, |(best, ..)| *best) {
-            best = Some((cost, side, keys));
+        let input = AggregatedInput { plan, is_left, keys };
+        let Some(cost) = relative_cost(aggregate, join, &input, &joined) else { continue };
+        if cost < best.as_ref().map_or(COST_RATIO_MAX, |(best, _)| *best) {
+            best = Some((cost, input));
         }
     }
-    let Some((_, side, keys)) = best else { return Ok(None) };
-    rebuilt(aggregate, join, (side, keys), split).map(Some)
+    best.map(|(_, input)| rebuilt(aggregate, join, input, split)).transpose()
 }
 
 /// Returns the columns of one input of a join by which it must be aggregated: those in the join's
@@ -141,22 +136,21 @@ fn keys(aggregate: &Aggregate, join: &Join, schema: &DFSchema) -> Option<Vec<Col
     fits.then(|| columns.into_iter().collect())
 }
 
-/// Returns the estimated ratio of the cost of the plan that aggregates `side` first to the cost of
-/// the given plan; `None` if an estimate is missing, or if the join removes many rows. The unit of
-/// the cost is one hashed number.
+/// Returns the estimated ratio of the cost of the plan that aggregates an input first to the cost
+/// of the given plan; `None` if an estimate is missing, or if the join removes many rows. The unit
+/// of the cost is one hashed number.
 fn relative_cost(
     aggregate: &Aggregate,
     join: &Join,
-    (side, keys): (JoinSide, &[Column]),
+    AggregatedInput { plan, keys, .. }: &AggregatedInput<'_>,
     joined: &RelationEstimate,
 ) -> Option<f64> {
-    let input = estimate(side.of(join))?;
+    let input = estimate(plan)?;
     let share = joined.rows / input.rows.max(1.0);
     if input.rows < ROWS_MIN || share < SELECTIVITY_MIN {
         return None;
     }
-    let schema = side.of(join).schema();
-    let key_cost: f64 = keys.iter().map(|key| column_cost(schema, key)).sum();
+    let key_cost: f64 = keys.iter().map(|key| column_cost(plan.schema(), key)).sum();
     let group_cost = grouping_cost(&aggregate.group_expr, join);
     let groups = distinct_rows(&input, keys)?;
     let before = input.rows + joined.rows * group_cost;
@@ -171,7 +165,7 @@ fn distinct_rows(input: &RelationEstimate, columns: &[Column]) -> Option<f64> {
 }
 
 fn column_cost(schema: &DFSchema, column: &Column) -> f64 {
-    schema.data_type(column).map_or(TEXT_COST, |data_type| value_cost(&data_type))
+    schema.data_type(column).map_or(TEXT_COST, value_cost)
 }
 
 fn value_cost(data_type: &DataType) -> f64 {
@@ -179,7 +173,8 @@ fn value_cost(data_type: &DataType) -> f64 {
     if is_short || *data_type == DataType::Boolean { 1.0 } else { TEXT_COST }
 }
 
-/// Returns the cost of one row in the group keys of an aggregate: each grouping set hashes each key.
+/// Returns the cost of one row in the group keys of an aggregate. Each grouping set hashes each
+/// key.
 fn grouping_cost(exprs: &[Expr], join: &Join) -> f64 {
     let cost = |expr: &Expr| expr.get_type(&join.schema).map_or(TEXT_COST, |it| value_cost(&it));
     let of_all = |exprs: &[Expr]| exprs.iter().map(cost).sum::<f64>();
@@ -202,15 +197,16 @@ fn grouping_cost(exprs: &[Expr], join: &Join) -> f64 {
 fn rebuilt(
     aggregate: &Aggregate,
     join: &Join,
-    (side, keys): (JoinSide, Vec<Column>),
+    AggregatedInput { plan, is_left, keys }: AggregatedInput<'_>,
     split: SplitAggregates,
 ) -> Result<LogicalPlan> {
     let keys = keys.into_iter().map(Expr::Column).collect();
-    let partial = Aggregate::try_new(Arc::clone(side.of(join)), keys, split.partial)?;
+    let partial = Aggregate::try_new(Arc::clone(plan), keys, split.partial)?;
     let partial = Arc::new(LogicalPlan::Aggregate(partial));
-    let (left, right) = match side {
-        JoinSide::Left => (partial, Arc::clone(&join.right)),
-        JoinSide::Right => (Arc::clone(&join.left), partial),
+    let (left, right) = if is_left {
+        (partial, Arc::clone(&join.right))
+    } else {
+        (Arc::clone(&join.left), partial)
     };
     let joined = Join::try_new(
         left,

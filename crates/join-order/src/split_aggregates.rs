@@ -30,6 +30,14 @@ pub struct SplitAggregates {
     arguments: BTreeSet<Column>,
 }
 
+/// The context in which aggregates are split.
+struct Context<'a> {
+    schema: &'a DFSchema,
+    /// The estimate of the aggregated plan's input.
+    input: &'a RelationEstimate,
+    registry: &'a dyn FunctionRegistry,
+}
+
 impl SplitAggregates {
     /// Splits the aggregates of a plan; `None` if the result of an aggregate could differ.
     /// `input` is the estimate of the plan's input.
@@ -44,12 +52,12 @@ impl SplitAggregates {
             results: Vec::new(),
             arguments: BTreeSet::new(),
         };
+        let context = Context { schema: aggregate.input.schema(), input, registry };
         for expr in &aggregate.aggr_expr {
             let Expr::AggregateFunction(function) = expr.clone().unalias_nested().data else {
                 return Ok(None);
             };
-            let schema = aggregate.input.schema();
-            let Some(result) = split.add(&function, (schema, input), registry)? else {
+            let Some(result) = split.add(&function, &context)? else {
                 return Ok(None);
             };
             split.results.push(result);
@@ -66,8 +74,7 @@ impl SplitAggregates {
     fn add(
         &mut self,
         function: &AggregateFunction,
-        (schema, input): (&DFSchema, &RelationEstimate),
-        registry: &dyn FunctionRegistry,
+        &Context { schema, input, registry }: &Context<'_>,
     ) -> Result<Option<Expr>> {
         let name = function.func.name();
         let is_standard = registry.udaf(name).is_ok_and(|standard| standard == function.func);

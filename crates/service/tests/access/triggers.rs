@@ -36,7 +36,7 @@ async fn concurrent() {
     };
     for _ in 0..ROUNDS {
         let both = join(create(&ana, "of_ana"), create(&bob, "of_bob"));
-        let replaced = both.await;
+        let replaced = Box::pin(both).await;
         assert!(replaced.0 != replaced.1, "one of the requests creates the trigger");
         // The ownership ends if another user has replaced the trigger.
         assert_eq!(lake.access().owner(&AccessObject::trigger("t")), None);
