@@ -9,9 +9,9 @@ use headwater_model::{
 };
 use headwater_store::{RefChange, RefPrecondition, Store, WriteBatch};
 
-use crate::catalog_objects::{CatalogObjects, PendingObjects};
 use crate::codec::{self, BranchRecord, CommitObject};
 use crate::head_cache::HeadCache;
+use crate::object_cache::{ObjectCache, PendingObjects};
 use crate::{CommitContents, DeletedRefs, Error, Merges, Result, Tags};
 
 /// The maximum number of attempts of a change that conflicts with concurrent changes of the same
@@ -23,7 +23,7 @@ pub(crate) const ATTEMPTS_MAX: usize = 200;
 pub struct Catalog {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) objects: CatalogObjects,
+    pub(crate) objects: ObjectCache,
     pub(crate) heads: HeadCache,
 }
 
@@ -37,7 +37,7 @@ impl Catalog {
     /// Opens the catalog in a store. A new catalog gets the branch `main` and the namespace
     /// `public`.
     pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Catalog> {
-        let objects = CatalogObjects::new(Arc::clone(&store));
+        let objects = ObjectCache::new(Arc::clone(&store));
         let catalog = Catalog { store, clock, objects, heads: HeadCache::new() };
         if catalog.store.reference(&branch_ref(MAIN_BRANCH)).await?.is_none() {
             catalog.initialize().await?;

@@ -10,8 +10,8 @@ use headwater_model::{Commit, CommitId, Namespace, ObjectId, TableName, name, ne
 use headwater_store::{RefChange, RefPrecondition, WriteBatch};
 
 use crate::catalog::{ATTEMPTS_MAX, branch_ref};
-use crate::catalog_objects::PendingObjects;
 use crate::codec::{BranchRecord, CommitObject, Namespaces};
+use crate::object_cache::PendingObjects;
 use crate::trie::{self, TrieChanges};
 use crate::{Catalog, CommitRequest, Error, NamespaceChange, Result, TableChange};
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use headwater_model::{CommitId, Namespace, TableName};
 
-use crate::catalog_objects::CatalogObjects;
 use crate::codec::{CommitObject, Namespaces};
+use crate::object_cache::ObjectCache;
 use crate::{Error, Result, TableEntry, trie};
 
 /// The tables, views, functions and namespaces of one commit. Immutable, and cheap to clone.
@@ -13,7 +13,7 @@ use crate::{Error, Result, TableEntry, trie};
 pub struct CommitContents {
     id: CommitId,
     commit: Arc<CommitObject>,
-    objects: CatalogObjects,
+    objects: ObjectCache,
 }
 
 impl std::fmt::Debug for CommitContents {
@@ -23,7 +23,7 @@ impl std::fmt::Debug for CommitContents {
 }
 
 impl CommitContents {
-    pub(crate) fn new(id: CommitId, commit: Arc<CommitObject>, objects: CatalogObjects) -> Self {
+    pub(crate) fn new(id: CommitId, commit: Arc<CommitObject>, objects: ObjectCache) -> Self {
         CommitContents { id, commit, objects }
     }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use headwater_model::{Commit, CommitId, RefSpec, Timestamp};
 
-use crate::catalog_objects::CatalogObjects;
 use crate::codec::CommitObject;
 use crate::merge_base::CommitOrder;
+use crate::object_cache::ObjectCache;
 use crate::{Catalog, Result};
 
 /// An iterator over some commits and their ancestors.
 pub(crate) struct AncestorWalk {
-    objects: CatalogObjects,
+    objects: ObjectCache,
     queue: BinaryHeap<CommitOrder>,
     known: BTreeMap<CommitId, Arc<CommitObject>>,
     seen: HashSet<CommitId>,

@@ -9,7 +9,6 @@
 
 mod branch;
 mod catalog;
-mod catalog_objects;
 mod change;
 mod codec;
 mod commit;
@@ -21,6 +20,7 @@ mod head_cache;
 mod merge;
 mod merge_base;
 mod merge_record;
+mod object_cache;
 mod reachability;
 mod ref_resolution;
 mod required_checks;

@@ -16,10 +16,10 @@ use headwater_model::{
 };
 use headwater_store::WriteBatch;
 
-use crate::catalog_objects::PendingObjects;
 use crate::codec::{BranchRecord, CommitObject, Namespaces};
 use crate::commit::{BranchUpdate, NewCommit};
 use crate::merge_base::{MergedSide, ReadValue, side};
+use crate::object_cache::PendingObjects;
 use crate::three_way_diff::{RenamedTable, ThreeWayDiff};
 use crate::trie::{self, TrieChanges};
 use crate::{

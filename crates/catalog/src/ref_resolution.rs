@@ -4,8 +4,8 @@ use headwater_model::reference::HASH_DIGITS_MIN;
 use headwater_model::{AncestorDistance, CommitId, RefSpec};
 
 use crate::catalog::tag_ref;
-use crate::catalog_objects::no_commit;
 use crate::codec::{self, TagRecord};
+use crate::object_cache::no_commit;
 use crate::{Catalog, Error, Result};
 
 /// The maximum number of objects checked for one hash prefix.

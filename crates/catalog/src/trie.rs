@@ -13,8 +13,8 @@ use headwater_model::name::LEVEL_SEPARATOR;
 use headwater_model::{ObjectId, TableName};
 use sha2::{Digest, Sha256};
 
-use crate::catalog_objects::{CatalogObjects, PendingObjects};
 use crate::codec::{self, TrieChild, TrieNode};
+use crate::object_cache::{ObjectCache, PendingObjects};
 use crate::{Result, TableEntry};
 
 /// The maximum number of tables in a leaf. A full leaf is about as large as an inner node: a few
@@ -59,7 +59,7 @@ fn digit_of(hash: &[u8], depth: usize) -> u8 {
 
 /// Returns the table at a key.
 pub(crate) async fn get(
-    objects: &CatalogObjects,
+    objects: &ObjectCache,
     root: Option<ObjectId>,
     key: &str,
 ) -> Result<Option<TableEntry>> {
@@ -81,7 +81,7 @@ pub(crate) async fn get(
 
 /// Lists the tables whose keys satisfy `wanted`.
 pub(crate) async fn list(
-    objects: &CatalogObjects,
+    objects: &ObjectCache,
     root: Option<ObjectId>,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<TrieEntries> {
@@ -97,7 +97,7 @@ pub(crate) async fn list(
 
 /// Reads the leaves below some nodes, level by level.
 async fn leaves(
-    objects: &CatalogObjects,
+    objects: &ObjectCache,
     pending: &PendingObjects,
     mut level: Vec<ObjectId>,
 ) -> Result<Vec<Arc<TrieNode>>> {
@@ -119,7 +119,7 @@ async fn leaves(
 /// `reuse` already contains are not stored again, so the caller must keep `reuse` reachable as long
 /// as the new trie.
 pub(crate) async fn update(
-    objects: &CatalogObjects,
+    objects: &ObjectCache,
     pending: &mut PendingObjects,
     root: Option<ObjectId>,
     reuse: Option<ObjectId>,
@@ -141,7 +141,7 @@ struct NodePair {
 }
 
 fn update_node<'a>(
-    objects: &'a CatalogObjects,
+    objects: &'a ObjectCache,
     pending: &'a mut PendingObjects,
     position: NodePair,
     changes: TrieChanges,
@@ -257,7 +257,7 @@ pub(crate) type TrieDifference = (String, Option<TableEntry>, Option<TableEntry>
 
 /// Lists the differences between two tries, by key.
 pub(crate) async fn diff(
-    objects: &CatalogObjects,
+    objects: &ObjectCache,
     from: Option<ObjectId>,
     to: Option<ObjectId>,
 ) -> Result<Vec<TrieDifference>> {
@@ -268,7 +268,7 @@ pub(crate) async fn diff(
 }
 
 fn diff_nodes<'a>(
-    objects: &'a CatalogObjects,
+    objects: &'a ObjectCache,
     from: Option<ObjectId>,
     to: Option<ObjectId>,
     found: &'a mut Vec<TrieDifference>,

@@ -23,7 +23,7 @@ use headwater_sql_functions::{
     FunctionMemory, FunctionMemoryExtension, ResidentMemoryMonitor, StatementMemoryPool,
     TotalMemory, optimizer_rules,
 };
-use headwater_sql_python::{BoundedRuntime, PythonRuntime};
+use headwater_sql_python::{ConcurrencyLimitedRuntime, PythonRuntime};
 use headwater_table_scan::{DecodedCache, ScanEnvironment};
 use parking_lot::RwLock;
 use tokio::task::JoinSet;
@@ -163,7 +163,7 @@ impl Engine {
     /// Sets the runtime that executes functions in Python. Only the first call has an effect.
     pub fn set_python_runtime(&self, runtime: Arc<dyn PythonRuntime>) {
         let bounded: Arc<dyn PythonRuntime> =
-            Arc::new(BoundedRuntime::new(runtime, PYTHON_CALLS_MAX));
+            Arc::new(ConcurrencyLimitedRuntime::new(runtime, PYTHON_CALLS_MAX));
         self.0.python.get_or_init(|| bounded);
     }
 

@@ -57,7 +57,7 @@ impl Session {
         let (id, label, run) = (id.to_owned(), table.to_string(), self.run());
         let named = label.clone();
         let planned = self
-            .compute(move || plan(&run, &restrictions, &id, NamedTableScan { label: &named, all }));
+            .compute(move || plan(&run, &restrictions, &id, NamedLakeTable { label: &named, all }));
         planned.await.map_err(|error| denied(&label, &error.to_string()))
     }
 
@@ -131,7 +131,7 @@ impl Engine {
         let (run, id) = (session.run(), checked.table_id.clone());
         let label = checked.table.to_string();
         session
-            .compute(move || plan(&run, &restrictions, &id, NamedTableScan { label: &label, all }))
+            .compute(move || plan(&run, &restrictions, &id, NamedLakeTable { label: &label, all }))
             .await?;
         Ok(checked)
     }
@@ -158,8 +158,8 @@ pub fn rename_forbidden(table: &TableName, restriction: &Restriction) -> Problem
         .with_hint(format!("Ask an administrator to run `CREATE OR REPLACE {kind}` first."))
 }
 
-/// A table with its name and a plan that scans all its data files.
-struct NamedTableScan<'a> {
+/// A table without restrictions, with its name.
+struct NamedLakeTable<'a> {
     label: &'a str,
     all: Arc<LakeTable>,
 }
@@ -169,9 +169,9 @@ fn plan(
     run: &StatementContext,
     restrictions: &Restrictions,
     id: &str,
-    table: NamedTableScan<'_>,
+    table: NamedLakeTable<'_>,
 ) -> Result<Arc<dyn TableProvider>> {
-    let NamedTableScan { label, all } = table;
+    let NamedLakeTable { label, all } = table;
     let columns = columns_of(&all);
     let visible = query(restrictions, id, &columns).map_err(Error::invalid)?;
     let source = parse(&visible.sql)?.into_query()?;

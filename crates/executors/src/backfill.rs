@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use crate::recorded_request::{RecordedRequest, read};
+use crate::job_payload::{JobPayload, read};
 use crate::rights::{EVERY, authorize, limits};
 use crate::run::run_queue;
 
@@ -77,7 +77,7 @@ impl BackfillExecutor {
 #[async_trait]
 impl Executor for BackfillExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
-        let RecordedRequest::<BackfillRequest> { request, actor, .. } = read(payload)?;
+        let JobPayload::<BackfillRequest> { request, actor, .. } = read(payload)?;
         let settings = Project::read_settings(&request.run.files);
         let work = Arc::new(RunningBackfill {
             components: self.clone(),
@@ -320,7 +320,7 @@ impl RunningBackfill {
         let new = NewJob {
             queue: Some(run_queue(&self.project, branch)),
             reference: Some(branch.to_owned()),
-            payload: json!(RecordedRequest::new(request, self.actor.clone())),
+            payload: json!(JobPayload::new(request, self.actor.clone())),
             ..new.named(&self.project)
         };
         self.components.jobs.submit(new).await.or_problem()

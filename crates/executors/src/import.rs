@@ -10,8 +10,8 @@ use headwater_model::{Actor, ImportReport, ImportRequest, JobEventKind, Problem,
 use serde_json::{Value, json};
 
 use crate::import_rights::ImportRights;
+use crate::job_payload::{JobPayload, read};
 use crate::metered_runtime_pool::MeteredRuntimePool;
-use crate::recorded_request::{RecordedRequest, read};
 
 /// Executes imports.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub struct ImportExecutor {
 #[async_trait]
 impl Executor for ImportExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
-        let RecordedRequest { request, actor, .. } = read(payload)?;
+        let JobPayload { request, actor, .. } = read(payload)?;
         Ok(json!(self.import(request, &actor, &context).await?))
     }
 }

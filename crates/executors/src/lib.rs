@@ -25,6 +25,7 @@ mod function_summary;
 mod hidden_rows;
 mod import;
 mod import_rights;
+mod job_payload;
 mod job_system_tables;
 mod maintenance;
 mod metered_runtime_pool;
@@ -33,7 +34,6 @@ mod occurrence_rights;
 mod project_file_settings;
 mod project_files;
 mod provisioner;
-mod recorded_request;
 mod remote_buckets;
 mod rights;
 mod run;
@@ -74,6 +74,7 @@ pub use function_summary::{function_summary, instance_state, provisioned_instanc
 pub use hidden_rows::{part_only, sides, without_rows};
 pub use import::ImportExecutor;
 pub use import_rights::{ImportRights, upload_folder};
+pub use job_payload::JobPayload;
 pub use job_system_tables::{register_system_tables, to_batches};
 pub use maintenance::{MaintenanceExecutor, maintenance_job};
 pub use metered_runtime_pool::MeteredRuntimePool;
@@ -81,7 +82,6 @@ pub use object_grants::{ObjectGrants, layer_object};
 pub use project_file_settings::ProjectFileSettings;
 pub use project_files::read_project;
 pub use provisioner::{Provisioner, ProvisionerParts, provisioned_status};
-pub use recorded_request::RecordedRequest;
 pub use remote_buckets::CloudBuckets;
 pub use rights::{
     EVERY, authorize, is_change, limits, record_denial, record_secrets, table_access,

@@ -11,8 +11,8 @@ use headwater_model::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::job_payload::read;
 use crate::metered_runtime_pool::MeteredRuntimePool;
-use crate::recorded_request::read;
 
 /// The recorded request of a maintenance job.
 #[derive(Debug, Serialize, Deserialize)]

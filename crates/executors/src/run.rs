@@ -13,7 +13,7 @@ use headwater_pipelines::Runner;
 use headwater_secrets::SecretStore;
 use serde_json::{Value, json};
 
-use crate::recorded_request::{RecordedRequest, read};
+use crate::job_payload::{JobPayload, read};
 use crate::rights::table_access;
 use crate::run_output::{RunWithOutputs, is_merged};
 
@@ -35,7 +35,7 @@ pub struct RunExecutor {
 #[async_trait]
 impl Executor for RunExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
-        let RecordedRequest::<RunRequest> { request, actor, new_branch } = read(payload)?;
+        let JobPayload::<RunRequest> { request, actor, new_branch } = read(payload)?;
         let target = request.reference.clone();
         if let (Some(created_at), Some(RefSpec::Name(target))) = (new_branch, &target) {
             self.restore_branch(target, created_at, &actor).await?;
@@ -49,8 +49,8 @@ impl Executor for RunExecutor {
     }
 
     async fn discard(&self, job: JobId, payload: Value) {
-        let Ok(recorded) = read::<RecordedRequest<RunRequest>>(payload) else { return };
-        let RecordedRequest { request, actor, new_branch } = recorded;
+        let Ok(recorded) = read::<JobPayload<RunRequest>>(payload) else { return };
+        let JobPayload { request, actor, new_branch } = recorded;
         if let (Some(created_at), Some(RefSpec::Name(target))) = (new_branch, request.reference) {
             self.delete_unused(&target, created_at, &actor, job).await;
         }

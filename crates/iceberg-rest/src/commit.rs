@@ -8,7 +8,7 @@ use headwater_service::iceberg::{NamedTableCommit, TableCommit};
 use serde::Deserialize;
 
 use crate::IcebergError;
-use crate::change_request::CatalogChangeRequest;
+use crate::catalog_change_request::CatalogChangeRequest;
 use crate::error::HandlerResult;
 use crate::table::{TableIdentifier, table_response};
 

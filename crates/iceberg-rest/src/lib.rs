@@ -9,7 +9,7 @@
 //! credentials. The server adds the principal to each request.
 
 mod body;
-mod change_request;
+mod catalog_change_request;
 mod commit;
 mod config;
 mod error;

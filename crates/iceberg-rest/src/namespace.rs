@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::IcebergError;
-use crate::change_request::{CatalogChangeRequest, no_content};
+use crate::catalog_change_request::{CatalogChangeRequest, no_content};
 use crate::error::HandlerResult;
 use crate::pagination::Pagination;
 use crate::request_context::RequestContext;

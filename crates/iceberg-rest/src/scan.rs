@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::IcebergError;
-use crate::change_request::CatalogChangeRequest;
+use crate::catalog_change_request::CatalogChangeRequest;
 use crate::error::HandlerResult;
 use crate::request_context::RequestContext;
 use crate::request_path::RequestPath;

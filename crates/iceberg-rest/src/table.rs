@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::IcebergError;
-use crate::change_request::{CatalogChangeRequest, no_content};
+use crate::catalog_change_request::{CatalogChangeRequest, no_content};
 use crate::error::HandlerResult;
 use crate::pagination::Pagination;
 use crate::request_context::RequestContext;

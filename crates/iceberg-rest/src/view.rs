@@ -8,7 +8,7 @@ use headwater_service::iceberg::{ChangeError, LoadedView, NewView, ViewCommit};
 use serde_json::{Value, json};
 
 use crate::IcebergError;
-use crate::change_request::{CatalogChangeRequest, no_content};
+use crate::catalog_change_request::{CatalogChangeRequest, no_content};
 use crate::error::HandlerResult;
 use crate::pagination::Pagination;
 use crate::request_context::RequestContext;

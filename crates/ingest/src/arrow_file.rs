@@ -17,7 +17,7 @@ use headwater_tables::normalise_schema;
 
 use super::compression::read_up_to;
 use super::parquet::RowConversion;
-use super::progress::{CountingReader, StageCounter};
+use super::progress::{CountingReader, StageProgress};
 use super::row_builder::RowSink;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
@@ -71,7 +71,7 @@ pub(crate) fn read_rows(
     tap: &mut CountingReader,
     schema: &SchemaRef,
     output: &mut RowSink,
-    meter: &StageCounter,
+    meter: &StageProgress,
 ) -> Result<()> {
     let failed = |error: ArrowError| broken(source, &error);
     let mut messages = MessageReader::open(tap).map_err(failed)?;

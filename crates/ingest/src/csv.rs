@@ -10,7 +10,7 @@ use super::csv_header;
 use super::csv_records::{CsvRecordReader, NextRecord, Record, field};
 use super::delimiter_detection;
 use super::json_value::append_json;
-use super::progress::{CountingReader, StageCounter};
+use super::progress::{CountingReader, StageProgress};
 use super::read_buffer::ReadBuffer;
 use super::row_builder::{RowBuilder, RowSink};
 use super::source::SourceFile;
@@ -151,7 +151,7 @@ pub(crate) fn read_rows(
     options: &CsvOptions,
     rows: &mut RowBuilder,
     output: &mut RowSink,
-    meter: &StageCounter,
+    meter: &StageProgress,
 ) -> Result<()> {
     let Some(mut file) = CsvFile::open(source, tap, options)? else { return Ok(()) };
     let schema = rows.schema().clone();

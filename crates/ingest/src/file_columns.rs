@@ -14,7 +14,7 @@ use super::json_array::json_lines;
 use super::json_statistics::{JsonPosition, record_object};
 use super::line_reader::{LineReader, NextLine, too_long};
 use super::ndjson::line_text;
-use super::progress::{ByteCounter, CountingReader, StageCounter};
+use super::progress::{ByteCounter, CountingReader, StageProgress};
 use super::source::SourceFile;
 use super::text_file::open_text;
 use super::type_inference::{ColumnStatistics, FieldStatistics};
@@ -64,7 +64,7 @@ pub(crate) struct FileColumns {
 pub(crate) fn infer_file(
     source: &SourceFile,
     options: &InferOptions,
-    meter: &Arc<StageCounter>,
+    meter: &Arc<StageProgress>,
 ) -> Result<FileColumns> {
     meter.check()?;
     let columns = match source.format {
@@ -95,7 +95,7 @@ pub(crate) fn infer_file(
 fn infer_csv(
     source: &SourceFile,
     options: &InferOptions,
-    meter: &Arc<StageCounter>,
+    meter: &Arc<StageProgress>,
 ) -> Result<FileColumns> {
     let mut tap = CountingReader::open(source, meter)?;
     let Some(mut file) = CsvFile::open(source, &mut tap, &options.csv)? else {
@@ -155,7 +155,7 @@ fn observe_rows(
 fn infer_ndjson(
     source: &SourceFile,
     options: &InferOptions,
-    meter: &Arc<StageCounter>,
+    meter: &Arc<StageProgress>,
 ) -> Result<FileColumns> {
     let mut tap = CountingReader::open(source, meter)?;
     let text = open_text(source, &mut tap, options.csv.encoding)?;

@@ -18,7 +18,7 @@ use super::csv::CsvOptions;
 use super::file_columns::InferOptions;
 use super::import_plan::blocking;
 use super::importer::{BATCHES_WAITING, ReadTask};
-use super::progress::{ByteCounter, ImportStage, ProgressCallback, StageCounter};
+use super::progress::{ByteCounter, ImportStage, ProgressCallback, StageProgress};
 use super::request_validation::check;
 use super::row_builder::RowSink;
 use super::source::{SourceFile, discover};
@@ -114,7 +114,7 @@ impl FileRows {
         let cancelled = CancellationToken::new();
         let (stage, read) = (ImportStage::Import, self.read.clone());
         let meter =
-            StageCounter::counting(stage, &self.files, unreported(), cancelled.clone(), read);
+            StageProgress::counting(stage, &self.files, unreported(), cancelled.clone(), read);
         let (rows, received) = mpsc::channel(BATCHES_WAITING);
         let reader = ReadTask {
             files: self.files.clone(),

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::cloud_object::CloudStores;
 use super::column_types::{ImportColumns, TypeReason};
 use super::file_columns::{InferOptions, infer_file};
-use super::progress::{CountingReader, ImportStage, ProgressCallback, StageCounter};
+use super::progress::{CountingReader, ImportStage, ProgressCallback, StageProgress};
 use super::request_validation::ValidRequest;
 use super::source::{SourceFile, discover};
 use crate::error::{Error, Result};
@@ -152,7 +152,7 @@ impl Importer {
         let stage = ImportStage::InferSchema;
         let (progress, cancelled) = (progress.clone(), cancelled.clone());
         let read = options.read.clone();
-        let meter = StageCounter::counting(stage, files, progress, cancelled, read);
+        let meter = StageProgress::counting(stage, files, progress, cancelled, read);
         let options = Arc::new(options);
         let infer = |file: SourceFile| {
             let (options, meter) = (options.clone(), meter.clone());
@@ -208,7 +208,7 @@ fn hash_of(file: &SourceFile) -> Result<[u8; 16]> {
 
 fn hash_all(file: &SourceFile) -> Result<[u8; 16]> {
     let none: ProgressCallback = Arc::new(|_| {});
-    let meter = StageCounter::new(ImportStage::InferSchema, &[], none, CancellationToken::new());
+    let meter = StageProgress::new(ImportStage::InferSchema, &[], none, CancellationToken::new());
     let mut tap = CountingReader::open_hashing(file, &meter)?;
     let fail = |error| Error::File { file: file.name.clone(), source: error };
     let mut buffer = vec![0; 256 * 1024];

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::cloud_object::BucketStores;
 use super::import_plan::{PreparedImport, blocking};
 use super::private_files::PrivateFiles;
-use super::progress::{CountingReader, ImportStage, ProgressCallback, StageCounter};
+use super::progress::{CountingReader, ImportStage, ProgressCallback, StageProgress};
 use super::rejected_rows::{RejectedRows, rejected_name, rejected_schema};
 use super::request_validation::{ValidRequest, check};
 use super::row_builder::{RowBuilder, RowSink};
@@ -99,7 +99,7 @@ impl Importer {
         let request = ImportRequest { dry_run: true, ..request.clone() };
         let plan = self.create_plan(&request, &checked, &progress, &cancelled).await?;
         let stage = ImportStage::Import;
-        let meter = StageCounter::new(stage, &plan.files, progress, cancelled);
+        let meter = StageProgress::new(stage, &plan.files, progress, cancelled);
         let reader = ReadTask::new(&plan, &checked, &meter);
         blocking(move || reader.read(RowSink::check(checked.reject))).await?;
         Ok(plan.to_import_plan())
@@ -145,7 +145,7 @@ impl Importer {
             transaction.event(event);
         }
         let stage = ImportStage::Import;
-        let meter = StageCounter::new(stage, &plan.files, progress.clone(), cancelled.clone());
+        let meter = StageProgress::new(stage, &plan.files, progress.clone(), cancelled.clone());
         let done = Box::pin(self.transfer(&plan, checked, &mut transaction, &meter)).await?;
         let files =
             ImportedFiles { files: done.files, again: request.again, known: plan.imports.clone() };
@@ -169,7 +169,7 @@ impl Importer {
         plan: &PreparedImport,
         checked: &ValidRequest,
         transaction: &mut Transaction,
-        meter: &Arc<StageCounter>,
+        meter: &Arc<StageProgress>,
     ) -> Result<TransferResult> {
         prepare_table(plan, transaction).await?;
         let table = transaction.table(&plan.table).await?;
@@ -289,11 +289,11 @@ pub(crate) struct ReadTask {
     /// only these columns of a Parquet file are read.
     pub columns: Option<Vec<usize>>,
     pub options: csv::CsvOptions,
-    pub meter: Arc<StageCounter>,
+    pub meter: Arc<StageProgress>,
 }
 
 impl ReadTask {
-    fn new(plan: &PreparedImport, checked: &ValidRequest, meter: &Arc<StageCounter>) -> Self {
+    fn new(plan: &PreparedImport, checked: &ValidRequest, meter: &Arc<StageProgress>) -> Self {
         ReadTask {
             files: plan.files.clone(),
             schema: plan.schema.clone(),

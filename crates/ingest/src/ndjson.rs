@@ -9,7 +9,7 @@ use super::csv_header::ColumnIndex;
 use super::json_array::json_lines;
 use super::json_value::{JsonValueError, put, read_object};
 use super::line_reader::{LineReader, NextLine, too_long};
-use super::progress::{CountingReader, StageCounter};
+use super::progress::{CountingReader, StageProgress};
 use super::row_builder::{RowBuilder, RowSink};
 use super::source::SourceFile;
 use super::text_file::{ErrorContext, open_text};
@@ -35,7 +35,7 @@ pub(crate) fn read_rows(
     encoding: Option<&'static encoding_rs::Encoding>,
     rows: &mut RowBuilder,
     output: &mut RowSink,
-    meter: &StageCounter,
+    meter: &StageProgress,
 ) -> Result<()> {
     let text = open_text(source, tap, encoding)?;
     let trouble = text.trouble;

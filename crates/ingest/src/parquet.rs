@@ -22,7 +22,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use super::bad_row::{RowError, not_a};
 use super::cloud_object::{ObjectChunkReader, wait};
 use super::csv_header::{ColumnIndex, map_columns};
-use super::progress::{ByteCounter, StageCounter};
+use super::progress::{ByteCounter, StageProgress};
 use super::row_builder::RowSink;
 use super::source::{SourceFile, SourceLocation};
 use super::type_widening::fits;
@@ -119,7 +119,7 @@ impl OpenFile {
 /// Iterator over the rows of a file.
 type FileBatches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 
-fn open(source: &SourceFile, meter: &StageCounter) -> Result<OpenFile> {
+fn open(source: &SourceFile, meter: &StageProgress) -> Result<OpenFile> {
     let read = meter.read.clone();
     let opened = match &source.place {
         SourceLocation::Disk(disk) => {
@@ -135,7 +135,7 @@ fn open(source: &SourceFile, meter: &StageCounter) -> Result<OpenFile> {
 }
 
 /// Returns the columns of a file, with types that a table can store.
-pub(crate) fn schema_of(source: &SourceFile, meter: &StageCounter) -> Result<Schema> {
+pub(crate) fn schema_of(source: &SourceFile, meter: &StageProgress) -> Result<Schema> {
     Ok(normalise_schema(open(source, meter)?.schema())?)
 }
 
@@ -169,7 +169,7 @@ pub(crate) fn read_rows(
     schema: &SchemaRef,
     columns: Option<&[usize]>,
     output: &mut RowSink,
-    meter: &StageCounter,
+    meter: &StageProgress,
 ) -> Result<()> {
     let mut opened = open(source, meter)?;
     let fields = opened.schema().fields();

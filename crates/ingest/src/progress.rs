@@ -1,6 +1,6 @@
 //! Progress of an import: bytes and files read, reported at most ten times per second.
 //!
-//! The reading threads share a [`StageCounter`]. A [`CountingReader`] updates this counter, stops
+//! The reading threads share a [`StageProgress`]. A [`CountingReader`] updates the counts, stops
 //! when the import is cancelled and hashes the bytes that it reads.
 
 use std::fs::File;
@@ -74,8 +74,8 @@ impl ByteCounter {
     }
 }
 
-/// Counter of one stage of an import.
-pub(crate) struct StageCounter {
+/// The progress of one stage of an import: counts files and bytes, and calls the callback.
+pub(crate) struct StageProgress {
     stage: ImportStage,
     progress: ProgressCallback,
     files_total: u64,
@@ -89,7 +89,7 @@ pub(crate) struct StageCounter {
     pub read: ByteCounter,
 }
 
-impl StageCounter {
+impl StageProgress {
     pub fn new(
         stage: ImportStage,
         files: &[SourceFile],
@@ -107,7 +107,7 @@ impl StageCounter {
         cancelled: CancellationToken,
         read: ByteCounter,
     ) -> Arc<Self> {
-        let meter = StageCounter {
+        let meter = StageProgress {
             read,
             stage,
             progress,
@@ -198,20 +198,20 @@ impl OpenSource {
 pub(crate) struct CountingReader {
     file: OpenSource,
     hash: Option<Sha256>,
-    meter: Arc<StageCounter>,
+    meter: Arc<StageProgress>,
 }
 
 impl CountingReader {
     /// Opens a file without hashing.
     ///
     /// Errors: `FileChanged` if the file has changed since it was listed.
-    pub fn open(source: &SourceFile, meter: &Arc<StageCounter>) -> Result<Self> {
+    pub fn open(source: &SourceFile, meter: &Arc<StageProgress>) -> Result<Self> {
         let file = OpenSource::open(source)?;
         Ok(CountingReader { file, hash: None, meter: meter.clone() })
     }
 
     /// Opens a file whose bytes are hashed for [`CountingReader::finish`].
-    pub fn open_hashing(source: &SourceFile, meter: &Arc<StageCounter>) -> Result<Self> {
+    pub fn open_hashing(source: &SourceFile, meter: &Arc<StageProgress>) -> Result<Self> {
         let tap = CountingReader::open(source, meter)?;
         Ok(CountingReader { hash: Some(Sha256::new()), ..tap })
     }

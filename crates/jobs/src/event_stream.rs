@@ -53,19 +53,19 @@ impl Jobs {
     async fn follower(&self, id: JobId, after: u64) -> Result<EventFollower> {
         let shared = self.inner.shared.clone();
         let source = if let Some(live) = self.live(id) {
-            JobEventSource::Live { seen: live.watch(), live }
+            JobEventLocation::Live { seen: live.watch(), live }
         } else {
             let record = shared.stored(id).await?;
             let missing = || Error::JobNotFound { id: id.to_string(), near: None };
             let job = record.ok_or_else(missing)?.job;
-            JobEventSource::Stored { kind: job.kind, plain: plain_events(&job) }
+            JobEventLocation::Stored { kind: job.kind, plain: plain_events(&job) }
         };
         Ok(EventFollower { shared, id, source, after, ready: VecDeque::new() })
     }
 }
 
-/// The place from which the events of a job are read: memory or the store.
-enum JobEventSource {
+/// The location from which the events of a job are read: memory or the store.
+enum JobEventLocation {
     Live { live: Arc<ActiveJob>, seen: watch::Receiver<VisibleEventsEnd> },
     Stored { kind: JobKind, plain: Vec<JobEvent> },
 }
@@ -74,7 +74,7 @@ enum JobEventSource {
 struct EventFollower {
     shared: Arc<JobsState>,
     id: JobId,
-    source: JobEventSource,
+    source: JobEventLocation,
     /// The sequence number of the last buffered event.
     after: u64,
     ready: VecDeque<JobEvent>,
@@ -89,14 +89,14 @@ impl EventFollower {
             if self.fill().await? {
                 continue;
             }
-            let JobEventSource::Live { seen, .. } = &mut self.source else { return Ok(None) };
+            let JobEventLocation::Live { seen, .. } = &mut self.source else { return Ok(None) };
             let ended = seen.borrow_and_update().ended;
             // Read again after the subscription, to find events that were added between the first
             // read and the subscription.
             if self.fill().await? {
                 continue;
             }
-            let JobEventSource::Live { seen, .. } = &mut self.source else { return Ok(None) };
+            let JobEventLocation::Live { seen, .. } = &mut self.source else { return Ok(None) };
             if ended || seen.changed().await.is_err() {
                 return Ok(None);
             }
@@ -106,14 +106,14 @@ impl EventFollower {
     /// Buffers the available events. Returns true if any were available.
     async fn fill(&mut self) -> Result<bool> {
         let found = match &self.source {
-            JobEventSource::Live { live, .. } => match live.events_after(self.after).0 {
+            JobEventLocation::Live { live, .. } => match live.events_after(self.after).0 {
                 EventsAfter::Events(events) => events,
                 EventsAfter::Stored(until) => {
                     let kind = live.kind;
                     self.shared.stored_events(self.id, kind, self.after, until).await?
                 }
             },
-            JobEventSource::Stored { kind, plain } => {
+            JobEventLocation::Stored { kind, plain } => {
                 let stored =
                     self.shared.stored_events(self.id, *kind, self.after, u64::MAX - 2).await?;
                 if stored.is_empty() && self.after < plain.len() as u64 {

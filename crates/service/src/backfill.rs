@@ -2,7 +2,7 @@
 //! [`BackfillExecutor`](headwater_executors::BackfillExecutor) does the work.
 
 use headwater_backfill::{BackfillReport, check_values, partition_values};
-use headwater_executors::{RecordedRequest, check_backfill, check_backfill_parameters};
+use headwater_executors::{JobPayload, check_backfill, check_backfill_parameters};
 use headwater_jobs::NewJob;
 use headwater_model::{
     AccessObject, Action, Actor, BackfillRequest, ErrorCode, Job, JobEventKind, JobKind, Principal,
@@ -53,7 +53,7 @@ impl Runs {
             user: None,
             queue: Some(format!("backfill of {project} on {branch}")),
             reference: Some(branch),
-            payload: json!(RecordedRequest::new(request, actor)),
+            payload: json!(JobPayload::new(request, actor)),
             ..new
         };
         let id = self.0.jobs.submit(new).await.or_problem()?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_executors::RecordedRequest;
+use headwater_executors::JobPayload;
 use headwater_ingest::{BucketStores, Importer};
 use headwater_jobs::NewJob;
 use headwater_model::{
@@ -50,7 +50,7 @@ impl Imports {
         let new = NewJob {
             reference: Some(branch),
             event: request.event.clone(),
-            payload: json!(RecordedRequest::new(request, Actor::of(principal))),
+            payload: json!(JobPayload::new(request, Actor::of(principal))),
             ..new
         };
         let id = self.0.jobs.submit(new).await.or_problem()?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use headwater_executors::{EVERY, RecordedRequest};
+use headwater_executors::{EVERY, JobPayload};
 use headwater_jobs::{JobFilter, UsageGrouping};
 use headwater_model::{
     AccessObject, Action, CreateRef, ErrorCode, FunctionCall, Job, JobEvent, JobEventKind, JobKind,
@@ -126,7 +126,7 @@ impl Jobs {
         branch: Option<String>,
     ) -> Result<Job, Problem> {
         let job = self.find(principal, id).await?;
-        let RecordedRequest { request, new_branch, .. } = self.recorded_run(&job).await?;
+        let JobPayload { request, new_branch, .. } = self.recorded_run(&job).await?;
         if request.merge.is_some() || request.test {
             let message = format!(
                 "the run `{}` merges a ref or runs tests, so it cannot be repeated exactly",
@@ -180,7 +180,7 @@ impl Jobs {
     }
 
     /// Returns the recorded request of a run, with the commit of the branch created for the run.
-    async fn recorded_run(&self, job: &Job) -> Result<RecordedRequest<RunRequest>, Problem> {
+    async fn recorded_run(&self, job: &Job) -> Result<JobPayload<RunRequest>, Problem> {
         if job.kind != JobKind::Run {
             let message = format!("the job `{}` is not a run", job.id);
             let problem = Problem::new(ErrorCode::InvalidArgument, message);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_executors::{EVERY, RecordedRequest, check_request, check_retriable, run_queue};
+use headwater_executors::{EVERY, JobPayload, check_request, check_retriable, run_queue};
 use headwater_jobs::NewJob;
 use headwater_model::{
     AccessObject, Action, Actor, CommitId, Job, JobKind, Principal, Problem, ProjectFiles, RefSpec,
@@ -79,7 +79,7 @@ impl Runs {
             // Tests change nothing, so they do not wait for runs.
             queue: (!request.test).then(|| run_queue(&project, &branch)),
             reference: Some(branch),
-            payload: json!(RecordedRequest { request, actor: Actor::of(principal), new_branch }),
+            payload: json!(JobPayload { request, actor: Actor::of(principal), new_branch }),
             ..new
         };
         let id = self.0.jobs.submit(new).await.or_problem()?;

@@ -3,7 +3,6 @@
 //!
 //! [`register`] and [`limit_results`] prepare a session's state. This crate does not access tables.
 
-mod cancellation;
 mod casts_to_text;
 mod error;
 pub mod error_text;
@@ -13,6 +12,7 @@ mod json_extract;
 mod json_values;
 mod notify_client;
 mod panic;
+mod plan_cancellation;
 mod printf;
 mod register;
 mod resident_memory;
@@ -28,7 +28,6 @@ mod timestamps;
 mod total_memory;
 mod unique_key_check;
 
-pub use cancellation::{CancellationFlag, cancellable};
 pub use error::{Error, format_bytes};
 pub use function_hints::hint;
 pub use headwater_sql_library::{
@@ -36,6 +35,7 @@ pub use headwater_sql_library::{
 };
 pub use notify_client::{NotifyCallback, signal_function, with_functions};
 pub use panic::panic_error;
+pub use plan_cancellation::{CancellationFlag, cancellable};
 pub use register::{limit_results, register, register_for_constants};
 pub use resident_memory::{CancellationHandles, MonitoringGuard, ResidentMemoryMonitor};
 pub use rules::{optimizer as optimizer_rules, round_cast};

@@ -9,8 +9,8 @@ mod array_literal;
 mod bytea;
 mod bytes_and_nested_parser;
 mod date_patterns;
+mod dialect_function_rewrites;
 mod dialect_functions;
-mod dialect_rewrites;
 mod epoch_ms;
 mod intervals;
 mod list_reduce;
@@ -27,7 +27,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::{HigherOrderUDF, ScalarUDF};
 
 pub use bytes_and_nested_parser::{is_parsed, parse as parse_texts, parse_value};
-pub use dialect_rewrites::{is_rewritten, respelled};
+pub use dialect_function_rewrites::{is_rewritten, respelled};
 pub use number_format::NumberFormat;
 pub use text_cast_rewrite::{BooleanComparisonPlanner, TextCastRewrite, parse_cast};
 

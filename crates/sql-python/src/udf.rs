@@ -208,7 +208,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
-    use crate::{BoundedRuntime, CallingStatement};
+    use crate::{CallingStatement, ConcurrencyLimitedRuntime};
 
     /// A runtime that returns fixed values, or waits for the cancellation if there are none.
     #[derive(Debug)]
@@ -324,7 +324,8 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn calls_above_the_limit_are_rejected() {
-        let bounded: Arc<dyn PythonRuntime> = Arc::new(BoundedRuntime::new(fixed(None), 1));
+        let bounded: Arc<dyn PythonRuntime> =
+            Arc::new(ConcurrencyLimitedRuntime::new(fixed(None), 1));
         let (function, calls) = udf_of(bounded);
         let running = calls.begin();
         let mut calling =

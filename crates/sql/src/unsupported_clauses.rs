@@ -1,9 +1,9 @@
-//! The supported clauses of a query. Each struct of the syntax tree is destructured completely, so
-//! that this module does not compile if a new version of sqlparser adds a clause.
+//! Rejects the unsupported clauses of a query. Each struct of the syntax tree is destructured
+//! completely, so that this module does not compile if a new version of sqlparser adds a clause.
 //!
 //! DataFusion parses some unsupported clauses but ignores them (row locks, samples, time travel),
-//! and rejects others with unclear messages. This module rejects all of them before planning, with
-//! an error that contains the name of the clause.
+//! and rejects others with unclear messages. This module rejects all of them before planning. The
+//! error contains the name of the clause.
 
 use sqlparser::ast::{
     Cte, CteAsMaterialized, Distinct, Expr, Fetch, GroupByExpr, Ident, Join, JoinConstraint,

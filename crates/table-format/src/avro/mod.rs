@@ -16,8 +16,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use self::decompression::Codec;
-use self::schema::Schema;
-pub use self::schema::{Field, Kind, LogicalType};
+use self::schema::AvroSchema;
+pub use self::schema::{AvroField, Kind, LogicalType};
 use self::value::{Reader, decode_row};
 pub use self::value::{Record, Value};
 
@@ -58,7 +58,7 @@ fn invalid<T>(reason: impl Into<String>) -> Result<T> {
 #[derive(Debug)]
 pub struct AvroFile<'a> {
     metadata: HashMap<String, &'a [u8]>,
-    schema: Schema,
+    schema: AvroSchema,
     codec: Codec,
     marker: &'a [u8],
     blocks: &'a [u8],
@@ -87,7 +87,7 @@ impl<'a> AvroFile<'a> {
     }
 
     /// Returns the fields of the file's records.
-    pub fn fields(&self) -> Result<&[Field]> {
+    pub fn fields(&self) -> Result<&[AvroField]> {
         match &self.schema.kind {
             Kind::Record(fields) => Ok(fields),
             _ => invalid("the file does not contain records"),

@@ -14,7 +14,7 @@ const NODES_MAX: usize = 100_000;
 
 /// A type with its logical type.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Schema {
+pub struct AvroSchema {
     pub kind: Kind,
     pub logical: LogicalType,
 }
@@ -32,10 +32,10 @@ pub enum Kind {
     Text,
     Fixed(usize),
     Enum,
-    Array(Box<Schema>),
-    Map(Box<Schema>),
-    Union(Vec<Schema>),
-    Record(Vec<Field>),
+    Array(Box<AvroSchema>),
+    Map(Box<AvroSchema>),
+    Union(Vec<AvroSchema>),
+    Record(Vec<AvroField>),
 }
 
 /// A logical type.
@@ -51,16 +51,16 @@ pub enum LogicalType {
 
 /// A field of a record.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Field {
+pub struct AvroField {
     /// The Iceberg field id; `None` if the writer did not set it.
     pub id: Option<i32>,
     pub name: String,
-    pub schema: Schema,
+    pub schema: AvroSchema,
 }
 
-impl Schema {
+impl AvroSchema {
     /// Returns the variant of a nullable type that is not null; any other type itself.
-    pub fn not_null(&self) -> &Schema {
+    pub fn not_null(&self) -> &AvroSchema {
         match &self.kind {
             Kind::Union(variants) => {
                 variants.iter().find(|one| one.kind != Kind::Null).unwrap_or(self)
@@ -83,7 +83,7 @@ impl Schema {
 }
 
 /// Parses a schema.
-pub(super) fn parse(content: &[u8]) -> Result<Schema> {
+pub(super) fn parse(content: &[u8]) -> Result<AvroSchema> {
     let json: Json = serde_json::from_slice(content)
         .map_err(|error| AvroError::Invalid(format!("the schema is not JSON: {error}")))?;
     Parser { named: HashMap::new(), nodes: 0 }.parse(&json, DEPTH_MAX)
@@ -91,17 +91,17 @@ pub(super) fn parse(content: &[u8]) -> Result<Schema> {
 
 /// A parser, and the named types that it has parsed so far.
 struct Parser {
-    named: HashMap<String, Schema>,
+    named: HashMap<String, AvroSchema>,
     nodes: usize,
 }
 
 impl Parser {
-    fn parse(&mut self, json: &Json, depth: usize) -> Result<Schema> {
+    fn parse(&mut self, json: &Json, depth: usize) -> Result<AvroSchema> {
         self.nodes += 1;
         let Some(depth) = depth.checked_sub(1).filter(|_| self.nodes <= NODES_MAX) else {
             return invalid("the schema is nested too deeply, or is too large");
         };
-        let plain = |kind| Ok(Schema { kind, logical: LogicalType::Plain });
+        let plain = |kind| Ok(AvroSchema { kind, logical: LogicalType::Plain });
         match json {
             Json::String(name) => self.by_name(name),
             Json::Array(variants) => {
@@ -113,7 +113,7 @@ impl Parser {
         }
     }
 
-    fn by_name(&mut self, name: &str) -> Result<Schema> {
+    fn by_name(&mut self, name: &str) -> Result<AvroSchema> {
         let kind = match name {
             "null" => Kind::Null,
             "boolean" => Kind::Boolean,
@@ -132,10 +132,10 @@ impl Parser {
                 return Ok(found);
             }
         };
-        Ok(Schema { kind, logical: LogicalType::Plain })
+        Ok(AvroSchema { kind, logical: LogicalType::Plain })
     }
 
-    fn parse_object(&mut self, json: &Json, depth: usize) -> Result<Schema> {
+    fn parse_object(&mut self, json: &Json, depth: usize) -> Result<AvroSchema> {
         let name = json["name"].as_str().map(short);
         let kind = match json["type"].as_str() {
             Some("record" | "error") => {
@@ -153,17 +153,17 @@ impl Parser {
             Some(other) => self.by_name(other)?.kind,
             None => self.parse(&json["type"], depth)?.kind,
         };
-        let schema = Schema { kind, logical: logical(json) };
+        let schema = AvroSchema { kind, logical: logical(json) };
         if let (Some(name), Kind::Record(_) | Kind::Enum | Kind::Fixed(_)) = (name, &schema.kind) {
             self.named.insert(name.to_owned(), schema.clone());
         }
         Ok(schema)
     }
 
-    fn parse_field(&mut self, json: &Json, depth: usize) -> Result<Field> {
+    fn parse_field(&mut self, json: &Json, depth: usize) -> Result<AvroField> {
         let id = json["field-id"].as_i64().and_then(|id| i32::try_from(id).ok());
         let name = json["name"].as_str().unwrap_or_default().to_owned();
-        Ok(Field { id, name, schema: self.parse(&json["type"], depth)? })
+        Ok(AvroField { id, name, schema: self.parse(&json["type"], depth)? })
     }
 }
 
@@ -173,7 +173,7 @@ fn short(name: &str) -> &str {
 }
 
 /// Returns the number of types that a type consists of, including itself.
-fn size(schema: &Schema) -> usize {
+fn size(schema: &AvroSchema) -> usize {
     1 + match &schema.kind {
         Kind::Array(inner) | Kind::Map(inner) => size(inner),
         Kind::Union(variants) => variants.iter().map(size).sum(),

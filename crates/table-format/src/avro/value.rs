@@ -1,6 +1,6 @@
 //! Decodes Avro values. Every length is checked before it is used.
 
-use super::schema::{Field, Kind, Schema};
+use super::schema::{AvroField, AvroSchema, Kind};
 use super::{AvroError, Result, invalid};
 
 /// Maximum number of bytes of a variable-length number.
@@ -30,7 +30,7 @@ pub enum Value<'a> {
 /// The values of a record, one for each field.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record<'a> {
-    fields: &'a [Field],
+    fields: &'a [AvroField],
     values: Vec<Value<'a>>,
 }
 
@@ -169,17 +169,20 @@ impl<'a> Reader<'a> {
 }
 
 /// Decodes a top-level record: one that is not nested in another record.
-pub(super) fn decode_row<'a>(fields: &'a [Field], reader: &mut Reader<'a>) -> Result<Record<'a>> {
+pub(super) fn decode_row<'a>(
+    fields: &'a [AvroField],
+    reader: &mut Reader<'a>,
+) -> Result<Record<'a>> {
     reader.values = VALUES_MAX;
     decode_record(fields, reader)
 }
 
-fn decode_record<'a>(fields: &'a [Field], reader: &mut Reader<'a>) -> Result<Record<'a>> {
+fn decode_record<'a>(fields: &'a [AvroField], reader: &mut Reader<'a>) -> Result<Record<'a>> {
     let values = fields.iter().map(|field| decode(&field.schema, reader));
     Ok(Record { fields, values: values.collect::<Result<_>>()? })
 }
 
-fn decode<'a>(schema: &'a Schema, reader: &mut Reader<'a>) -> Result<Value<'a>> {
+fn decode<'a>(schema: &'a AvroSchema, reader: &mut Reader<'a>) -> Result<Value<'a>> {
     let Some(remaining) = reader.values.checked_sub(1) else {
         return invalid(format!("a record has more than {VALUES_MAX} values"));
     };
@@ -216,7 +219,7 @@ fn decode<'a>(schema: &'a Schema, reader: &mut Reader<'a>) -> Result<Value<'a>> 
     })
 }
 
-fn decode_items<'a>(items: &'a Schema, reader: &mut Reader<'a>) -> Result<Vec<Value<'a>>> {
+fn decode_items<'a>(items: &'a AvroSchema, reader: &mut Reader<'a>) -> Result<Vec<Value<'a>>> {
     let mut decoded = Vec::new();
     loop {
         let count = reader.block_count()?;
@@ -236,7 +239,7 @@ fn decode_items<'a>(items: &'a Schema, reader: &mut Reader<'a>) -> Result<Vec<Va
     }
 }
 
-fn skip_map<'a>(values: &'a Schema, reader: &mut Reader<'a>) -> Result<()> {
+fn skip_map<'a>(values: &'a AvroSchema, reader: &mut Reader<'a>) -> Result<()> {
     loop {
         let count = reader.block_count()?;
         if count == 0 {

@@ -7,7 +7,7 @@ use iceberg::spec::{
 
 use super::bounds::{BoundKind, decode_bounds};
 use super::partition::PartitionFields;
-use crate::avro::{AvroError, AvroFile, Field, Kind, Record, Result, Value};
+use crate::avro::{AvroError, AvroField, AvroFile, Kind, Record, Result, Value};
 use crate::foreign_types;
 
 /// The field id and name of the data file record.
@@ -63,15 +63,15 @@ fn schema_of(file: &AvroFile<'_>) -> Result<SchemaRef> {
 }
 
 /// Returns the fields of the partition record.
-fn partition_fields<'a>(file: &'a AvroFile<'_>) -> Result<&'a [Field]> {
+fn partition_fields<'a>(file: &'a AvroFile<'_>) -> Result<&'a [AvroField]> {
     let entry = file.fields()?;
     let within = find(entry, DATA_FILE.0, DATA_FILE.1)
         .and_then(|fields| find(fields, PARTITION.0, PARTITION.1));
     Ok(within.unwrap_or_default())
 }
 
-fn find<'a>(fields: &'a [Field], id: i32, name: &str) -> Option<&'a [Field]> {
-    let matches = |field: &&Field| field.id.map_or(field.name == name, |known| known == id);
+fn find<'a>(fields: &'a [AvroField], id: i32, name: &str) -> Option<&'a [AvroField]> {
+    let matches = |field: &&AvroField| field.id.map_or(field.name == name, |known| known == id);
     match &fields.iter().find(matches)?.schema.not_null().kind {
         Kind::Record(fields) => Some(fields),
         _ => None,

@@ -11,7 +11,7 @@ use iceberg::spec::{
 };
 use serde::Deserialize;
 
-use crate::avro::{AvroError, Field, Kind, LogicalType, Record, Result, Value};
+use crate::avro::{AvroError, AvroField, Kind, LogicalType, Record, Result, Value};
 
 const DAY_MICROS: i64 = 86_400_000_000;
 const DAY_NANOS: i64 = DAY_MICROS * 1000;
@@ -48,7 +48,7 @@ struct ValuePosition {
 
 impl PartitionFields {
     /// Matches the partition fields in the header with the fields of the partition record.
-    pub(super) fn new(spec: &[u8], schema: &Schema, written: &[Field]) -> Result<Self> {
+    pub(super) fn new(spec: &[u8], schema: &Schema, written: &[AvroField]) -> Result<Self> {
         let spec: Vec<SpecField> = serde_json::from_slice(spec).map_err(|error| {
             AvroError::Invalid(format!("the partition spec cannot be read: {error}"))
         })?;
@@ -95,7 +95,7 @@ impl PartitionFields {
 }
 
 /// Returns the type of a partition field.
-fn type_of(field: &SpecField, schema: &Schema, written: Option<&Field>) -> Result<Type> {
+fn type_of(field: &SpecField, schema: &Schema, written: Option<&AvroField>) -> Result<Type> {
     if let Some(column) = schema.field_by_id(field.source_id) {
         return field.transform.result_type(&column.field_type).map_err(|error| {
             AvroError::Invalid(format!("partition field `{}`: {}", field.name, error.message()))
@@ -105,7 +105,7 @@ fn type_of(field: &SpecField, schema: &Schema, written: Option<&Field>) -> Resul
 }
 
 /// Returns the type of an Avro field.
-fn avro_type(field: &Field) -> PrimitiveType {
+fn avro_type(field: &AvroField) -> PrimitiveType {
     use LogicalType::{Date, Decimal, Time, Timestamp};
     let schema = field.schema.not_null();
     match (&schema.kind, schema.logical) {

@@ -19,7 +19,7 @@ pub(in crate::python) fn refuse_unsupported(
     module: &ModModule,
     names: &ImportedNames,
 ) -> Result<()> {
-    let mut uses = FirstUseFinder { names, found: None };
+    let mut uses = UnsupportedUseFinder { names, found: None };
     uses.visit_body(&module.body);
     let Some((range, name)) = uses.found else { return Ok(()) };
     let hint = UNSUPPORTED.iter().find(|(known, _)| *known == name).map_or("", |(_, hint)| hint);
@@ -28,12 +28,12 @@ pub(in crate::python) fn refuse_unsupported(
 }
 
 /// A visitor that finds the first use of an unsupported name.
-struct FirstUseFinder<'a> {
+struct UnsupportedUseFinder<'a> {
     names: &'a ImportedNames,
     found: Option<(TextRange, &'static str)>,
 }
 
-impl FirstUseFinder<'_> {
+impl UnsupportedUseFinder<'_> {
     fn note(&mut self, node: &impl Ranged, name: &str) {
         let known = UNSUPPORTED.iter().find(|(known, _)| *known == name);
         if let (None, Some((name, _))) = (self.found, known) {
@@ -42,7 +42,7 @@ impl FirstUseFinder<'_> {
     }
 }
 
-impl<'a> Visitor<'a> for FirstUseFinder<'a> {
+impl<'a> Visitor<'a> for UnsupportedUseFinder<'a> {
     fn visit_stmt(&mut self, statement: &'a Stmt) {
         match statement {
             Stmt::Import(import) => {

@@ -13,7 +13,7 @@ use crate::{CallResult, CallingStatement, FunctionCall, FunctionDefinition, Pyth
 
 /// A runtime that rejects calls above a limit.
 #[derive(Debug)]
-pub struct BoundedRuntime {
+pub struct ConcurrencyLimitedRuntime {
     runtime: Arc<dyn PythonRuntime>,
     calls_max: usize,
     running: AtomicUsize,
@@ -28,10 +28,10 @@ impl Drop for RunningCall<'_> {
     }
 }
 
-impl BoundedRuntime {
+impl ConcurrencyLimitedRuntime {
     /// Creates a runtime that executes at most `calls_max` calls at the same time.
     pub fn new(runtime: Arc<dyn PythonRuntime>, calls_max: usize) -> Self {
-        BoundedRuntime { runtime, calls_max, running: AtomicUsize::new(0) }
+        ConcurrencyLimitedRuntime { runtime, calls_max, running: AtomicUsize::new(0) }
     }
 
     fn begin(&self) -> Result<RunningCall<'_>, Problem> {
@@ -48,7 +48,7 @@ impl BoundedRuntime {
 }
 
 #[async_trait]
-impl PythonRuntime for BoundedRuntime {
+impl PythonRuntime for ConcurrencyLimitedRuntime {
     async fn check(&self, function: &FunctionDefinition) -> Result<(), Problem> {
         self.runtime.check(function).await
     }

@@ -19,7 +19,7 @@ const CACHE_BYTES: u64 = 64 << 20;
 
 /// The objects of a store, read through a cache.
 #[derive(Clone)]
-pub(crate) struct CatalogObjects {
+pub(crate) struct ObjectCache {
     store: Arc<dyn Store>,
     cache: Cache<ObjectId, CatalogObject>,
 }
@@ -59,13 +59,13 @@ impl PendingObjects {
     }
 }
 
-impl CatalogObjects {
+impl ObjectCache {
     pub fn new(store: Arc<dyn Store>) -> Self {
         let cache = Cache::builder()
             .max_capacity(CACHE_BYTES)
             .weigher(|_, object: &CatalogObject| weight(object))
             .build();
-        CatalogObjects { store, cache }
+        ObjectCache { store, cache }
     }
 
     /// Adds objects to the cache after they were stored.

@@ -1,4 +1,4 @@
-//! The request of a job, as it is recorded with the job.
+//! The payload of a job: the request that it executes, as it is recorded with the job.
 
 use headwater_model::{Actor, CommitId, ErrorCode, Problem};
 use serde::de::DeserializeOwned;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// A request, with the identity whose rights its job uses.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct RecordedRequest<T> {
+pub struct JobPayload<T> {
     /// The request that the job executes.
     #[serde(flatten)]
     pub request: T,
@@ -20,10 +20,10 @@ pub struct RecordedRequest<T> {
     pub new_branch: Option<CommitId>,
 }
 
-impl<T> RecordedRequest<T> {
+impl<T> JobPayload<T> {
     /// Creates the request of a job for which no branch was created.
     pub fn new(request: T, actor: Actor) -> Self {
-        RecordedRequest { request, actor, new_branch: None }
+        JobPayload { request, actor, new_branch: None }
     }
 }
 
