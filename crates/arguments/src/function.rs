@@ -163,12 +163,12 @@ pub struct FunctionDeploy {
     /// A setting to reset to its default. Can be repeated; other settings that are not given are
     /// unchanged
     #[arg(long, value_enum, value_name = "SETTING")]
-    pub reset: Vec<ResetArgument>,
+    pub reset: Vec<ResettableSetting>,
 }
 
 /// `--reset`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ResetArgument {
+pub enum ResettableSetting {
     /// The handler
     Handler,
     /// The description
@@ -191,19 +191,19 @@ pub enum ResetArgument {
     ReservedConcurrency,
 }
 
-impl From<ResetArgument> for FunctionSetting {
-    fn from(argument: ResetArgument) -> Self {
+impl From<ResettableSetting> for FunctionSetting {
+    fn from(argument: ResettableSetting) -> Self {
         match argument {
-            ResetArgument::Handler => FunctionSetting::Handler,
-            ResetArgument::Description => FunctionSetting::Description,
-            ResetArgument::Memory => FunctionSetting::Memory,
-            ResetArgument::Timeout => FunctionSetting::Timeout,
-            ResetArgument::Env => FunctionSetting::Env,
-            ResetArgument::Secrets => FunctionSetting::Secrets,
-            ResetArgument::Network => FunctionSetting::Network,
-            ResetArgument::System => FunctionSetting::System,
-            ResetArgument::Layers => FunctionSetting::Layers,
-            ResetArgument::ReservedConcurrency => FunctionSetting::ReservedConcurrency,
+            ResettableSetting::Handler => FunctionSetting::Handler,
+            ResettableSetting::Description => FunctionSetting::Description,
+            ResettableSetting::Memory => FunctionSetting::Memory,
+            ResettableSetting::Timeout => FunctionSetting::Timeout,
+            ResettableSetting::Env => FunctionSetting::Env,
+            ResettableSetting::Secrets => FunctionSetting::Secrets,
+            ResettableSetting::Network => FunctionSetting::Network,
+            ResettableSetting::System => FunctionSetting::System,
+            ResettableSetting::Layers => FunctionSetting::Layers,
+            ResettableSetting::ReservedConcurrency => FunctionSetting::ReservedConcurrency,
         }
     }
 }

@@ -65,7 +65,8 @@ pub use self::diff::{BranchDiff, CompareArgument, CompareOptions, TableDiff};
 pub use self::environment::{Environment, EnvironmentPrune, EnvironmentRebuild};
 pub use self::event::{Event, EventId, EventLs, EventSend};
 pub use self::function::{
-    Function, FunctionDeploy, FunctionInvoke, FunctionLogs, FunctionName, FunctionRm, ResetArgument,
+    Function, FunctionDeploy, FunctionInvoke, FunctionLogs, FunctionName, FunctionRm,
+    ResettableSetting,
 };
 pub use self::function_alias::{
     AliasVersion, FunctionAlias, FunctionAliasCreate, FunctionAliasRm, FunctionAliasUpdate,

@@ -18,7 +18,7 @@ use headwater_store::WriteBatch;
 
 use crate::codec::{BranchRecord, CommitObject, Namespaces};
 use crate::commit::{BranchUpdate, NewCommit};
-use crate::merge_base::{MergedSide, ReadValue, side};
+use crate::merge_base::{MergedSide, ValueReader, side};
 use crate::object_cache::PendingObjects;
 use crate::three_way_diff::{RenamedTable, ThreeWayDiff};
 use crate::trie::{self, TrieChanges};
@@ -336,7 +336,7 @@ impl<'a> Merges<'a> {
 
     async fn base_of_table(self, bases: &[CommitId], table: &TableName) -> Result<BaseValue> {
         let key = trie::key(table);
-        let lookup: &ReadValue<'_, Option<TableEntry>> = &|commit| {
+        let lookup: &ValueReader<'_, Option<TableEntry>> = &|commit| {
             let key = &key;
             Box::pin(async move { trie::get(&self.catalog.objects, commit.tables, key).await })
         };
@@ -438,7 +438,7 @@ impl<'a> Merges<'a> {
         bases: &[CommitId],
         name: &str,
     ) -> Result<BaseValue<Option<Namespace>>> {
-        let lookup: &ReadValue<'_, Option<Namespace>> = &|commit| {
+        let lookup: &ValueReader<'_, Option<Namespace>> = &|commit| {
             Box::pin(async move {
                 Ok(self.catalog.objects.namespaces(commit.namespaces).await?.get(name).cloned())
             })

@@ -119,7 +119,7 @@ pub(crate) fn side<T: PartialEq>(base: &BaseValue<T>, ours: &T, theirs: &T) -> M
 type Future<'a, T> = Pin<Box<dyn std::future::Future<Output = Result<T>> + Send + 'a>>;
 
 /// A function that reads a value from a commit.
-pub(crate) type ReadValue<'a, T> = dyn Fn(Arc<CommitObject>) -> Future<'a, T> + Send + Sync + 'a;
+pub(crate) type ValueReader<'a, T> = dyn Fn(Arc<CommitObject>) -> Future<'a, T> + Send + Sync + 'a;
 
 impl Catalog {
     /// Returns the best common ancestors of two commits, newest first: the common ancestors that
@@ -219,7 +219,7 @@ impl Catalog {
     pub(crate) fn base_value<'a, T>(
         &'a self,
         bases: Vec<CommitId>,
-        lookup: &'a ReadValue<'a, T>,
+        lookup: &'a ValueReader<'a, T>,
     ) -> Future<'a, BaseValue<T>>
     where
         T: Clone + PartialEq + Default + Send + Sync + 'a,

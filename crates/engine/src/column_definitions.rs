@@ -25,9 +25,9 @@ use headwater_tables::{
     COMMENT, SortColumn, has_nanoseconds, normalise_schema, parse_type, with_default,
 };
 
+use crate::datafusion_error::ResourceLimits;
 use crate::error::{Error, Result, SqlError};
 use crate::planner;
-use crate::planning_error::ResourceLimits;
 
 /// Returns the schema of a list of column definitions.
 pub(crate) fn schema(

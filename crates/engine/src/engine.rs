@@ -29,9 +29,9 @@ use parking_lot::RwLock;
 use tokio::task::JoinSet;
 
 use crate::assignment_cast::MARK;
+use crate::datafusion_error::ResourceLimits;
 use crate::error::{Error, Result};
 use crate::options::{EngineOptions, SessionOptions};
-use crate::planning_error::ResourceLimits;
 use crate::session::Session;
 use crate::statement_result::BatchStream;
 use crate::system::{SystemTable, own_tables};

@@ -1,6 +1,6 @@
 //! Errors of statements, with code, hint and position.
 //!
-//! [`Error`] is the only error type of this crate. `planning_error` converts DataFusion's errors,
+//! [`Error`] is the only error type of this crate. `datafusion_error` converts DataFusion's errors,
 //! so that they never leave the crate unchanged. Messages quote the offending word in backticks. If
 //! the text of the statement is known, a message includes the line and column of that word.
 
@@ -12,7 +12,7 @@ pub use headwater_sql::{Error as SqlError, Position};
 use headwater_sql_functions::format_bytes as bytes;
 use serde_json::{Value, json};
 
-use crate::planning_error::CLOCK_CHANGE;
+use crate::datafusion_error::CLOCK_CHANGE;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

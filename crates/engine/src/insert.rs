@@ -28,9 +28,9 @@ use headwater_table_scan::{bare_schema, plain_schema};
 
 use crate::assignment_cast::mark_for_cast;
 use crate::column_defaults::{InsertTargetTable, defaults_of, written};
+use crate::datafusion_error::ResourceLimits;
 use crate::error::{Error, Result, SqlError};
 use crate::planner::{self, TableSources};
-use crate::planning_error::ResourceLimits;
 use crate::returning::{BufferedRows, ChangedTable, result_of};
 use crate::session::{Session, plan_statement};
 use crate::statement_result::StatementResult;

@@ -29,7 +29,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::planning_error::is_out_of_memory;
+use crate::datafusion_error::is_out_of_memory;
 use crate::statement_result::ExecutionMetrics;
 
 /// Number of batches that are queued for the reader.

@@ -11,9 +11,9 @@ use headwater_model::Commit;
 use headwater_sql_resolve::OutputNames;
 use headwater_table_scan::{plain_batch, plain_schema};
 
+use crate::datafusion_error::ResourceLimits;
 use crate::error::Result;
 use crate::plan_executor::RunningPlan;
-use crate::planning_error::ResourceLimits;
 use crate::statement_result::{ExecutionMetrics, StatementResult};
 
 /// Creates the result of a running plan. Converts string views to plain strings, and DataFusion's

@@ -22,10 +22,10 @@ use headwater_sql_resolve::{OutputNames, ResolvedTable, resolve};
 use headwater_table_scan::{bare_schema, plain_schema};
 use parking_lot::Mutex;
 
+use crate::datafusion_error::ResourceLimits;
 use crate::error::Result;
 use crate::plan_output::renamed;
 use crate::planner;
-use crate::planning_error::ResourceLimits;
 use crate::session::{Session, StatementContext, plan_statement};
 use crate::statement_result::{ExecutionMetrics, RecordBatches, StatementResult};
 use crate::table_lookup::{TableLookup, registered};

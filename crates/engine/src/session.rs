@@ -13,7 +13,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, TryStreamExt};
-use headwater_lake::{CommitView, SharedTransaction};
+use headwater_lake::{CommitView, TransactionSlot};
 use headwater_model::{JobId, PROPERTY_JOB};
 use headwater_sql::statement::{SourceQuery, SupportedStatement};
 use headwater_sql::{IntoStatement, Parameter, PreparedStatement};
@@ -28,13 +28,13 @@ use tokio::runtime::Handle;
 
 use crate::cast_error_position::locate;
 use crate::clause_position;
+use crate::datafusion_error::ResourceLimits;
 use crate::engine::{Engine, planning_panicked};
 use crate::error::Result;
 use crate::options::SessionOptions;
 use crate::plan_executor::{self, RunningPlan};
 use crate::plan_output;
 use crate::planner::{self, TableSources};
-use crate::planning_error::ResourceLimits;
 use crate::statement_result::{ExecutionMetrics, RecordBatches, StatementResult};
 use crate::table_lookup::{TableLookup, registered};
 
@@ -43,7 +43,7 @@ pub struct Session {
     pub(crate) engine: Engine,
     pub(crate) options: SessionOptions,
     pub(crate) registered: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
-    pub(crate) shared: SharedTransaction,
+    pub(crate) shared: TransactionSlot,
     /// Functions that only statements of this session can call.
     functions: RwLock<Vec<Arc<ScalarUDF>>>,
     /// The metrics of the statement that started last.
@@ -95,7 +95,7 @@ impl Session {
             options,
             calls,
             registered: RwLock::default(),
-            shared: SharedTransaction::default(),
+            shared: TransactionSlot::default(),
             functions: RwLock::default(),
             running: Mutex::default(),
         }

@@ -15,14 +15,14 @@ use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_table_scan::plain_batch;
 use parking_lot::Mutex;
 
+use crate::caller_transaction::in_use;
+use crate::datafusion_error::ResourceLimits;
 use crate::error::{Error, Result, SqlError};
 use crate::namespace::spelled_namespace;
 use crate::plan_executor::RunningPlan;
 use crate::plan_output;
-use crate::planning_error::ResourceLimits;
 use crate::session::Session;
 use crate::session_rights::name_as_written;
-use crate::shared_transaction::in_use;
 use crate::statement_result::{ExecutionMetrics, StatementResult};
 
 /// First error of the stream of rows that a statement writes. Stored separately, because the code

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::import_rights::ImportRights;
 use crate::job_payload::{JobPayload, read};
-use crate::metered_runtime_pool::MeteredRuntimePool;
+use crate::metered_thread_pool::MeteredThreadPool;
 
 /// Executes imports.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct ImportExecutor {
     /// The lake into which files are imported.
     pub lake: Lake,
     /// The threads that run imports.
-    pub runtime: MeteredRuntimePool,
+    pub runtime: MeteredThreadPool,
     /// The rights of imports.
     pub rights: ImportRights,
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::job_payload::read;
-use crate::metered_runtime_pool::MeteredRuntimePool;
+use crate::metered_thread_pool::MeteredThreadPool;
 
 /// The recorded request of a maintenance job.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub struct MaintenanceExecutor {
     /// The lake to maintain.
     pub lake: Lake,
     /// The threads that run maintenance.
-    pub runtime: MeteredRuntimePool,
+    pub runtime: MeteredThreadPool,
 }
 
 #[async_trait]

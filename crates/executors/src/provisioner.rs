@@ -114,7 +114,7 @@ impl ProvisionerParts {
         let callables: Vec<&Callable> =
             callables.filter(|callable| callable.concurrency.provisioned > 0).collect();
         let functions = self.catalog.store().list().await.or_problem()?;
-        let stored: Vec<ConcurrencySetting<'_>> =
+        let stored: Vec<ProvisionedConcurrencySetting<'_>> =
             functions.iter().flat_map(stored_settings).collect();
         let mut names: BTreeSet<&str> = stored.iter().map(|one| one.name.as_str()).collect();
         names.extend(callables.iter().map(|callable| callable.name.as_str()));
@@ -132,8 +132,8 @@ impl ProvisionerParts {
         Ok(())
     }
 
-    async fn provision_stored(&self, setting: &ConcurrencySetting<'_>) {
-        let ConcurrencySetting { function, version, name, count } = setting;
+    async fn provision_stored(&self, setting: &ProvisionedConcurrencySetting<'_>) {
+        let ProvisionedConcurrencySetting { function, version, name, count } = setting;
         match self.catalog.version(function, *version).await {
             Ok(parsed) => {
                 self.provision(&parsed.project, &parsed.callable, name, *count).await;
@@ -159,7 +159,7 @@ pub fn provisioning_warning(callable: &Callable) -> Option<String> {
 }
 
 /// The provisioned concurrency of a version of a function without a project.
-struct ConcurrencySetting<'a> {
+struct ProvisionedConcurrencySetting<'a> {
     function: &'a StoredFunction,
     /// The version; `None` for `$LATEST`.
     version: Option<u64>,
@@ -169,13 +169,13 @@ struct ConcurrencySetting<'a> {
     count: u32,
 }
 
-fn stored_settings(function: &StoredFunction) -> Vec<ConcurrencySetting<'_>> {
+fn stored_settings(function: &StoredFunction) -> Vec<ProvisionedConcurrencySetting<'_>> {
     let mut settings = Vec::new();
     for (qualifier, one) in &function.qualifiers {
         let Some(config) = &one.provisioned else { continue };
         for (version, count) in shares(function, qualifier, config.count) {
             let name = setting_name(&function.name, qualifier, version);
-            settings.push(ConcurrencySetting { function, version, name, count });
+            settings.push(ProvisionedConcurrencySetting { function, version, name, count });
         }
     }
     settings

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use headwater_metrics::{CallEnd, CallOutcome, CallTimer, InstanceStartKind};
+use headwater_metrics::{CallEnd, CallMetricsGuard, CallOutcome, InstanceStartKind};
 use headwater_model::{JobId, LogStream, ToProblem, Usage};
 use headwater_telemetry::CallTrace;
 use tokio::sync::mpsc;
@@ -18,7 +18,7 @@ use crate::{Error, FunctionEvent, FunctionResult, Invocation, InvocationOutcome,
 /// A call that has a permit.
 struct RunningCall {
     permit: Permit<IdleInstance>,
-    timer: CallTimer,
+    metrics: CallMetricsGuard,
     trace: Option<CallTrace>,
 }
 
@@ -37,21 +37,21 @@ impl Functions {
         let call = self.0.calls.add(&invocation);
         let (queued, bytes_in) = (Instant::now(), invocation.bytes());
         self.record_arrival(&invocation, queued);
-        let mut timer = self.0.metrics.begin(&invocation.label);
+        let mut metrics = self.0.metrics.begin(&invocation.label);
         let mut trace = self.0.telemetry.begin_call(invocation.share.job, &invocation.label);
         let permit = self.permit(call.number(), &invocation, &cancelled).await;
         let queue_ms = millis(queued);
         let outcome = match permit {
             Ok(permit) => {
                 call.runs();
-                timer.run();
+                metrics.run();
                 let job = invocation.share.job;
                 invocation.client.trace = self.0.telemetry.run_call(trace.as_mut(), job);
-                self.execute(RunningCall { permit, timer, trace }, &invocation, &sink, &cancelled)
+                self.execute(RunningCall { permit, metrics, trace }, &invocation, &sink, &cancelled)
                     .await
             }
             Err(error) => {
-                timer.end_unstarted(CallOutcome::of(Some(error.code())));
+                metrics.end_unstarted(CallOutcome::of(Some(error.code())));
                 if let Some(trace) = trace {
                     trace.end_unstarted(code_name(&error));
                 }
@@ -128,7 +128,7 @@ impl Functions {
         sink: &mpsc::Sender<FunctionEvent>,
         cancelled: &CancellationToken,
     ) -> InvocationOutcome {
-        let RunningCall { mut permit, timer, trace } = call;
+        let RunningCall { mut permit, metrics, trace } = call;
         let warm = permit.instance.take().and_then(IdleInstance::into_warm);
         let (warm, cpu_us) = warm.map_or((None, 0), |(warm, cpu_us)| (Some(warm), cpu_us));
         let mut execution = CallExecution {
@@ -149,7 +149,7 @@ impl Functions {
             Err(error) => Some(error),
         };
         let outcome = CallOutcome::of(error.map(ToProblem::code));
-        timer.end(CallEnd { outcome, start, start_time });
+        metrics.end(CallEnd { outcome, start, start_time });
         if let Some(trace) = trace {
             trace.end(start.map(InstanceStartKind::as_str), start_time, error.map(code_name));
         }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::active_job::{ActiveJob, StopReason};
-use crate::budget::CallBudget;
+use crate::function_budget::CallBudget;
 use crate::run_loop::supervise;
 use crate::writer::JobsState;
 

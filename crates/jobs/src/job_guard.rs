@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::active_job::ActiveJob;
 use crate::admission::CallerPermit;
-use crate::budget::BudgetPermit;
+use crate::function_budget::BudgetPermit;
 use crate::job_queues::QueuePosition;
 use crate::jobs::JobsInner;
 use crate::user_quota::JobPermit;

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::active_job::{ActiveJob, StopReason};
 use crate::admission::{KindAdmission, QueuePermit};
-use crate::budget::BudgetPermit;
+use crate::function_budget::BudgetPermit;
 use crate::job_guard::JobPermits;
 use crate::job_queues::{JobQueues, QueuePosition};
 use crate::record::{self, PAYLOADS};

@@ -8,13 +8,13 @@
 
 mod active_job;
 mod admission;
-mod budget;
 mod commit_decision;
 mod detach_on_drop;
 mod error;
 mod event_buffer;
 mod event_stream;
 mod executor;
+mod function_budget;
 mod id_lookup;
 mod job_ends;
 mod job_guard;
@@ -37,12 +37,12 @@ mod user_quota;
 mod writer;
 
 pub use active_job::StopReason;
-pub use budget::CallBudget;
 pub use commit_decision::CommitDecision;
 pub use detach_on_drop::DetachOnDrop;
 pub use error::{Error, Result};
 pub use event_stream::EventStream;
 pub use executor::{Executor, JobContext, NewJob};
+pub use function_budget::CallBudget;
 pub use job_ends::JobEnds;
 pub use job_guard::JobGuard;
 pub use jobs::Jobs;

@@ -1,5 +1,5 @@
-//! Limits of users: concurrent jobs, and bytes and money per day, in UTC. `budget.rs` adds the
-//! budgets of functions.
+//! Limits of users: concurrent jobs, and bytes and money per day, in UTC. `function_budget.rs` adds
+//! the budgets of functions.
 //!
 //! Each job of a user holds a [`JobPermit`] from its admission to its end. At the end, the usage of
 //! the job is added to the user's sum for the day on which the job was recorded. A changed sum is
@@ -28,7 +28,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::active_job::ActiveJob;
-use crate::budget::{Reservations, is_budget_key};
+use crate::function_budget::{Reservations, is_budget_key};
 use crate::record::{decode, encode};
 use crate::writer::JobsState;
 use crate::{Error, Jobs, Result};
@@ -96,7 +96,7 @@ pub(crate) struct Quotas {
 }
 
 /// A day, and the name of a user, or of a function as returned by
-/// [`budget_key`](crate::budget::budget_key).
+/// [`budget_key`](crate::function_budget::budget_key).
 type DayKey = (NaiveDate, String);
 
 /// Daily sums to store, with the time of their first change.

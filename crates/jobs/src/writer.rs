@@ -25,7 +25,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::active_job::{ActiveJob, PendingWrite};
-use crate::budget::budget_key;
+use crate::function_budget::budget_key;
 use crate::job_id_generator::JobIdGenerator;
 use crate::outcome::JobEnd;
 use crate::user_quota::{DailyUsage, Quotas, UnsavedDays};

@@ -42,7 +42,7 @@ pub use merge::{
 pub use table_project::PROPERTY_PROJECT;
 pub use temporary_branch::TemporaryBranch;
 pub use transaction::{
-    CommittedRestRequests, RestChanges, SharedTransaction, Transaction, ViewChanges, add_entry,
+    CommittedRestRequests, RestChanges, Transaction, TransactionSlot, ViewChanges, add_entry,
     set_creator,
 };
 pub use warehouse::WarehouseOptions;

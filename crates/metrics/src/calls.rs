@@ -113,10 +113,10 @@ pub(crate) struct FunctionCounts {
     pub(crate) run: DurationHistogram,
 }
 
-/// A waiting or running call. Dropping the timer before the call's end counts the call as
-/// cancelled.
+/// Counts a call as waiting or running, and measures both times. If the guard is dropped before the
+/// call's end, the call counts as cancelled.
 #[derive(Debug)]
-pub struct CallTimer {
+pub struct CallMetricsGuard {
     counts: Arc<FunctionCounts>,
     since: Instant,
     runs: bool,
@@ -125,10 +125,15 @@ pub struct CallTimer {
 
 impl CallMetrics {
     /// Counts a call as waiting.
-    pub fn begin(&self, function: &str) -> CallTimer {
+    pub fn begin(&self, function: &str) -> CallMetricsGuard {
         let counts = self.0.get(function);
         counts.waiting.fetch_add(1, Ordering::Relaxed);
-        CallTimer { counts, since: Instant::now(), runs: false, outcome: CallOutcome::Cancelled }
+        CallMetricsGuard {
+            counts,
+            since: Instant::now(),
+            runs: false,
+            outcome: CallOutcome::Cancelled,
+        }
     }
 
     pub(crate) fn functions(&self) -> Vec<(String, Arc<FunctionCounts>)> {
@@ -136,7 +141,7 @@ impl CallMetrics {
     }
 }
 
-impl CallTimer {
+impl CallMetricsGuard {
     /// Counts the call as running, after it has received its permit.
     pub fn run(&mut self) {
         self.counts.queue.observe(self.since.elapsed());
@@ -161,7 +166,7 @@ impl CallTimer {
     }
 }
 
-impl Drop for CallTimer {
+impl Drop for CallMetricsGuard {
     fn drop(&mut self) {
         let gauge = if self.runs { &self.counts.running } else { &self.counts.waiting };
         gauge.fetch_sub(1, Ordering::Relaxed);

@@ -19,7 +19,7 @@ mod requests;
 mod span_exports;
 mod statements;
 
-pub use calls::{CallEnd, CallMetrics, CallOutcome, CallTimer, InstanceStartKind};
+pub use calls::{CallEnd, CallMetrics, CallMetricsGuard, CallOutcome, InstanceStartKind};
 pub use commits::{CommitMetrics, MergeResult};
 pub use events::{EventCounts, EventMetrics};
 pub use exposition::{Exposition, InstanceCounts, MetricsFormat, UnfinishedJobs};

@@ -63,7 +63,7 @@ impl OutputColumns {
 }
 
 /// Index of a checked step, its columns and, for an SQL step, the columns of its query.
-type CheckedColumns = (usize, OutputColumns, Option<QueryColumns>);
+type CheckedStepColumns = (usize, OutputColumns, Option<QueryColumns>);
 
 /// Inputs of a query with the columns known before the run.
 #[derive(Clone, Copy, Default)]
@@ -92,7 +92,7 @@ impl Plan {
                 .chunks(size)
                 .map(|steps| Arc::clone(&shared).check_steps(runner.clone(), steps.to_vec()));
             let checked = runner.engine.plan_all(tasks.collect::<Vec<_>>()).await;
-            let checked: Vec<Vec<CheckedColumns>> = checked
+            let checked: Vec<Vec<CheckedStepColumns>> = checked
                 .map_err(|error| Error::other(&error))?
                 .into_iter()
                 .collect::<Result<_>>()?;
@@ -109,7 +109,7 @@ impl Plan {
         self: Arc<Self>,
         runner: Runner,
         steps: Vec<usize>,
-    ) -> Result<Vec<CheckedColumns>> {
+    ) -> Result<Vec<CheckedStepColumns>> {
         let mut checked = Vec::with_capacity(steps.len());
         for index in steps {
             let (columns, query) = self.check_step(&runner, index).await?;

@@ -10,7 +10,7 @@ use headwater_destinations::DestinationSender;
 use headwater_engine::Engine;
 use headwater_executors::{
     ActiveDeployment, BackfillExecutor, Deployer, FunctionCatalog, ImportExecutor, ImportRights,
-    MaintenanceExecutor, MeteredRuntimePool, ProjectFileSettings, Provisioner, ProvisionerParts,
+    MaintenanceExecutor, MeteredThreadPool, ProjectFileSettings, Provisioner, ProvisionerParts,
     RunExecutor, TriggerDependencies, TriggerExecutor, UPLOADS_FOLDER, delete_interrupted_uploads,
     register_system_tables, start_maintenance,
 };
@@ -272,7 +272,7 @@ pub(crate) struct Components {
     /// Cache of the Python environments that function calls use.
     pub given: Arc<EnvironmentCache>,
     /// Thread pool for operations that are recorded as jobs. It measures their processor time.
-    pub operations: MeteredRuntimePool,
+    pub operations: MeteredThreadPool,
     /// Scans planned for Iceberg REST clients.
     pub scans: ScanCache,
     /// Changes of Iceberg REST clients that are in progress.
@@ -352,7 +352,7 @@ impl Components {
             buckets,
             queues,
             given,
-            operations: MeteredRuntimePool::default(),
+            operations: MeteredThreadPool::default(),
             scans: ScanCache::default(),
             changes: ActiveChanges::default(),
             connections: Connections::default(),
@@ -405,7 +405,7 @@ fn lake_parts(lake: &Lake, engine: &Engine, buckets: &BucketComponents) -> LakeC
 
 fn import_executor(lake: &Lake, rights: &ImportRights) -> ImportExecutor {
     let (lake, rights) = (lake.clone(), rights.clone());
-    ImportExecutor { lake, runtime: MeteredRuntimePool::default(), rights }
+    ImportExecutor { lake, runtime: MeteredThreadPool::default(), rights }
 }
 
 async fn open_queues(lake: &Lake) -> Result<headwater_queues::Queues> {
@@ -467,7 +467,7 @@ async fn register_executors(
     jobs.register(JobKind::Import, Arc::new(imports));
     jobs.register(JobKind::Run, Arc::new(runs));
     let maintenance =
-        MaintenanceExecutor { lake: lake.clone(), runtime: MeteredRuntimePool::background() };
+        MaintenanceExecutor { lake: lake.clone(), runtime: MeteredThreadPool::background() };
     jobs.register(JobKind::Maintenance, Arc::new(maintenance));
 }
 

@@ -21,9 +21,9 @@ use parking_lot::Mutex;
 
 use super::row_positions::RowPositions;
 use super::target::{AffectedRowsPlan, TargetTable};
+use crate::datafusion_error::ResourceLimits;
 use crate::error::{Error, Result};
 use crate::plan_executor::RunningPlan;
-use crate::planning_error::ResourceLimits;
 use crate::returning::{BufferedRows, Returning, result_of};
 use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;

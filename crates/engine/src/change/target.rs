@@ -15,9 +15,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::column_defaults::defaults_of;
+use crate::datafusion_error::ResourceLimits;
 use crate::error::{Error, Result, SqlError};
 use crate::planner;
-use crate::planning_error::ResourceLimits;
 use crate::session::{Session, StatementContext, plan_statement};
 use crate::table_lookup::TableLookup;
 use arrow::datatypes::SchemaRef;

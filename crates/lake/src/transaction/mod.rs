@@ -12,7 +12,7 @@ mod discard_guard;
 mod group_commit;
 mod pending_changes;
 mod rest_changes;
-mod shared_transaction;
+mod transaction_slot;
 mod view_changes;
 
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ pub(crate) use self::group_commit::AppendQueues;
 use self::group_commit::SmallAppend;
 use self::pending_changes::{PendingChange, PendingChanges};
 pub use self::rest_changes::{CommittedRestRequests, RestChanges};
-pub use self::shared_transaction::SharedTransaction;
+pub use self::transaction_slot::TransactionSlot;
 use self::view_changes::PendingView;
 pub use self::view_changes::ViewChanges;
 pub(crate) use self::view_changes::view_entry;

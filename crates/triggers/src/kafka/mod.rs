@@ -6,7 +6,7 @@
 //! - `receiver` follows a cluster in rounds, and `leader` reads the partitions of one server.
 //! - `source` records the events, with the position of each partition.
 
-mod partition_fetcher;
+mod broker_fetcher;
 mod receiver;
 mod source;
 

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::partition_fetcher::PartitionFetcher;
+use super::broker_fetcher::BrokerFetcher;
 use crate::back_off::BackOff;
 use crate::message_inbox::{InboxSender, MessageReceiver};
 use crate::postgres_server::secret;
@@ -217,7 +217,7 @@ impl ReadRound<'_> {
                 let read = match server {
                     None => Err(self.leaderless(&partitions)),
                     Some(server) => {
-                        PartitionFetcher { round: self, participant, server, partitions }
+                        BrokerFetcher { round: self, participant, server, partitions }
                             .run(connection)
                             .await
                     }

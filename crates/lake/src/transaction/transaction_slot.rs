@@ -1,4 +1,4 @@
-//! A container for a transaction that several statements use one after the other.
+//! A slot for a transaction that several statements use one after the other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,16 +6,16 @@ use parking_lot::Mutex;
 
 use super::Transaction;
 
-/// A transaction that statements borrow, and that its owner commits.
+/// A slot for a transaction that statements take and put back, and that its owner commits.
 #[derive(Default)]
-pub struct SharedTransaction {
+pub struct TransactionSlot {
     is_open: AtomicBool,
     /// The transaction; `None` while a statement uses it.
     idle: Mutex<Option<Box<Transaction>>>,
 }
 
-impl SharedTransaction {
-    /// Puts a new transaction into the container, so that statements can use it.
+impl TransactionSlot {
+    /// Puts a new transaction into the slot, so that statements can use it.
     pub fn open(&self, transaction: Transaction) {
         self.put(transaction);
         self.is_open.store(true, Ordering::Release);
@@ -31,12 +31,12 @@ impl SharedTransaction {
         self.idle.lock().take().map(|transaction| *transaction)
     }
 
-    /// Puts the transaction back after [`SharedTransaction::take`].
+    /// Puts the transaction back after [`TransactionSlot::take`].
     pub fn put(&self, transaction: Transaction) {
         *self.idle.lock() = Some(Box::new(transaction));
     }
 
-    /// Closes the container and returns the transaction; `None` if a statement has taken it.
+    /// Closes the slot and returns the transaction; `None` if a statement has taken it.
     pub fn close(&self) -> Option<Transaction> {
         self.is_open.store(false, Ordering::Release);
         self.take()

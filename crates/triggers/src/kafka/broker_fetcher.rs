@@ -26,14 +26,14 @@ const PARTITION_BYTES: i32 = 1 << 20;
 const THROTTLE_MAX: Duration = Duration::from_secs(30);
 
 /// Fetches the records of the partitions whose leader is one server, until the round ends.
-pub(super) struct PartitionFetcher<'a> {
+pub(super) struct BrokerFetcher<'a> {
     pub round: &'a ReadRound<'a>,
     pub participant: RoundParticipant<'a>,
     pub server: ServerAddress,
     pub partitions: Vec<i32>,
 }
 
-impl PartitionFetcher<'_> {
+impl BrokerFetcher<'_> {
     /// Reads until the round ends. Returns the connection for the next round.
     pub(super) async fn run(
         mut self,

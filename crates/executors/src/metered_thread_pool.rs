@@ -1,7 +1,7 @@
 //! Threads for computations, separate from the threads that answer requests.
 //!
-//! Each work item runs on a runtime of its own, so that it does not block other work. Its usage is
-//! the CPU time of the threads of this runtime.
+//! Each work item runs on a Tokio runtime of its own, so that it does not block other work. Its
+//! usage is the CPU time of the threads of this runtime.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,17 +18,18 @@ const IDLE_MAX: usize = 4;
 /// Time after which an idle blocking thread ends.
 const THREAD_KEEP: Duration = Duration::from_secs(2);
 
-/// A pool of idle runtimes; cheap to clone.
+/// A pool of threads that measures the CPU time of each work item; cheap to clone. It keeps idle
+/// Tokio runtimes for reuse.
 #[derive(Debug, Clone, Default)]
-pub struct MeteredRuntimePool {
+pub struct MeteredThreadPool {
     workers: Arc<Mutex<Vec<MeteredRuntime>>>,
     background: bool,
 }
 
-impl MeteredRuntimePool {
+impl MeteredThreadPool {
     /// Creates a pool whose threads run at a lower priority.
     pub fn background() -> Self {
-        MeteredRuntimePool { background: true, ..MeteredRuntimePool::default() }
+        MeteredThreadPool { background: true, ..MeteredThreadPool::default() }
     }
 
     /// Runs the work. Returns its result and its CPU time in microseconds. Dropping the future
@@ -178,7 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_clock_counts_all_threads_of_the_work_and_no_others() {
-        let runtime = MeteredRuntimePool::default();
+        let runtime = MeteredThreadPool::default();
         let idle = tokio::time::sleep(Duration::from_millis(20));
         let ((), idle_us) = runtime.run(idle).await.expect("an answer");
         let one = async { compute() };
@@ -197,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_error_of_its_work_only() {
-        let runtime = MeteredRuntimePool::default();
+        let runtime = MeteredThreadPool::default();
         let work = async { "none".parse::<u8>().expect("a number") };
         let problem = runtime.run(work).await.expect_err("a problem");
         assert_eq!(problem.code, ErrorCode::Internal);
