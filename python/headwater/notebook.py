@@ -19,7 +19,7 @@ STEP_COLUMNS = ("step", "name", "kind", "status", "reason", "rows", "wall_ms", "
 
 
 class Record(dict[str, Any]):
-    """An answer with fields; a notebook displays it as a table."""
+    """A response with fields; a notebook displays it as a table."""
 
     def _repr_html_(self) -> str:
         steps = self.get("steps")
@@ -29,14 +29,14 @@ class Record(dict[str, Any]):
 
 
 class Records(list[Any]):
-    """A list of answers; a notebook displays it as a table."""
+    """A list of responses; a notebook displays it as a table."""
 
     def _repr_html_(self) -> str:
         return _table([one if isinstance(one, Mapping) else {"value": one} for one in self])
 
 
 def shown(answer: Any) -> Any:
-    """Converts an answer of the server to a type that notebooks display as a table."""
+    """Converts a response of the server to a type that notebooks display as a table."""
     if isinstance(answer, dict):
         return Record(answer)
     return Records(answer) if isinstance(answer, list) else answer

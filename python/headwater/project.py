@@ -145,7 +145,7 @@ def _module(handler: str) -> str:
 
 def _texts(values: list[Any]) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise TypeError("not a list of texts")
+        raise TypeError("not a list of strings")
     return values
 
 

@@ -52,7 +52,7 @@ pub struct Serve {
     /// Disable automatic table maintenance
     #[arg(long)]
     pub no_maintenance: bool,
-    /// Once a day, remove files of known tables that were unreferenced for three days
+    /// Once a day, remove files in table folders that were unreferenced for three days
     #[arg(long, conflicts_with = "no_maintenance")]
     pub remove_orphans: bool,
     /// How long events of the audit log are kept: `90d` [default: as set by `audit --keep`]

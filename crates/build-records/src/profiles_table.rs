@@ -93,15 +93,16 @@ impl SystemTable for ProfilesTable {
     }
 }
 
-/// Returns the profiles of the tables at a ref that a reader may see.
+/// Returns the profiles of the tables at a ref. Omits tables that the reader may not read, or that
+/// have row filters or column masks for the reader.
 async fn rows(
     view: &CommitView,
     access: Option<&dyn SessionRights>,
 ) -> Result<Vec<ProfileRow>, Problem> {
     let mut listed = view.list(None).await.or_problem()?;
     listed.retain(|(name, entry)| {
-        // Leave out tables with row filters or column masks: statistics could reveal hidden rows
-        // and values, even under an earlier name of a masked column.
+        // Statistics of a restricted table could reveal hidden rows and values, even under an
+        // earlier name of a masked column.
         may_read_object(access, &entry.object(name))
             && access.is_none_or(|access| access.restrictions(name, Some(&entry.id)).is_none())
     });

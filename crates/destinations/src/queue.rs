@@ -10,7 +10,7 @@ use crate::payload::IdentifiedPayload;
 /// The suffix of the names of FIFO queues.
 const FIFO: &str = ".fifo";
 
-/// The sender of a message, and the triggers whose events caused it.
+/// The sender of a message, and its lineage.
 pub(crate) struct MessageOrigin<'a> {
     pub sender: &'a str,
     pub caused_by: Vec<String>,

@@ -152,7 +152,7 @@ impl Session {
         if !is_plain || name.starts_with(|c: char| c.is_numeric()) {
             return Err(Error::Sql(SqlError::Invalid {
                 message: format!("`{name}` is not a usable function name"),
-                hint: Some("Use letters, digits and `_`.".to_owned()),
+                hint: Some("Use letters, digits and `_`; do not begin with a digit.".to_owned()),
                 position: position(written),
             }));
         }

@@ -99,7 +99,11 @@ impl Session {
         if !written.is_here() {
             return Err(Error::Sql(SqlError::Unsupported {
                 what: format!("writing to `{written}`"),
-                hint: Some("Run the statement on that branch instead.".to_owned()),
+                hint: Some(
+                    "Write the name without a ref or snapshot, and run the statement on the branch \
+                     to change."
+                        .to_owned(),
+                ),
                 position: position(name),
             }));
         }

@@ -9,7 +9,7 @@ use crate::pattern::{FieldPattern, Pattern, joined};
 /// The structure of a value. A value may also be an array of such values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueSchema {
-    /// Any text.
+    /// Any string.
     Text,
     /// One of these strings.
     OneOf(Vec<String>),
@@ -122,7 +122,7 @@ fn impossible(path: &str, matcher: &Matcher, field: &FieldSchema) -> PatternErro
         ValueSchema::Count => {
             "This field is a non-negative number; write a number or `numeric`.".into()
         }
-        _ => "This field is text: write a text, or an operator such as `prefix`.".into(),
+        _ => "This field is a string: write a string, or an operator such as `prefix`.".into(),
     };
     PatternError::new(path, condition, hint)
 }

@@ -11,7 +11,7 @@ use crate::wildcard::Wildcard;
 const OPERATORS: &str = "`prefix`, `suffix`, `anything-but`, `numeric`, `exists`, \
                          `equals-ignore-case`, `wildcard` or `cidr`";
 
-/// Longest text in a condition, in bytes.
+/// Maximum length of a string in a condition, in bytes.
 const TEXT_BYTES_MAX: usize = 4_096;
 
 /// Maximum number of values in an `anything-but`.
@@ -20,7 +20,7 @@ const EXCLUDED_MAX: usize = 1_000;
 /// A condition on a value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Matcher {
-    /// The value is this text, number, boolean or null.
+    /// The value is this string, number, boolean or null.
     Exact(Value),
     Text(TextMatcher),
     /// The value matches none of these conditions.
@@ -177,7 +177,7 @@ fn text_operator(path: &str, name: &str, value: &Value) -> Result<TextMatcher, P
 
 /// Parses `anything-but`: a value, values of one type, or an operator on strings.
 fn anything_but(path: &str, value: &Value) -> Result<Matcher, PatternError> {
-    let hint = "Write texts, numbers, or an operator such as `{ prefix = \"a\" }`.";
+    let hint = "Write strings, numbers, or an operator such as `{ prefix = \"a\" }`.";
     let malformed = |reason: &str| PatternError::new(path, reason, hint);
     let excluded = match value {
         Value::Array(items) => items.iter().map(|item| excluded(path, item)).collect(),
@@ -207,7 +207,7 @@ fn anything_but(path: &str, value: &Value) -> Result<Matcher, PatternError> {
     let is_text = |one: &Matcher| matches!(one, Matcher::Exact(Value::String(_)));
     let is_number = |one: &Matcher| matches!(one, Matcher::Exact(Value::Number(_)));
     if excluded.iter().any(is_text) && excluded.iter().any(is_number) {
-        return Err(malformed("has an `anything-but` with both texts and numbers"));
+        return Err(malformed("has an `anything-but` with both strings and numbers"));
     }
     Ok(Matcher::AnythingBut(excluded))
 }
@@ -216,8 +216,8 @@ fn excluded(path: &str, value: &Value) -> Result<Matcher, PatternError> {
     match value {
         Value::String(_) | Value::Number(_) => Matcher::parse(path, value),
         _ => {
-            let reason = "has an `anything-but` that is neither a text nor a number";
-            let hint = "Write texts, numbers, or an operator such as `{ prefix = \"a\" }`.";
+            let reason = "has an `anything-but` that is neither a string nor a number";
+            let hint = "Write strings, numbers, or an operator such as `{ prefix = \"a\" }`.";
             Err(PatternError::new(path, reason, hint))
         }
     }
@@ -225,11 +225,11 @@ fn excluded(path: &str, value: &Value) -> Result<Matcher, PatternError> {
 
 fn text<'a>(path: &str, value: &'a Value) -> Result<&'a str, PatternError> {
     let text = value.as_str().ok_or_else(|| {
-        PatternError::new(path, "has an operator whose value is not a text", "Write a text.")
+        PatternError::new(path, "has an operator whose value is not a string", "Write a string.")
     })?;
     if text.len() > TEXT_BYTES_MAX {
-        let reason = format!("has a text that is longer than {TEXT_BYTES_MAX} bytes");
-        return Err(PatternError::new(path, reason, "Shorten the text."));
+        let reason = format!("has a string that is longer than {TEXT_BYTES_MAX} bytes");
+        return Err(PatternError::new(path, reason, "Shorten the string."));
     }
     Ok(text)
 }

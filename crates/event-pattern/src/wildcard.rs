@@ -30,7 +30,7 @@ impl Wildcard {
         Ok(Wildcard { parts })
     }
 
-    /// Returns true if every text matches.
+    /// Returns true if every string matches.
     pub(crate) fn matches_all(&self) -> bool {
         self.parts.len() == 2 && self.parts.iter().all(String::is_empty)
     }

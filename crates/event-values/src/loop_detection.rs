@@ -1,14 +1,14 @@
 //! Detection of loops by the lineage of events.
 //!
-//! The lineage of an event is the field `caused_by`: the triggers whose events led to it. The
-//! source of a trigger ignores changes of tables and objects, merges and ends of jobs that this
-//! trigger caused. A message cannot be ignored, because it must be removed from its queue. So if a
-//! trigger receives a message that it has caused itself, the message becomes a failed event, which
-//! a user can inspect and replay.
+//! The lineage of an event is the field `caused_by`: the triggers, function queues and event source
+//! mappings that led to it. The source of a trigger ignores changes of tables and objects, merges
+//! and ends of jobs that this trigger caused. A message cannot be ignored, because it must be
+//! removed from its queue. So if a trigger receives a message that it has caused itself, the
+//! message becomes a failed event, which a user can inspect and replay.
 
 use headwater_model::{ErrorCode, Event, Problem};
 
-/// Maximum number of triggers in the lineage of an event. AWS stops a loop of a queue and a
+/// Maximum number of names in the lineage of an event. AWS stops a loop of a queue and a
 /// function after about 16 calls.
 const CHAIN_MAX: usize = 16;
 

@@ -234,7 +234,7 @@ pub(crate) struct OutgoingPayload<'a> {
     pub actor: &'a Actor,
     /// The id that a commit of rows contains, so that another attempt does not commit them again.
     pub commit: String,
-    /// The triggers whose events caused the content.
+    /// The lineage of the content: names of triggers, function queues and event source mappings.
     pub caused_by: Vec<String>,
 }
 

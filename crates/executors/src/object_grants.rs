@@ -153,8 +153,9 @@ impl ObjectGrants<'_> {
         is_owner.then_some(object)
     }
 
-    /// Checks that no row filter or column mask of a table applies to its owner. The owner could
-    /// otherwise give a user without this restriction the right to read the hidden rows.
+    /// Checks that no row filter or column mask applies to the principal, for a table or for the
+    /// tables in a namespace. A grant of the principal could otherwise let another user, to whom
+    /// the restriction does not apply, read the hidden rows and values.
     async fn check_unrestricted(
         &self,
         by: &Principal,

@@ -2,9 +2,8 @@
 //! during the run.
 //!
 //! A repetition is a complete run on the new state of the target, within the same job, with a new
-//! plan. It reuses tables of the attempt with the conflict if their inputs have not changed.
-//! Nothing of this attempt was merged; its branch is kept under another name until the repetition
-//! has ended.
+//! plan. It reuses tables of the failed attempt if their inputs have not changed. Nothing of the
+//! failed attempt was merged; its branch is kept under another name until the repetition has ended.
 
 use std::time::Duration;
 

@@ -41,7 +41,7 @@ pub(crate) struct RunWithOutputs<'a> {
     project: String,
     branch: String,
     actor: &'a Actor,
-    /// The triggers whose events caused the run.
+    /// The lineage of the run: names of triggers, function queues and event source mappings.
     caused_by: &'a [String],
     /// The addresses that the project's models declare.
     pub declared: BTreeSet<String>,

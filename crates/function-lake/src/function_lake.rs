@@ -69,7 +69,7 @@ pub struct CallIdentity {
     pub branch: String,
     /// The id of the part of an event that the call handles. At most one commit contains this id.
     pub event: Option<String>,
-    /// The triggers whose events caused the call.
+    /// The lineage of the call: names of triggers, function queues and event source mappings.
     pub caused_by: Vec<String>,
 }
 

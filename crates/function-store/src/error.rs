@@ -22,10 +22,10 @@ pub enum Error {
         /// The version or alias.
         qualifier: String,
     },
-    /// The layer or the layer version does not exist.
+    /// The layer, the layer version or a permission of the version does not exist.
     #[error("{what}")]
     NoLayer {
-        /// The message, which names the missing layer or version.
+        /// The message, which names the missing layer, version or permission.
         what: String,
     },
     /// The function has no such setting.
@@ -166,7 +166,9 @@ impl ToProblem for Error {
             Error::NoLayer { .. } => {
                 Some("List the versions of layers with `headwater function layer ls`".to_owned())
             }
-            Error::NoSetting { .. } => Some("Create the setting first".to_owned()),
+            Error::NoSetting { .. } => {
+                Some("Check the version or alias, or create the setting first".to_owned())
+            }
             Error::Exists { hint, .. } | Error::Invalid { hint, .. } => Some(hint.clone()),
             Error::VersionInUse { .. } => Some("Delete the alias first".to_owned()),
             Error::WrongRevision { .. } | Error::Conflict { .. } => {

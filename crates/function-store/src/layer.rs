@@ -296,10 +296,10 @@ impl FunctionStore {
                 version.policy.insert(id, statement);
             }
             LayerChange::RemovePermission(number, id) => {
-                let name = to.name.clone();
+                let layer = format!("version {number} of layer `{}`", printable(&to.name));
                 let removed = to.version_mut(number)?.policy.remove(&id);
-                let what = format!("permission `{id}`");
-                removed.ok_or(Error::NoSetting { name, what })?;
+                let what = format!("{layer} has no permission `{}`", printable(&id));
+                removed.ok_or(Error::NoLayer { what })?;
             }
         }
         Ok(Vec::new())

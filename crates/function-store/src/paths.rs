@@ -50,7 +50,7 @@ pub(crate) fn path_error(path: &str) -> Option<&'static str> {
 pub fn check_files(files: &ProjectFiles) -> Result<()> {
     if files.is_empty() {
         let hint = "Add files; the hidden files of a folder are not deployed";
-        return Err(Error::invalid("there are no files", hint));
+        return Err(Error::invalid("the request contains no files", hint));
     }
     for path in files.keys() {
         if let Some(reason) = path_error(path) {

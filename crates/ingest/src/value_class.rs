@@ -18,9 +18,9 @@ pub(crate) enum ValueClass {
     /// `NaN` or `inf`, which is a number in a column of numbers and text in a column of text.
     NotFinite = 1 << 4,
     Date = 1 << 5,
-    /// A timestamp without a zone.
+    /// A timestamp without a time zone.
     Timestamp = 1 << 6,
-    /// A timestamp with a zone.
+    /// A timestamp with a time zone.
     ZonedTimestamp = 1 << 7,
     /// Digits with a leading zero, such as `007`, which a number would not preserve.
     PaddedDigits = 1 << 8,
@@ -56,8 +56,8 @@ impl ValueClass {
             ValueClass::Real => "a number with a fraction or an exponent",
             ValueClass::NotFinite => "not a finite number",
             ValueClass::Date => "a date",
-            ValueClass::Timestamp => "a timestamp without a zone",
-            ValueClass::ZonedTimestamp => "a timestamp with a zone",
+            ValueClass::Timestamp => "a timestamp without a time zone",
+            ValueClass::ZonedTimestamp => "a timestamp with a time zone",
             ValueClass::PaddedDigits => "digits with a leading zero",
             ValueClass::Text => "text",
             ValueClass::Object => "an object",

@@ -40,7 +40,8 @@ fn name(value: &impl serde::Serialize) -> String {
 /// Maximum length of the text of a log line, in characters.
 const CHARACTERS_MAX: usize = 200;
 
-/// Returns the first line of a text, without control characters.
+/// Returns the first line of a text, truncated to [`CHARACTERS_MAX`] characters. Control characters
+/// are replaced by spaces.
 fn line(text: &str) -> String {
     let first = text.lines().next().unwrap_or_default();
     let clean = first.chars().map(|c| if c.is_control() { ' ' } else { c });

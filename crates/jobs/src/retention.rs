@@ -118,8 +118,8 @@ impl JobsState {
         Ok(days)
     }
 
-    /// Returns the totals of removed calls, each as the name of a function or trigger, the day and
-    /// the usage.
+    /// Returns the totals of removed calls by function or by trigger. A total is the name of the
+    /// function or trigger, the day and the usage.
     pub(crate) async fn retired_groups(
         &self,
         group: UsageDimension,

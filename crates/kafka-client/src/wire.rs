@@ -71,7 +71,7 @@ impl Reader {
     }
 
     pub fn text(&mut self) -> Result<String, MalformedMessage> {
-        self.nullable_text()?.ok_or(MalformedMessage("a text is missing"))
+        self.nullable_text()?.ok_or(MalformedMessage("a string is missing"))
     }
 
     /// Reads a list, which is empty if its length is -1.
@@ -90,7 +90,7 @@ impl Reader {
 
 /// Converts bytes to a string.
 pub(crate) fn text(bytes: Bytes) -> Result<String, MalformedMessage> {
-    String::from_utf8(bytes.into()).map_err(|_| MalformedMessage("a text is not UTF-8"))
+    String::from_utf8(bytes.into()).map_err(|_| MalformedMessage("a string is not UTF-8"))
 }
 
 /// Writes values of requests.

@@ -34,8 +34,8 @@ pub struct Event {
     /// Type and data.
     #[serde(flatten)]
     pub data: EventData,
-    /// Names of the triggers whose events caused this one, directly or indirectly. None of these
-    /// triggers fires for this event, which prevents loops.
+    /// Names of the triggers, function queues and event source mappings that led to this event.
+    /// None of these triggers fires for this event, which prevents loops.
     #[serde(default)]
     pub caused_by: Vec<String>,
 }

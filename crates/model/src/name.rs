@@ -59,8 +59,8 @@ impl ToProblem for NameError {
     fn hint(&self) -> Option<String> {
         let hint = match self.what {
             "branch" | "tag" => {
-                "Use letters, digits and `.`, `_`, `-`, `/`, beginning with a letter, a digit or an \
-                 underscore, as in `feature/prices`."
+                "Use letters, digits and `.`, `_`, `-`, `/`, beginning with a letter, a digit or \
+                 an underscore, as in `feature/prices`."
             }
             "ref" => {
                 "Write a branch or tag such as `main`, a commit of a branch such as \
@@ -78,7 +78,7 @@ impl ToProblem for NameError {
 const RESERVED: &[char] = &['/', '\\', '"', '`', '@', '#', '~', '*'];
 
 /// Checks a table name, or one level of a namespace: 1 to 255 bytes, without control characters,
-/// `.`, [`RESERVED`] characters, or leading or trailing blanks.
+/// `.`, [`RESERVED`] characters, or leading or trailing whitespace.
 pub fn check_name(name: &str, what: &'static str) -> Result<(), NameError> {
     match broken_rule(name) {
         Some(reason) => Err(NameError { name: name.to_owned(), what, reason }),
@@ -94,7 +94,7 @@ fn broken_rule(name: &str) -> Option<&'static str> {
         return Some("the name is longer than 255 bytes");
     }
     if name.trim() != name {
-        return Some("the name begins or ends with a blank");
+        return Some("the name begins or ends with whitespace");
     }
     if name.contains(LEVEL_SEPARATOR) {
         return Some("the name contains `.`, which separates the levels of a namespace");

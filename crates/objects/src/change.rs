@@ -57,7 +57,8 @@ pub struct ObjectChange {
     pub etag: String,
     /// The time of the change.
     pub time: Timestamp,
-    /// Names of the triggers whose events caused the change, if known.
+    /// The lineage of the change: names of triggers, function queues and event source mappings.
+    /// Empty if the cause is not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caused_by: Vec<String>,
     /// The client that requested the change, if it is known.

@@ -103,7 +103,7 @@ impl Claims {
         let found = self.others.get(claim).and_then(Value::as_str);
         found.map(str::to_owned).ok_or_else(|| {
             let reason =
-                format!("the claim `{claim}`, which names the user, is missing or not a text");
+                format!("the claim `{claim}`, which names the user, is missing or not a string");
             Error::Token { reason: reason.into() }
         })
     }

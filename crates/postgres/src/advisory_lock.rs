@@ -152,7 +152,7 @@ impl KeyPart {
                 "Send an integer of at most 64 bits, which is not null.",
             ),
             KeyPart::ParameterHash(name) => {
-                (format!("parameter `${name}` is not a text"), "Send a text that is not null.")
+                (format!("parameter `${name}` is not text"), "Send text that is not null.")
             }
         };
         Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))

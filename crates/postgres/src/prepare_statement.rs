@@ -106,7 +106,7 @@ fn literal(words: &[&str]) -> Result<Option<String>, Problem> {
         other => {
             let message = format!("`{}` as a value of EXECUTE is not supported", other.join(" "));
             return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
-                .with_hint("Write a number, a text in quotes, `true`, `false` or `NULL`."));
+                .with_hint("Write a number, a string in quotes, `true`, `false` or `NULL`."));
         }
     };
     Ok((!is_null(word)).then(|| unquoted(word)))

@@ -190,9 +190,9 @@ fn is_needed_by_run(error: &Error, project: &Project) -> bool {
     let text = project.files.get(file).map_or("", FileContent::text);
     let is_python = file.rsplit_once('.').is_some_and(|(_, ending)| ending == "py");
     let names_step = ["model", "expectation", "bauplan"].iter().any(|word| text.contains(word));
-    // A step with a misspelled decorator is not recognised. So any file that uses `headwater` may
-    // define a step, except a file with `function`, which is assumed to define only callable
-    // functions.
+    // The decorator of a step may be misspelled. So any file that contains the word `headwater` may
+    // define a step. A file that also contains the word `function` is assumed to define only
+    // callable functions.
     !is_python || names_step || (text.contains("headwater") && !text.contains("function"))
 }
 

@@ -39,8 +39,8 @@ pub struct NewMessage {
     pub group: Option<String>,
     /// For FIFO queues: a message whose id was already sent within the last 5 minutes is not added.
     pub deduplication_id: Option<String>,
-    /// The triggers whose events caused the message. Only outputs and destinations of functions set
-    /// this field. Clients cannot set it.
+    /// The lineage of the message: names of triggers, function queues and event source mappings.
+    /// Only outputs and destinations of functions set this field. Clients cannot set it.
     pub caused_by: Vec<String>,
 }
 
@@ -92,7 +92,7 @@ pub struct StoredMessage {
     /// The deduplication id, in FIFO queues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deduplication_id: Option<String>,
-    /// The triggers whose events caused the message; empty if a client sent it.
+    /// The lineage of the message; empty if a client sent it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caused_by: Vec<String>,
 }

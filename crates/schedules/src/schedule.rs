@@ -79,7 +79,8 @@ impl Schedule {
         }
     }
 
-    /// Returns the time at which clocks of the time zone show a local time.
+    /// Returns the UTC time of a local time in the time zone. If clocks show the local time twice,
+    /// returns the earlier time. If clocks skip the local time, returns the end of the gap.
     fn utc_time(&self, local: NaiveDateTime) -> Option<Timestamp> {
         match self.zone.from_local_datetime(&local) {
             LocalResult::Single(moment) | LocalResult::Ambiguous(moment, _) => {

@@ -488,7 +488,7 @@ fn clear_folders(lake: &Path) -> Result<()> {
 async fn quarantine_interrupted(runner: &Runner, jobs: &headwater_jobs::Jobs) {
     for id in jobs.interrupted() {
         if let Err(error) = runner.quarantine(*id).await {
-            tracing::warn!("the branch of the interrupted run {id} cannot be marked: {error}");
+            tracing::warn!("the branch of interrupted run {id} cannot be quarantined: {error}");
         }
     }
 }

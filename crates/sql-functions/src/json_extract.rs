@@ -65,7 +65,7 @@ impl ScalarUDFImpl for JsonExtract {
                 Ok(vec![DataType::Utf8, DataType::new_list(DataType::Utf8, true)])
             }
             path if self.has_array && !path.is_string() && !path.is_null() => {
-                plan_err!("the path of `{name}` must be an array of texts, not {path}")
+                plan_err!("the path of `{name}` must be an array of strings, not {path}")
             }
             path if path.is_integer() => Ok(vec![DataType::Utf8, DataType::Int64]),
             path if path.is_string() || path.is_null() => Ok(vec![DataType::Utf8, DataType::Utf8]),

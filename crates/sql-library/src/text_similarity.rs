@@ -32,7 +32,8 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         distance("hamming", |values| {
             counts(values, |a, b| {
                 let count = strsim::hamming(a, b);
-                count.map_err(|_| exec_datafusion_err!("`hamming` takes texts of the same length"))
+                count
+                    .map_err(|_| exec_datafusion_err!("`hamming` takes strings of the same length"))
             })
         }),
         similarity("jaro_similarity", |values| {
@@ -55,7 +56,7 @@ fn check_lengths(name: &str, left: &str, right: &str) -> Result<()> {
     if left.saturating_mul(right) <= LENGTHS_MAX {
         return Ok(());
     }
-    exec_err!("texts of {left} and {right} bytes are too long for `{name}`")
+    exec_err!("strings of {left} and {right} bytes are too long for `{name}`")
 }
 
 fn counts(values: &[ArrayRef], of: fn(&str, &str) -> Result<usize>) -> Result<ArrayRef> {

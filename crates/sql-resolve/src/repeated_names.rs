@@ -62,7 +62,7 @@ impl SelectedNames {
         None
     }
 
-    /// Returns true if a wildcard selects the same column, or an alias has the name of the column.
+    /// Returns true if `expr` is a column that a wildcard also selects, or whose name is an alias.
     fn is_repeated_column(&self, expr: &Expr) -> bool {
         let path = path_under(expr);
         let is_selected = |selected: &WildcardColumn| match path {

@@ -195,8 +195,8 @@ impl KeyColumns {
         Ok(found)
     }
 
-    /// Returns the key of the first row as text. Returns `None` for an empty list: the source has
-    /// then deleted all rows with the keys.
+    /// Returns the key of the first row as text. Returns `None` if there are no rows: the source
+    /// then only deleted rows with the conflicting keys.
     fn text(&self, rows: &[RecordBatch]) -> Result<Option<String>> {
         let internal = |error: ArrowError| Error::internal("merged", error);
         let Some(first) = rows.first() else { return Ok(None) };

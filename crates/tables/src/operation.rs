@@ -52,7 +52,8 @@ pub enum TableOperation {
     },
     /// Merges small manifests.
     ArrangeManifests,
-    /// Removes snapshots except the current snapshot from the metadata, but keeps their files.
+    /// Removes the snapshots with these ids from the metadata, except the current snapshot. Keeps
+    /// their files.
     ExpireSnapshots(Vec<i64>),
     /// Replaces columns, partition fields and all rows. The rows must have been written for the
     /// table returned by [`crate::Tables::replacement`].

@@ -62,8 +62,8 @@ impl Telemetry {
         self.0.as_ref().map(|inner| inner.metrics.clone())
     }
 
-    /// Begins a span as the child of another span. Returns `None` if traces are off or the trace is
-    /// not recorded.
+    /// Begins a span as the child of another span. Returns `None` if traces are off, if `parent` is
+    /// `None`, or if the trace is not recorded.
     pub fn begin(
         &self,
         parent: Option<TraceContext>,

@@ -49,7 +49,8 @@ pub struct BranchCommit {
     pub tables: Vec<TableName>,
 }
 
-/// Returns the triggers whose events caused a commit with these properties, directly or indirectly.
+/// Returns the lineage of a commit with these properties: names of triggers, function queues and
+/// event source mappings.
 pub(crate) async fn caused_by(
     log: &DeliveryLog,
     properties: &BTreeMap<String, String>,

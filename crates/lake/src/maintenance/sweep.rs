@@ -122,7 +122,8 @@ impl Maintenance<'_> {
         Ok(report)
     }
 
-    /// Lists the files that may be removed: the files in folders of known tables, or all files.
+    /// Lists the files that may be removed: the files in the folders of tables in the lake's
+    /// history, or all files.
     async fn files_of(
         self,
         sweep: &SweepOptions,

@@ -27,7 +27,8 @@ pub(super) struct SweepOptions {
     pub dry_run: bool,
     /// True to remove files even if they are more than half of all files.
     pub force: bool,
-    /// True for automatic maintenance, which lists only the folders of known tables.
+    /// True for automatic maintenance, which lists only the folders of tables in the lake's
+    /// history.
     pub automatic: bool,
     /// The snapshots that a dry run would expire, by metadata location.
     pub dry_run_expired: HashMap<String, Vec<i64>>,

@@ -209,8 +209,8 @@ impl BodyQuotas {
 }
 
 impl BodyQuota {
-    /// Creates a quota of at most `units`. Reserves a part of `units`, at most half, for the one
-    /// body that may exceed the quota; this body has at most `bytes_max` bytes.
+    /// Creates a quota. All bodies share `units` minus a reserve. The reserve is for the one body
+    /// that may exceed the quota: the units of `bytes_max` bytes, but at most half of `units`.
     fn new(kind: BodyKind, bytes_max: usize, units: usize) -> Self {
         let longest = units_of(kind, bytes_max);
         let units = units.saturating_sub(longest).max(units / 2);

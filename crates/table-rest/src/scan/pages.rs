@@ -28,8 +28,8 @@ type Files = Arc<[Arc<DataFile>]>;
 const PAGE_FILES_MAX: usize = 1_000;
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// Approximate sizes in bytes of the parts of a page: a file without its values, a reference to a
-/// delete file, and the statistics of one column.
+/// Approximate sizes in bytes of the parts of a page: a file without its location, partition values
+/// and statistics; a reference to a delete file; the statistics of one column.
 const FILE_BYTES: usize = 512;
 const REFERENCE_BYTES: usize = 8;
 const STATISTICS_BYTES: usize = 256;
@@ -235,16 +235,15 @@ impl Scan {
         matching > 0 && self.rows_wanted.is_some_and(|wanted| matching >= u128::from(wanted))
     }
 
-    /// Returns the approximate number of bytes of each file's task in a page, without the values in
-    /// it.
+    /// Returns the approximate number of bytes of a file's task, without the location and the
+    /// partition values of the file.
     fn fixed_bytes(&self) -> usize {
         let filter: usize = self.filter.conditions().iter().map(|one| one.text.len() + 40).sum();
         FILE_BYTES + filter + STATISTICS_BYTES * self.stats.len()
     }
 
     /// Returns the end of the page that starts at a file index, and the number of rows in the page
-    /// that certainly match. `fixed` is the size of a file's task in bytes without the values in
-    /// it.
+    /// that certainly match. `fixed` is the result of [`Self::fixed_bytes`].
     fn end(&self, start: usize, fixed: usize, truth: impl Fn(usize) -> RowMatch) -> (usize, u128) {
         let files = self.plan.files();
         let (mut bytes, mut tasks, mut known) = (0, 0, HashSet::new());

@@ -80,7 +80,7 @@ pub(super) async fn check_deletes(
     check_delete_files_unchanged(tables, table, seen).await
 }
 
-/// Checks that the deletes of data files are the same as when the change read the files.
+/// Checks that the same delete files apply to data files as when the change read the data files.
 pub(super) async fn check_rows_unchanged(
     tables: &Tables,
     table: &Table,
