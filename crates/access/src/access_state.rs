@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{
-    AccessObject, Action, AuditRetention, Grant, Limit, ObjectId, Restriction, Role, Timestamp,
+    AccessObject, Action, AuditRetention, Grant, Limit, ObjectId, ObjectOwner, Restriction, Role,
+    Timestamp,
 };
 use headwater_store::{JournalEntry, KeyRange, Store};
 use serde::de::DeserializeOwned;
@@ -161,24 +162,29 @@ impl AccessState {
         self.effective.get(user)?.find(action, object, applies).map(|grant| &**grant)
     }
 
-    /// Returns true if a user has a grant by an owner that contains an action on an object.
-    pub(crate) fn has_owner_grant(
-        &self,
-        user: &str,
-        action: Action,
-        object: &AccessObject,
-    ) -> bool {
-        let applies = |grant: &Grant| self.is_by_owner(grant, action, object);
-        self.effective.get(user).is_some_and(|it| it.find(action, object, applies).is_some())
+    /// Returns true if a user has a grant by an owner that contains any action on an object.
+    /// Looks up nothing for a user without such grants.
+    pub(crate) fn has_owner_grant(&self, user: &str, object: &AccessObject) -> bool {
+        let index = self.effective.get(user).filter(|index| index.has_owner_grants());
+        index.is_some_and(|index| {
+            object.kind().actions().iter().any(|action| {
+                let applies = |grant: &Grant| self.is_by_owner(grant, *action, object);
+                index.find(*action, object, applies).is_some()
+            })
+        })
     }
 
     /// Returns true if an owner made a grant, and may perform an action on an object as its owner.
     fn is_by_owner(&self, grant: &Grant, action: Action, object: &AccessObject) -> bool {
         grant.owner.as_ref().is_some_and(|owner| {
-            let account = self.users.get(&owner.user);
-            account.is_some_and(|account| account.created == owner.created)
-                && is_owner(self, &owner.user, action, object)
+            self.has_account(owner) && is_owner(self, &owner.user, action, object)
         })
+    }
+
+    /// Returns true if the account of an owner still exists. An account with the same name but
+    /// another creation time is a different account.
+    pub(crate) fn has_account(&self, owner: &ObjectOwner) -> bool {
+        self.users.get(&owner.user).is_some_and(|account| account.created == owner.created)
     }
 
     /// Returns the grants that a user has, directly or through roles.

@@ -111,12 +111,26 @@ impl Access {
     }
 
     /// Returns the permissions of a user, from its own grants and the grants of its roles. Omits
-    /// the grants of owners whose ownership has ended, if the directory contains the owner.
+    /// the grants of owners whose ownership has ended, if the directory contains the owner. Also
+    /// omits the grants that the user made as an owner, and actions that an owner does not have.
     pub fn permissions(&self, user: &str) -> Vec<Permission> {
         let directory = self.directory();
         let grants = directory.grants_of(user).filter(|grant| !has_ended(&directory, grant));
-        grants.map(|grant| grant.permission.clone()).collect()
+        let is_own = |grant: &&Grant| grant.owner.as_ref().is_some_and(|owner| owner.user == user);
+        let others = grants.filter(|grant| !is_own(grant));
+        others.map(effective).filter(|permission| !permission.actions.is_empty()).collect()
     }
+}
+
+/// Returns the permission of a grant, without the action that has no effect in a grant by an owner:
+/// the owner of a table or view may not create another one of its name.
+fn effective(grant: &Grant) -> Permission {
+    let mut permission = grant.permission.clone();
+    let is_entry = matches!(permission.object.kind(), ObjectKind::Table | ObjectKind::View);
+    if grant.owner.is_some() && is_entry {
+        permission.actions.retain(|action| *action != Action::Create);
+    }
+    permission
 }
 
 /// Returns true if a principal has a right to an object that ends when the object, or the namespace
@@ -124,9 +138,7 @@ impl Access {
 pub fn depends_on_owner(access: &Access, principal: &Principal, object: &AccessObject) -> bool {
     let Some(owner) = object.owner().or_else(|| object.namespace_owner()) else { return false };
     let Some(user) = principal.as_object_owner() else { return false };
-    let directory = access.directory();
-    let mut actions = object.kind().actions().iter();
-    user == *owner || actions.any(|action| directory.has_owner_grant(&user.user, *action, object))
+    user == *owner || access.directory().has_owner_grant(&user.user, object)
 }
 
 /// Decides for a user: allows access by ownership, or by a grant that contains the action.
@@ -150,10 +162,7 @@ pub(crate) fn is_owner(
     action: Action,
     object: &AccessObject,
 ) -> bool {
-    let is_user = |owner: &ObjectOwner| {
-        let account = directory.users.get(user);
-        owner.user == user && account.is_some_and(|account| account.created == owner.created)
-    };
+    let is_user = |owner: &ObjectOwner| owner.user == user && directory.has_account(owner);
     if object.is_looked_up() {
         return object.owner().is_some_and(is_user) && action != Action::Create;
     }
@@ -173,10 +182,13 @@ fn including(action: Action, object: &AccessObject) -> impl Iterator<Item = Acti
 }
 
 /// Returns true if an owner made a grant on an object that the owner no longer owns. Returns false
-/// for kinds of objects whose owners the directory does not contain.
+/// for kinds of objects whose owners the directory does not contain, if the owner's account exists.
 fn has_ended(directory: &AccessState, grant: &Grant) -> bool {
     use ObjectKind::{Bucket, Queue, Secret, Trigger};
     let Some(owner) = &grant.owner else { return false };
+    if !directory.has_account(owner) {
+        return true;
+    }
     let object = grant.permission.object.to_string().parse::<AccessObject>();
     let recorded = object.ok().filter(|it| matches!(it.kind(), Bucket | Queue | Secret | Trigger));
     recorded.is_some_and(|it| directory.owner(&it.owned()) != Some(owner.user.as_str()))

@@ -116,7 +116,8 @@ pub async fn grant_all(
 /// Such a grant gives a right only while the owner itself has the right as the owner. The caller
 /// has checked the ownership.
 ///
-/// Errors: `quota_exceeded` if the user has made too many grants; `by` is not a user.
+/// Errors: `quota_exceeded` if the user has made too many grants; `unauthenticated` if `by` is not
+/// a user, or its account was dropped or disabled meanwhile.
 pub async fn grant_as_owner(
     access: &Access,
     by: &Principal,
@@ -133,6 +134,7 @@ async fn grant_by(
     let requests: Vec<_> = requests.iter().map(checked).collect::<Result<_>>()?;
     access
         .apply(&[], |directory| {
+            by.check_account(directory)?;
             let mut changes = GrantChanges::new(directory);
             let mut granted = Vec::with_capacity(requests.len());
             for request in &requests {
@@ -199,6 +201,15 @@ impl<'a> Grantor<'a> {
         let owner = by.as_object_owner().ok_or(Error::InvalidCredential)?;
         Ok(Grantor { by, owner: Some(owner) })
     }
+
+    /// Checks that the account of an owner still exists when its grants are stored. A later account
+    /// with this name must not receive them.
+    fn check_account(&self, directory: &AccessState) -> Result<()> {
+        let is_account =
+            |owner: &ObjectOwner| Access::is_account(directory, &owner.user, owner.created);
+        let is_valid = self.owner.as_ref().is_none_or(is_account);
+        if is_valid { Ok(()) } else { Err(Error::InvalidCredential) }
+    }
 }
 
 impl<'a> GrantChanges<'a> {
@@ -217,11 +228,11 @@ impl<'a> GrantChanges<'a> {
         Ok(grants.filter(|grant| grant.permission.object == permission.object).collect())
     }
 
-    /// Returns the existing grant that has the key of a new grant.
+    /// Returns the existing grant that has the key of a new grant, and the same owner.
     fn find(&self, new: &Grant) -> Result<Option<&Grant>> {
         let key = grant_key(new);
         let stored = self.stored(&new.grantee, &new.permission)?;
-        let stored = stored.into_iter().find(|grant| grant_key(grant) == key);
+        let stored = stored.into_iter().find(|grant| grant.owner == new.owner);
         let found = self.changed.get(&key).or(stored);
         Ok(found.filter(|grant| !grant.permission.actions.is_empty()))
     }

@@ -14,23 +14,37 @@ const LAKE: &str = "lake";
 /// The grants of one user.
 #[derive(Debug, Default)]
 pub(crate) struct GrantIndex {
-    /// Grants on single objects, by the object as text.
+    /// Grants on single objects, by the object as text. Also grants on the objects of a single
+    /// bucket, by the bucket. So a grant on one bucket does not slow decisions on other buckets.
     exact: HashMap<String, Vec<Arc<Grant>>>,
-    /// Grants on patterns, by the kind of object. Also grants on a single location or bucket,
-    /// because such a grant applies to everything below it, too.
+    /// Grants on patterns, by the kind of object. Also grants on a single location, because such a
+    /// grant applies to everything below it, too.
     patterns: HashMap<ObjectKind, Vec<Arc<Grant>>>,
+    /// True if an owner made at least one of the grants.
+    has_owner_grants: bool,
 }
 
 impl GrantIndex {
     /// Adds a grant.
     pub(crate) fn insert(&mut self, grant: Arc<Grant>) {
+        self.has_owner_grants |= grant.owner.is_some();
         let object = &grant.permission.object;
-        let selects_below = matches!(object.kind(), ObjectKind::Location | ObjectKind::Bucket);
-        if selects_below || object.pattern().contains('*') {
+        let name = match object.kind() {
+            ObjectKind::Bucket => bucket(object.pattern()),
+            _ => object.pattern(),
+        };
+        if object.kind() == ObjectKind::Location || name.contains('*') {
             self.patterns.entry(object.kind()).or_default().push(grant);
+        } else if object.kind() == ObjectKind::Bucket {
+            self.exact.entry(bucket_key(name)).or_default().push(grant);
         } else {
             self.exact.entry(object.to_string()).or_default().push(grant);
         }
+    }
+
+    /// Returns true if an owner made at least one of the grants.
+    pub(crate) const fn has_owner_grants(&self) -> bool {
+        self.has_owner_grants
     }
 
     /// Returns a grant that contains an action on an object and fulfills a condition, if there is
@@ -45,8 +59,12 @@ impl GrantIndex {
             |grant: &&Arc<Grant>| grant.permission.contains(action, object) && applies(grant);
         let find = |key: &str| self.exact.get(key).into_iter().flatten().find(contains);
         let in_namespace = is_in_namespace(object.kind());
+        let key = || match object.kind() {
+            ObjectKind::Bucket => bucket_key(bucket(object.name())),
+            _ => object.to_string(),
+        };
         find(LAKE)
-            .or_else(|| find(&object.to_string()))
+            .or_else(|| find(&key()))
             .or_else(|| {
                 let mut above = namespaces_above(object.name()).filter(|_| in_namespace);
                 above.find_map(|namespace| find(&format!("namespace:{namespace}")))
@@ -57,6 +75,16 @@ impl GrantIndex {
                 kinds.find_map(|kind| self.patterns.get(&kind)?.iter().find(contains))
             })
     }
+}
+
+/// Returns the bucket of an object in a bucket, or of a pattern for such objects.
+fn bucket(name: &str) -> &str {
+    name.split_once('/').map_or(name, |(bucket, _)| bucket)
+}
+
+/// Returns the key of the grants on a bucket and on the objects in it.
+fn bucket_key(bucket: &str) -> String {
+    format!("{}:{bucket}", ObjectKind::Bucket)
 }
 
 fn is_in_namespace(kind: ObjectKind) -> bool {
@@ -75,9 +103,13 @@ mod tests {
 
     use super::*;
 
-    const PATTERNS: [&str; 16] = [
+    const PATTERNS: [&str; 20] = [
         "bucket:landing",
+        "bucket:landing/",
         "bucket:landing/in",
+        "bucket:landing/i*",
+        "bucket:land*/in",
+        "bucket:*",
         "table:sales.orders",
         "table:sales.*",
         "table:*.orders",

@@ -175,3 +175,41 @@ async fn permissions_omit_grants_of_ended_ownership() {
     assert!(!f.may(&f.bob, Action::Read, &key));
     assert_eq!(f.access.permissions("bob"), []);
 }
+
+#[tokio::test]
+async fn a_dropped_user_makes_no_grant_for_a_later_account_of_its_name() {
+    let f = Fixture::start().await;
+    let requests = [request("bob", &[Action::Select], "table:sales.made")];
+    let refused = async || {
+        let granted = grant_as_owner(&f.access, &f.ana, &requests).await;
+        matches!(granted, Err(Error::InvalidCredential))
+    };
+    f.access.drop_user(&Principal::owner(), "ana").await.expect("dropped");
+    assert!(refused().await, "no account");
+    let again = user(&f.access, "ana").await;
+    assert!(refused().await, "another account");
+    assert_eq!(f.access.grants(None), []);
+    grant_as_owner(&f.access, &again, &requests).await.expect("a grant");
+    f.access.disable_user(&Principal::owner(), "ana", true).await.expect("disabled");
+    let refused = grant_as_owner(&f.access, &again, &requests).await;
+    assert!(matches!(refused, Err(Error::InvalidCredential)), "{refused:?}");
+    // The disabled user still owns its table, so its grants remain.
+    assert!(f.may(&f.bob, Action::Select, &owned_by("sales.made", &again)));
+}
+
+#[tokio::test]
+async fn permissions_omit_own_grants_and_actions_without_effect() {
+    let f = Fixture::start().await;
+    let actions = [Action::Insert, Action::Create];
+    let requests = [
+        request("ana", &actions, "table:sales.made"),
+        request("bob", &actions, "table:sales.made"),
+        request("bob", &[Action::Create], "view:sales.best"),
+        request("bob", &[Action::Create], "namespace:sales"),
+    ];
+    grant_as_owner(&f.access, &f.ana, &requests).await.expect("grants");
+    assert_eq!(f.access.permissions("ana"), []);
+    let mut found: Vec<_> = f.access.permissions("bob").iter().map(ToString::to_string).collect();
+    found.sort_unstable();
+    assert_eq!(found, ["create on namespace:sales", "insert on table:sales.made"]);
+}

@@ -44,6 +44,10 @@ pub fn check_secrets(
     callable: &Callable,
     deployed_by: Option<&Actor>,
 ) -> Result<(), Problem> {
+    // Most functions have no secrets. Their calls must not copy the identity.
+    if callable.function.secrets.is_empty() {
+        return Ok(());
+    }
     let Some(deployer) = deployed_by.map(Actor::principal) else { return Ok(()) };
     let is_lost = |secret: &AccessObject| {
         let decision = access.decide(&deployer, Action::Use, secret);
@@ -57,8 +61,10 @@ pub fn check_secrets(
         "function `{}` cannot be called: the user that deployed it may no longer use its secrets",
         callable.name
     );
-    Err(Problem::new(ErrorCode::Forbidden, message)
-        .with_hint("Deploy it again as a user with `use` on the secrets."))
+    Err(Problem::new(ErrorCode::Forbidden, message).with_hint(
+        "Deploy it again as a user with `use` on the secrets, and move its aliases to a new \
+         version. Or grant `use` to the user that deployed it: the audit log contains the names.",
+    ))
 }
 
 /// The access decisions of a call.

@@ -5,6 +5,8 @@
 //! the right as the owner. Every decision checks this. So such a grant applies neither to an object
 //! of another user with the same name on another branch, nor to a later object with this name.
 
+use std::collections::BTreeSet;
+
 use headwater_access::{
     Access, Decision, DecisionReason, DenialReason, TableRestrictions, grant_all, grant_as_owner,
     own_grants, revoke_all, revoke_as_owner,
@@ -68,10 +70,12 @@ impl ObjectGrants<'_> {
         if self.is_administrator(by)? {
             return grant_all(self.access, by, requests).await.or_problem();
         }
-        for request in requests {
-            match self.owned(by, &request.object).await {
+        // Several requests of a statement can name the same object for different grantees.
+        let objects: BTreeSet<&ObjectPattern> = requests.iter().map(|it| &it.object).collect();
+        for pattern in objects {
+            match self.owned(by, pattern).await {
                 Some(object) => self.check_unrestricted(by, &object).await?,
-                None => return Err(self.refused(by, "grant", &request.object)),
+                None => return Err(self.refused(by, "grant", pattern)),
             }
         }
         grant_as_owner(self.access, by, requests).await.or_problem()
@@ -153,9 +157,9 @@ impl ObjectGrants<'_> {
         is_owner.then_some(object)
     }
 
-    /// Checks that no row filter or column mask applies to the principal, for a table or for the
-    /// tables in a namespace. A grant of the principal could otherwise let another user, to whom
-    /// the restriction does not apply, read the hidden rows and values.
+    /// Checks that no row filter or column mask of a table applies to its owner. The owner could
+    /// otherwise give a user without this restriction the right to read the hidden rows. The error
+    /// for a namespace names no table, because the tables of other users in it can be hidden.
     async fn check_unrestricted(
         &self,
         by: &Principal,
@@ -166,25 +170,54 @@ impl ObjectGrants<'_> {
         if !has_tables || restrictions.digest(by).is_none() {
             return Ok(());
         }
-        let selected = |table: &TableName| match object.kind() {
-            ObjectKind::Table => table.qualified() == object.name(),
-            _ => table.namespace == object.name() || is_within(&table.namespace, object.name()),
+        let reason = if object.kind() == ObjectKind::Table {
+            self.restrictions_of(by, object).await?
+        } else {
+            let reason = "a row filter or column mask of a table in it applies to the user";
+            let is_restricted = self.has_restricted_table(by, object.name()).await?;
+            is_restricted.then(|| reason.to_owned())
+        };
+        let Some(reason) = reason else { return Ok(()) };
+        let Problem { message, .. } = self.refused(by, "grant", &ObjectPattern::of(object));
+        let problem = Problem::new(ErrorCode::Forbidden, format!("{message}: {reason}"));
+        Err(problem.with_hint("Ask an administrator for the grant."))
+    }
+
+    /// Returns the row filters and column masks of a table on `main` that apply to a principal, as
+    /// text.
+    async fn restrictions_of(
+        &self,
+        by: &Principal,
+        table: &AccessObject,
+    ) -> Result<Option<String>, Problem> {
+        let name: TableName = table.name().parse().or_problem()?;
+        let view = self.lake.view(&RefSpec::main()).await.or_problem()?;
+        let entry = view.state().table(&name).await.or_problem()?;
+        let id = entry.as_ref().map(|entry| entry.id.as_str());
+        let found = TableRestrictions::new(self.access).on(by, &name, id);
+        Ok(found.map(|found| {
+            let names: Vec<String> = found.all.iter().map(ToString::to_string).collect();
+            format!("{} of table `{name}`", names.join(", "))
+        }))
+    }
+
+    /// Returns true if a row filter or column mask applies to a principal for a table in a
+    /// namespace or below it. The table is on `main`, or a restriction has its name: such a table
+    /// can be on another branch.
+    async fn has_restricted_table(&self, by: &Principal, namespace: &str) -> Result<bool, Problem> {
+        let restrictions = TableRestrictions::new(self.access);
+        // The names of tables in restrictions match in any case.
+        let outer = namespace.to_lowercase();
+        let is_inside = |table: &TableName| {
+            let inner = table.namespace.to_lowercase();
+            inner == outer || is_within(&inner, &outer)
         };
         let view = self.lake.view(&RefSpec::main()).await.or_problem()?;
         let stored = view.state().all_entries().await.or_problem()?;
-        // A restriction can also be for a table that is not on `main`.
         let named = restrictions.list();
         let stored = stored.iter().map(|(table, entry)| (table, Some(entry.id.as_str())));
-        let tables = stored.chain(named.iter().map(|restriction| (&restriction.table, None)));
-        for (table, id) in tables.filter(|&(table, _)| selected(table)) {
-            let Some(found) = restrictions.on(by, table, id) else { continue };
-            let names: Vec<String> = found.all.iter().map(ToString::to_string).collect();
-            let Problem { message, .. } = self.refused(by, "grant", &ObjectPattern::of(object));
-            let message = format!("{message}: {} of table `{table}`", names.join(", "));
-            let problem = Problem::new(ErrorCode::Forbidden, message);
-            return Err(problem.with_hint("Ask an administrator for the grant."));
-        }
-        Ok(())
+        let mut tables = stored.chain(named.iter().map(|restriction| (&restriction.table, None)));
+        Ok(tables.any(|(table, id)| is_inside(table) && restrictions.on(by, table, id).is_some()))
     }
 
     /// Returns the error for a principal that may not change grants on objects. Records the denial

@@ -14,6 +14,10 @@ use crate::error::{Error, Result};
 use crate::restriction_statement::{self, RestrictionStatement};
 use crate::unsupported_clauses::unset;
 
+/// Maximum number of pairs of an object or role and a grantee in a statement. The server checks and
+/// stores each pair.
+const PAIRS_MAX: usize = 10_000;
+
 /// A statement on roles and grants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessStatement {
@@ -181,14 +185,17 @@ fn grant(parser: &mut Parser, grants: bool) -> Result<AccessStatement> {
     unset(takes_all(parser, &["WITH", "ADMIN", "OPTION"]), "WITH ADMIN OPTION")?;
     unset(takes(parser, "CASCADE"), "CASCADE in REVOKE")?;
     let Some(objects) = objects else {
+        check_number(granted.len(), grantees.len())?;
         return Ok(AccessStatement::Roles { grants, roles: granted, grantees });
     };
+    check_number(objects.len(), grantees.len())?;
+    let actions = granted.iter().map(|text| action(text)).collect::<Result<Vec<_>, _>>();
+    let mut actions = actions.map_err(|error| invalid(&error))?;
+    // A repeated action would be copied for each object.
+    actions.sort_unstable();
+    actions.dedup();
     let permission = |object: ObjectPattern| {
-        let actions = if is_all {
-            object.kind().actions().to_vec()
-        } else {
-            granted.iter().map(|text| action(text)).collect::<Result<_, _>>()?
-        };
+        let actions = if is_all { object.kind().actions().to_vec() } else { actions.clone() };
         Permission { actions, object }.checked()
     };
     let permissions = objects.into_iter().map(permission).collect::<Result<_, _>>();
@@ -197,6 +204,20 @@ fn grant(parser: &mut Parser, grants: bool) -> Result<AccessStatement> {
         permissions: permissions.map_err(|error| invalid(&error))?,
         grantees,
     })
+}
+
+/// Checks the number of pairs of a statement, before the pairs take memory.
+fn check_number(granted: usize, grantees: usize) -> Result<()> {
+    let pairs = granted.saturating_mul(grantees);
+    if pairs <= PAIRS_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "the statement has {granted} objects or roles and {grantees} grantees, which are {pairs} \
+         grants (limit {PAIRS_MAX})"
+    );
+    let hint = "Use several statements, a pattern such as 'sales.*', or a role for the grantees.";
+    Err(Error::Invalid { message, hint: Some(hint.to_owned()), position: None })
 }
 
 /// Parses the name of an action. `EXECUTE` is the name of `invoke` in PostgreSQL.

@@ -61,3 +61,18 @@ fn other_forms_are_refused_by_name() {
         check(sql, expected);
     }
 }
+
+#[test]
+fn a_statement_has_a_limited_number_of_grants() {
+    let list = |name: &str, number: usize| vec![name; number].join(", ");
+    let objects = list("t", 100);
+    check(&format!("GRANT SELECT ON {objects} TO {}", list("r", 100)), "Permissions");
+    let repeated = list("SELECT", 100);
+    check(&format!("GRANT {repeated} ON t TO r"), "actions: [Select]");
+    let limit = "(limit 10000)";
+    for grantees in [list("r", 101), list("r", 10_000)] {
+        check(&format!("GRANT SELECT ON {objects} TO {grantees}"), limit);
+        check(&format!("REVOKE ALL ON {objects} FROM {grantees}"), limit);
+        check(&format!("GRANT {objects} TO {grantees}"), limit);
+    }
+}

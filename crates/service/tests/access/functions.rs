@@ -72,6 +72,8 @@ async fn lost_secret() {
     assert_eq!((refused(&deployer).await, refused(&owner).await), (None, None));
     lake.access().revoke(&owner, "deployer", permission(used)).await.expect("revoked");
     assert_eq!((refused(&deployer).await, refused(&owner).await), (forbidden.clone(), forbidden));
+    let problem = invocations.find(&owner, "h").await.err().expect("denied");
+    assert!(problem.hint.is_some_and(|hint| hint.contains("aliases")), "the next step");
     // The code of the owner of the lake may receive the secret.
     functions.deploy(&owner, "h", with_secrets(&["KEY"])).await.expect("deployed");
     assert_eq!((refused(&deployer).await, refused(&owner).await), (None, None));

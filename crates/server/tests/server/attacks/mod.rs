@@ -230,6 +230,12 @@ fn of_owner_grants() -> Vec<Trial> {
         trial("attacks::118_a_token_with_scopes_grants_nothing", owner_grants::scopes),
         trial("attacks::119_owners_of_other_objects_grant_rights_on_them", owner_grants::of_kinds),
         trial("attacks::120_grants_on_functions_end_with_a_version", functions::granted),
+        trial("attacks::121_a_statement_with_many_grants_is_rejected", owner_grants::many),
+        trial(
+            "attacks::122_a_restricted_namespace_names_no_hidden_table",
+            owner_grants::in_restricted_namespaces,
+        ),
+        trial("attacks::123_an_owner_allows_itself_no_uploads", owner_grants::uploads),
     ]
 }
 

@@ -300,3 +300,54 @@ pub async fn of_kinds() {
         .expect("no owner");
     assert!(!users.bob_may("read", "queue:jobs"));
 }
+
+pub async fn many() {
+    let (users, ana, bob) = start().await;
+    let sql = |objects: usize, grantees: usize| {
+        let list = |name: &str, number: usize| vec![name; number].join(", ");
+        format!("GRANT SELECT ON {} TO {}", list("shop.made", objects), list("bob", grantees))
+    };
+    let (more, most) = (sql(101, 100), sql(10_000, 10_000));
+    for token in [&ana, &bob] {
+        users.all(token, 400, &[more.as_str(), most.as_str()]).await;
+    }
+    let allowed = sql(100, 100);
+    users.all(&bob, 403, &["SELECT id FROM shop.made", allowed.as_str()]).await;
+    users.all(&ana, 200, &[allowed.as_str()]).await;
+    users.all(&bob, 200, &["SELECT id FROM shop.made"]).await;
+}
+
+pub async fn in_restricted_namespaces() {
+    let (users, ana, _) = start().await;
+    users.all(&ana, 200, &["CREATE SCHEMA ana", "CREATE TABLE ana.made (id INT)"]).await;
+    let grant = "GRANT SELECT ON NAMESPACE ana TO bob";
+    users.all(&ana, 200, &[grant]).await;
+    users.owner_sql("CREATE TABLE ana.layoffs AS SELECT 1 AS id").await;
+    users.owner_sql("CREATE ROW FILTER confidential ON ana.layoffs USING (id > 1) TO ana").await;
+    let (status, answer) = users.sql(&ana, grant).await;
+    assert_eq!(status, 403, "{answer}");
+    let text = answer.to_string();
+    assert!(text.contains("row filter") && !text.contains("confidential"), "{text}");
+    assert!(!text.contains("layoffs"), "{text}");
+    // The error for a table of the owner names its restrictions.
+    users.owner_sql("CREATE ROW FILTER few ON ana.made USING (id < 1) TO ana").await;
+    let (_, answer) = users.sql(&ana, "GRANT SELECT ON ana.made TO bob").await;
+    assert!(answer.to_string().contains("row filter `few` of table `ana.made`"), "{answer}");
+}
+
+pub async fn uploads() {
+    let (users, ana, bob) = start().await;
+    for grant in ["create on table:shop.*", "create on namespace:ana"] {
+        let revoked = users.access.revoke(&Principal::owner(), "ana", permission(grant)).await;
+        revoked.expect(grant);
+    }
+    let upload =
+        async |token: &str| users.post(token, "/v1/uploads?name=a.csv", json!("id")).await.0 < 300;
+    users.all(&ana, 200, &["GRANT INSERT ON shop.made TO ana"]).await;
+    assert!(!upload(&ana).await, "a grant to itself");
+    // The owner of a table has no right to create it again.
+    users.all(&ana, 200, &["GRANT CREATE, SELECT ON shop.made TO bob"]).await;
+    assert!(!upload(&bob).await, "a grant without effect");
+    users.all(&ana, 200, &["GRANT INSERT ON shop.made TO bob"]).await;
+    assert!(upload(&bob).await);
+}
