@@ -36,6 +36,10 @@ const COST_RATIO_MAX: f64 = 0.6;
 /// should come first, because it also filters the scan of this input.
 const SELECTIVITY_MIN: f64 = 0.5;
 
+/// Cost of a new group: its values are stored, sent to another thread, stored again and joined. A
+/// row of an existing group only adds to its sums.
+const GROUP_COST: f64 = 4.0;
+
 /// Cost of a text, list or other value of variable length in a group key. A number has the cost 1.
 const TEXT_COST: f64 = 3.0;
 
@@ -179,7 +183,7 @@ fn relative_cost(
     let group_cost = grouping_cost(&aggregate.group_expr, join);
     let groups = distinct_rows(&input, keys)?;
     let before = input.rows + joined.rows * group_cost;
-    let after = input.rows * key_cost + groups * (1.0 + share * group_cost);
+    let after = input.rows * key_cost + groups * (GROUP_COST + share * group_cost);
     Some(after / before)
 }
 
