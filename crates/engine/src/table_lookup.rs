@@ -45,7 +45,7 @@ pub(crate) struct TableLookup<'s> {
     writes: bool,
     /// Namespace of unqualified names.
     namespace: String,
-    /// The views that are being expanded, outermost first.
+    /// The views that are being expanded.
     chain: ViewStack,
     /// Catalog states that the queries of the found views read.
     below: Vec<CommitView>,
@@ -79,7 +79,7 @@ impl<'s> TableLookup<'s> {
             lineage: false,
             writes: false,
             namespace: session.options.namespace.clone(),
-            chain: ViewStack::new(),
+            chain: ViewStack::default(),
             below: Vec::new(),
         }
     }
@@ -140,13 +140,24 @@ impl<'s> TableLookup<'s> {
         let mut columns: Vec<String> =
             schema.fields().iter().map(|field| field.name().clone()).collect();
         let hidden = columns.split_off(columns.len() - found.hidden);
-        let key = (found.namespace.clone(), label.clone());
+        let source = self.source(&found.namespace);
+        let key = (source.clone(), label.clone());
         self.sources.insert(key, provider_as_source(Arc::clone(&found.provider)));
         let LocatedTable { namespace, name, .. } = found;
-        let found =
-            ResolvedTable { source: namespace.clone(), namespace, label, name, columns, hidden };
+        let found = ResolvedTable { source, namespace, label, name, columns, hidden };
         self.tables.insert(written.clone(), found);
         Ok(())
+    }
+
+    /// Returns the namespace that a table has in the plan. DataFusion compares scans only by name,
+    /// and evaluates equal scalar subqueries once. Therefore, the names of tables in two catalog
+    /// states differ in the plan.
+    fn source(&self, namespace: &str) -> String {
+        if self.chain.is_elsewhere {
+            format!("{namespace}@{}", self.view.commit())
+        } else {
+            namespace.to_owned()
+        }
     }
 
     async fn find(
@@ -252,7 +263,9 @@ impl<'s> TableLookup<'s> {
             return Err(headwater_lake::Error::IsView { view: name }.into());
         }
         view::check_written(written)?;
-        let reads = Box::pin(view::provider(self.session, at, (&name, entry), &self.chain));
+        let is_elsewhere = self.chain.is_elsewhere || at.commit() != self.view.commit();
+        let chain = ViewStack { is_elsewhere, ..self.chain.clone() };
+        let reads = Box::pin(view::provider(self.session, at, (&name, entry), &chain));
         let (provider, held) = reads.await?;
         self.below.extend(held);
         Ok(LocatedTable { namespace: name.namespace, name: name.name, hidden: 0, provider })

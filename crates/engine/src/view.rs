@@ -48,8 +48,14 @@ const DEPTH_MAX: usize = 16;
 /// Maximum number of table references in an expanded view, including its nested views.
 const RELATIONS_MAX: usize = 2_000;
 
-/// Views that are being expanded, outermost first.
-pub(crate) type ViewStack = Vec<(CommitId, TableName)>;
+/// Views that are being expanded.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ViewStack {
+    /// The views, each with the commit at which it is read, outermost first.
+    pub views: Vec<(CommitId, TableName)>,
+    /// True if one of the views is read at another commit than the statement.
+    pub is_elsewhere: bool,
+}
 
 /// Context in which the names in a view's query are resolved.
 struct ViewContext<'s> {
@@ -87,7 +93,7 @@ impl Session {
                 return Err(Error::AlreadyExists { what, name: name.to_string() });
             }
         }
-        let chain = vec![(view.commit(), name.clone())];
+        let chain = ViewStack { views: vec![(view.commit(), name.clone())], is_elsewhere: false };
         let namespace = self.options.namespace.clone();
         let within = ViewContext { session: self, view: &view, namespace, chain };
         let (_, mut schema, _) = within.plan(&sql).await?;
@@ -179,7 +185,7 @@ pub(crate) async fn provider(
     let found = view.load_view(entry).await?;
     let sql = sql_of(name, &found)?;
     let mut chain = chain.clone();
-    chain.push((view.commit(), name.clone()));
+    chain.views.push((view.commit(), name.clone()));
     let namespace = namespace_of(&found)?;
     let within = ViewContext { session, view, namespace, chain };
     let (plan, schema, held) = within.plan(&sql).await.map_err(|error| broken(name, error))?;
@@ -208,13 +214,13 @@ fn check_breadth(plan: &LogicalPlan) -> Result<()> {
 
 fn check_chain(chain: &ViewStack, next: (CommitId, &TableName)) -> Result<()> {
     let names = || {
-        let all = chain.iter().map(|(_, name)| name).chain([next.1]);
+        let all = chain.views.iter().map(|(_, name)| name).chain([next.1]);
         all.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", which reads ")
     };
-    if chain.iter().any(|(commit, name)| (*commit, name) == next) {
+    if chain.views.iter().any(|(commit, name)| (*commit, name) == next) {
         return Err(Error::ViewChain { message: format!("a view reads itself: {}", names()) });
     }
-    if chain.len() >= DEPTH_MAX {
+    if chain.views.len() >= DEPTH_MAX {
         let message = format!("views are nested more than {DEPTH_MAX} levels deep");
         return Err(Error::ViewChain { message });
     }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ExprSchema, Result};
 use datafusion::logical_expr::{
     Aggregate, Expr, ExprSchemable, GroupingSet, Join, LogicalPlan, LogicalPlanBuilder,
@@ -35,6 +35,10 @@ const COST_RATIO_MAX: f64 = 0.6;
 /// Minimum ratio of the join's rows to the rows of the aggregated input. A more selective join
 /// should come first, because it also filters the scan of this input.
 const SELECTIVITY_MIN: f64 = 0.5;
+
+/// Cost of a new group: its values are stored, sent to another thread, stored again and joined. A
+/// row of an existing group only adds to its sums.
+const GROUP_COST: f64 = 4.0;
 
 /// Cost of a text, list or other value of variable length in a group key. A number has the cost 1.
 const TEXT_COST: f64 = 3.0;
@@ -95,7 +99,10 @@ fn early(
     join: &Join,
     config: &dyn OptimizerConfig,
 ) -> Result<Option<LogicalPlan>> {
-    if aggregate.group_expr.is_empty() || aggregate.group_expr.iter().any(Expr::is_volatile) {
+    if aggregate.group_expr.is_empty()
+        || !compared_exprs(aggregate, join).all(depends_only_on_columns)
+        || SplitAggregates::has_column_in(&join.schema)
+    {
         return Ok(None);
     }
     let Some(registry) = config.function_registry() else { return Ok(None) };
@@ -117,13 +124,35 @@ fn early(
     best.map(|(_, input)| rebuilt(aggregate, join, input, split)).transpose()
 }
 
+/// Returns the join's conditions and the group keys. Rows of one input for which all of them are
+/// equal are exchangeable.
+fn compared_exprs<'a>(aggregate: &'a Aggregate, join: &'a Join) -> impl Iterator<Item = &'a Expr> {
+    let conditions = join.on.iter().flat_map(|(left, right)| [left, right]);
+    conditions.chain(&join.filter).chain(&aggregate.group_expr)
+}
+
+/// Returns true if an expression has the same value for all rows with equal columns. A volatile
+/// function, such as `random()` or a function in Python, must be evaluated for each row.
+fn depends_only_on_columns(expr: &Expr) -> bool {
+    let depends_on_more = |node: &Expr| {
+        let is_query = matches!(
+            node,
+            Expr::ScalarSubquery(_)
+                | Expr::InSubquery(_)
+                | Expr::Exists(_)
+                | Expr::SetComparison(_)
+                | Expr::OuterReferenceColumn(..)
+        );
+        Ok(is_query || node.is_volatile_node())
+    };
+    !expr.exists(depends_on_more).unwrap_or(true)
+}
+
 /// Returns the columns of one input of a join by which it must be aggregated: those in the join's
 /// conditions and in the group keys. Returns `None` if there are none, or if equal values of a
 /// column are not exchangeable, as 0.0 and -0.0.
 fn keys(aggregate: &Aggregate, join: &Join, schema: &DFSchema) -> Option<Vec<Column>> {
-    let conditions = join.on.iter().flat_map(|(left, right)| [left, right]);
-    let exprs = conditions.chain(&join.filter).chain(&aggregate.group_expr);
-    let columns: BTreeSet<Column> = exprs
+    let columns: BTreeSet<Column> = compared_exprs(aggregate, join)
         .flat_map(|expr| expr.column_refs())
         .filter(|column| schema.has_column(column))
         .cloned()
@@ -154,7 +183,7 @@ fn relative_cost(
     let group_cost = grouping_cost(&aggregate.group_expr, join);
     let groups = distinct_rows(&input, keys)?;
     let before = input.rows + joined.rows * group_cost;
-    let after = input.rows * key_cost + groups * (1.0 + share * group_cost);
+    let after = input.rows * key_cost + groups * (GROUP_COST + share * group_cost);
     Some(after / before)
 }
 

@@ -12,6 +12,7 @@
 mod condition;
 mod early_aggregation;
 mod estimate;
+mod fallible_expression;
 mod greedy;
 mod inner_join_tree;
 mod rule;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::estimate::RelationEstimate;
+use crate::fallible_expression::can_fail;
 use arrow::datatypes::DataType;
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::execution::FunctionRegistry;
@@ -18,6 +19,10 @@ const PRECISION_MAX: u8 = 38;
 
 /// Largest absolute value of which 2^32 values can be added in 64 bits.
 const SHORT_MAX: f64 = (1_u64 << 31) as f64;
+
+/// Prefixes of the names of the columns that the two steps add.
+const PARTIAL: &str = "__partial_";
+const WHOLE: &str = "__whole_";
 
 /// The aggregates of a plan in two steps.
 pub struct SplitAggregates {
@@ -39,8 +44,16 @@ struct Context<'a> {
 }
 
 impl SplitAggregates {
-    /// Splits the aggregates of a plan; `None` if the result of an aggregate could differ.
-    /// `input` is the estimate of the plan's input.
+    /// Returns true if a column has a name that the two steps use: the plan may have been split
+    /// before.
+    pub fn has_column_in(schema: &DFSchema) -> bool {
+        let is_own = |name: &str| name.starts_with(PARTIAL) || name.starts_with(WHOLE);
+        schema.fields().iter().any(|field| is_own(field.name()))
+    }
+
+    /// Splits the aggregates of a plan; `None` if the result of an aggregate could differ, or if an
+    /// argument could fail for a row that the join removes. `input` is the estimate of the plan's
+    /// input.
     pub fn of(
         aggregate: &Aggregate,
         input: &RelationEstimate,
@@ -82,6 +95,11 @@ impl SplitAggregates {
             return Ok(None);
         }
         let args = function.params.args.as_slice();
+        for arg in args {
+            if can_fail(arg, schema)? {
+                return Ok(None);
+            }
+        }
         self.arguments.extend(args.iter().flat_map(Expr::column_refs).cloned());
         let sum = registry.udaf("sum")?;
         Ok(match (name, args) {
@@ -113,7 +131,7 @@ impl SplitAggregates {
         second: &Arc<AggregateUDF>,
     ) -> Expr {
         let number = self.partial.len();
-        let (partial, whole) = (format!("__partial_{number}"), format!("__whole_{number}"));
+        let (partial, whole) = (format!("{PARTIAL}{number}"), format!("{WHOLE}{number}"));
         self.partial.push(call(first, args).alias(&partial));
         let column = Expr::Column(Column::new_unqualified(partial));
         self.whole.push(call(second, &[column]).alias(&whole));
