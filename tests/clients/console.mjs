@@ -137,7 +137,7 @@ async function cancels(page) {
   );
   await page.keyboard.press("Control+Enter");
   await page.getByRole("button", { name: "Cancel" }).click();
-  await page.getByText("The statement was stopped").waitFor();
+  await page.getByText("The statement was cancelled").waitFor();
   await until(async () => {
     const jobs = await api(page, "/v1/jobs?kind=query&limit=1");
     return jobs[0].status === "cancelled";

@@ -103,7 +103,7 @@ impl Error {
         if let Some((name, text)) = shown.next() {
             problem.message =
                 format!("the parameter `{name}` has the value `{text}`: {}", problem.message);
-            problem.hint.get_or_insert_with(|| format!("Correct the value of `{name}`."));
+            problem.hint = Some(format!("Correct the value of `{name}`."));
         }
         self
     }
