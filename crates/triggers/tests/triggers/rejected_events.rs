@@ -144,7 +144,7 @@ async fn a_message_that_closes_a_loop_sends_one_record() {
     assert_eq!(record["responsePayload"]["errorType"], "loop_detected");
     let message = record["responsePayload"]["errorMessage"].as_str().expect("a message");
     assert!(message.ends_with("`orders` -> `billing` -> `orders`"), "{message}");
-    assert_eq!(record["requestPayload"]["data"]["messages"][0]["payload"], "7", "{record}");
+    assert_eq!(record["requestPayload"]["Records"][0]["body"], "7", "{record}");
 
     process.triggers.stop();
     let again = Process::open(&store, &clock, &tables).await.expect("a process");
