@@ -50,6 +50,9 @@ pub fn joined_share(
 /// ranges of the relation's columns to the values that the condition permits.
 pub fn apply(condition: &Expr, estimate: &mut RelationEstimate) -> f64 {
     match condition {
+        // A condition without columns, such as `'s' = 's'` in a branch of a UNION, is simplified
+        // later: to true, or to a plan without rows.
+        _ if condition.column_refs().is_empty() => 1.0,
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
             apply(left, estimate) * apply(right, estimate)
         }

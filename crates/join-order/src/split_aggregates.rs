@@ -3,19 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::estimate::RelationEstimate;
-use crate::fallible_expression::can_fail;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, AggregateUDF, Expr, ExprSchemable, cast, lit, when};
 
+use crate::estimate::RelationEstimate;
+use crate::fallible_expression::can_fail;
+
 /// Digits that `sum` adds to the precision of a decimal.
 const SUM_DIGITS: u8 = 10;
-
-/// Largest precision of a decimal of 128 bits.
-const PRECISION_MAX: u8 = 38;
 
 /// Largest absolute value of which 2^32 values can be added in 64 bits.
 const SHORT_MAX: f64 = (1_u64 << 31) as f64;
@@ -157,7 +155,9 @@ fn is_plain(function: &AggregateFunction) -> bool {
 fn is_exact(arg: &Expr, schema: &DFSchema, input: &RelationEstimate) -> Result<bool> {
     Ok(match (arg.get_type(schema)?, arg) {
         (DataType::Float64, _) => true,
-        (DataType::Decimal128(precision, _), _) => precision + 2 * SUM_DIGITS <= PRECISION_MAX,
+        (DataType::Decimal128(precision, _), _) => {
+            precision + 2 * SUM_DIGITS <= DECIMAL128_MAX_PRECISION
+        }
         (DataType::Int64, Expr::Column(column)) => {
             let known = input.columns.get(column);
             let is_short = |bound: Option<f64>| bound.is_some_and(|it| it.abs() <= SHORT_MAX);

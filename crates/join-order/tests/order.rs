@@ -16,6 +16,21 @@ async fn a_selective_table_is_joined_before_a_large_one() {
 }
 
 #[tokio::test]
+async fn a_condition_without_columns_does_not_change_the_order() {
+    let constants = "'r' AS r, 's' AS s, 't' AS t";
+    let branch = format!("SELECT a2, {constants} FROM d, a, c WHERE d0 = a0 AND a1 = c1");
+    let sql = format!(
+        "SELECT a2 FROM ({branch} UNION ALL {branch}) WHERE r = 'r' AND s = 's' AND t = 't'"
+    );
+    let joins = |plan: &str| {
+        let lines = plan.lines().map(str::trim).filter(|line| line.starts_with("Inner Join"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (filtered, plain) = (plan(&sql).await, plan(&format!("{branch} UNION ALL {branch}")).await);
+    assert_eq!(joins(&filtered), joins(&plain), "{filtered}");
+}
+
+#[tokio::test]
 async fn a_good_join_order_is_kept() {
     let sql = "SELECT a2 FROM c JOIN a ON a1 = c1 JOIN b ON a0 = b0 WHERE c0 = 4";
     let plan = plan(sql).await;
