@@ -40,8 +40,8 @@ pub async fn grant_roles(
 /// Revokes each of the roles from each of the users and roles, in one change.
 ///
 /// Errors: `invalid_argument` if a name is unknown; nothing is changed then. Also
-/// `invalid_argument` if a user or role does not have one of the roles directly, but the other
-/// roles are revoked nevertheless.
+/// `invalid_argument` if a user or role does not have one of the roles directly. The other roles
+/// are still revoked.
 pub async fn revoke_roles(
     access: &Access,
     by: &Principal,

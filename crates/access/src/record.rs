@@ -110,8 +110,9 @@ pub(crate) fn role_key(name: &str) -> String {
     format!("role/{name}")
 }
 
-/// Returns the key of a grant. Earlier releases, which do not know grants by owners, reject their
-/// keys instead of applying the grants to the objects of other owners.
+/// Returns the key of a grant. The keys of grants by owners have another prefix. A release that
+/// does not support these grants therefore rejects the records. Otherwise, it would apply the
+/// grants to the objects of all users.
 pub(crate) fn grant_key(grant: &Grant) -> String {
     let Grant { grantee, permission, owner, .. } = grant;
     match owner {

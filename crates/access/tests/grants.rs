@@ -1,41 +1,13 @@
 //! Several grants in one change.
 
+mod fixture;
+
 use std::sync::Arc;
 
-use headwater_access::{Access, Error, NewUser, grant_all, revoke_all};
-use headwater_model::{Action, GrantRequest, Principal, SystemClock};
-use headwater_store::{MemoryStore, Store};
+use headwater_access::{Access, Error, grant_all, revoke_all};
+use headwater_model::{Action, GrantRequest, SystemClock};
 
-struct Fixture {
-    access: Access,
-    store: Arc<MemoryStore>,
-    owner: Principal,
-}
-
-impl Fixture {
-    async fn start() -> Self {
-        let store = Arc::new(MemoryStore::new());
-        let access = Access::open(store.clone(), Arc::new(SystemClock)).await.expect("a store");
-        let owner = Principal::owner();
-        for name in ["ana", "bob"] {
-            let new = NewUser { name: name.to_owned(), ..NewUser::default() };
-            access.create_user(&owner, new).await.expect(name);
-        }
-        Fixture { access, store, owner }
-    }
-
-    /// Returns the number of stored changes.
-    async fn changes(&self) -> u64 {
-        let version = self.store.reference("access/version").await.expect("a read");
-        String::from_utf8_lossy(&version.expect("a version")).parse().expect("a number")
-    }
-
-    /// Returns the number of audit events with an action.
-    async fn events(&self, action: &str) -> usize {
-        let events = self.access.audit().list(1_000).await.expect("events");
-        events.iter().filter(|event| event.action == action).count()
-    }
-}
+use self::fixture::Fixture;
 
 fn request(grantee: &str, actions: &[Action], object: &str) -> GrantRequest {
     let (grantee, actions) = (grantee.to_owned(), actions.to_vec());

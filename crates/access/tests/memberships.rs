@@ -1,31 +1,22 @@
 //! Several roles in one change.
 
+mod fixture;
+
 use std::sync::Arc;
 
-use headwater_access::{Access, Error, NewUser, grant_roles, revoke_roles};
-use headwater_model::{Principal, SystemClock};
-use headwater_store::{MemoryStore, Store};
+use headwater_access::{Access, Error, grant_roles, revoke_roles};
+use headwater_model::SystemClock;
 
-struct Fixture {
-    access: Access,
-    store: Arc<MemoryStore>,
-    owner: Principal,
-}
+use self::fixture::Fixture;
 
 impl Fixture {
     /// Opens a store with the users `ana` and `bob`, and the roles `one`, `two` and `three`.
-    async fn start() -> Self {
-        let store = Arc::new(MemoryStore::new());
-        let access = Access::open(store.clone(), Arc::new(SystemClock)).await.expect("a store");
-        let owner = Principal::owner();
-        for name in ["ana", "bob"] {
-            let new = NewUser { name: name.to_owned(), ..NewUser::default() };
-            access.create_user(&owner, new).await.expect(name);
-        }
+    async fn with_roles() -> Self {
+        let fixture = Fixture::start().await;
         for name in ["one", "two", "three"] {
-            access.create_role(&owner, name).await.expect(name);
+            fixture.access.create_role(&fixture.owner, name).await.expect(name);
         }
-        Fixture { access, store, owner }
+        fixture
     }
 
     async fn grant(&self, roles: &[&str], grantees: &[&str]) -> Result<(), Error> {
@@ -39,18 +30,6 @@ impl Fixture {
     fn roles(&self, user: &str) -> Vec<String> {
         self.access.user(user).expect(user).roles
     }
-
-    /// Returns the number of stored changes.
-    async fn changes(&self) -> u64 {
-        let version = self.store.reference("access/version").await.expect("a read");
-        String::from_utf8_lossy(&version.expect("a version")).parse().expect("a number")
-    }
-
-    /// Returns the number of audit events with an action.
-    async fn events(&self, action: &str) -> usize {
-        let events = self.access.audit().list(1_000).await.expect("events");
-        events.iter().filter(|event| event.action == action).count()
-    }
 }
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -59,7 +38,7 @@ fn names(names: &[&str]) -> Vec<String> {
 
 #[tokio::test]
 async fn several_roles_are_one_stored_change() {
-    let f = Fixture::start().await;
+    let f = Fixture::with_roles().await;
     let before = f.changes().await;
     f.grant(&["one", "two"], &["ana", "bob", "three"]).await.expect("granted");
     assert_eq!((f.changes().await, f.events("grant_role").await), (before + 1, 6));
@@ -76,7 +55,7 @@ async fn several_roles_are_one_stored_change() {
 
 #[tokio::test]
 async fn one_invalid_role_prevents_the_whole_change() {
-    let f = Fixture::start().await;
+    let f = Fixture::with_roles().await;
     f.grant(&["one"], &["two"]).await.expect("granted");
     let before = f.changes().await;
     for (roles, grantees) in [
@@ -95,7 +74,7 @@ async fn one_invalid_role_prevents_the_whole_change() {
 
 #[tokio::test]
 async fn a_role_that_is_not_granted_does_not_prevent_other_revocations() {
-    let f = Fixture::start().await;
+    let f = Fixture::with_roles().await;
     f.grant(&["one", "two"], &["ana"]).await.expect("granted");
     let revoked = f.revoke(&["three", "one"], &["ana"]).await;
     assert!(matches!(revoked, Err(Error::NotGranted { .. })), "{revoked:?}");

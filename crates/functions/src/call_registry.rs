@@ -122,7 +122,7 @@ impl Functions {
 /// Returns the reason why a call waits, as text for users. `number` is the number of the call.
 fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
     let Some((position, wanted)) = stats.order.get(&number).copied() else {
-        return "queued: the position in the queue is unknown".to_owned();
+        return "queued: the call is about to start, or many calls are ahead of it".to_owned();
     };
     let position = match position - 1 {
         0 => "first in the queue".to_owned(),

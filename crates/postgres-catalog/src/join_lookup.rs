@@ -58,7 +58,7 @@ fn join_lookup(join: &mut Join, names: &mut Vec<String>) -> bool {
     true
 }
 
-/// Returns the relation in parentheses; a single relation without parentheses.
+/// Returns joined tables as one relation, in parentheses. A single table needs no parentheses.
 fn nested(tables: TableWithJoins) -> TableFactor {
     if tables.joins.is_empty() {
         return tables.relation;
@@ -142,7 +142,7 @@ fn name_of(relation: &TableFactor) -> Option<String> {
     Some(name.to_ascii_lowercase())
 }
 
-/// Returns the name of a relation, as [`name_of`]; `None` if it is no catalog table.
+/// Returns the name by which columns refer to a catalog table; `None` for any other relation.
 fn catalog_table(relation: &TableFactor) -> Option<String> {
     let TableFactor::Table { name, args: None, .. } = relation else { return None };
     let is_known = match parts(name).as_slice() {

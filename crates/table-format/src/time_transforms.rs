@@ -25,8 +25,9 @@ const PLACEHOLDERS: [(&str, &str); 4] = [
 /// Smallest number of buckets that denotes a placeholder.
 const PLACEHOLDER_MIN: u32 = 2_147_483_644;
 
-/// Replaces all time transforms of a column except the first, in the fields of a partition spec.
-/// Returns true if a transform was replaced.
+/// Replaces transforms in the JSON of a partition spec: if several fields have a time transform of
+/// the same column, the transforms of all these fields but the first. Returns true if a transform
+/// was replaced.
 pub fn hide(spec: &mut Value) -> Result<bool> {
     let mut seen = Vec::new();
     let mut hidden = false;

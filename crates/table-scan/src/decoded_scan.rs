@@ -1,9 +1,9 @@
 //! Chooses whether the columns of a file are taken from the cache of decoded columns.
 //!
 //! The cache is used if a column of the file is read for the second time, or if enough columns are
-//! cached: the columns that are not cached are decoded as a whole, whereas the Parquet source
-//! decodes only the pages that can contain matching rows, but of all columns. If a scan has a
-//! limit, then the cache is used only if it contains all columns.
+//! cached. A scan with the cache decodes only the columns that are not cached, but all their pages.
+//! The Parquet source decodes all columns, but only the pages that can contain matching rows. If a
+//! scan has a limit, then the cache is used only if it contains all columns.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;

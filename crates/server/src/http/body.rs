@@ -109,8 +109,8 @@ impl BodyQuotas {
     pub fn new(bytes: u64, timeout: Duration) -> Self {
         let units = usize::try_from(bytes / UNIT_BYTES).unwrap_or(usize::MAX);
         let units = units.clamp(UNITS_MIN, Semaphore::MAX_PERMITS);
-        // With this limit, the body of a call needs at most twice `bytes` of memory. At most two
-        // bodies of this size are in memory at once: one body holds the whole quota, and the other
+        // A call with a body of `call_bytes_max` bytes needs at most twice `bytes` of memory. At
+        // most two such bodies are in memory at once: one body holds the whole quota, and the other
         // body holds the permit to exceed the quota.
         let call_bytes_max = usize::try_from(bytes / 8).unwrap_or(usize::MAX);
         let call_bytes_max =
